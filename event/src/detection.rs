@@ -82,8 +82,11 @@ pub struct Detection {
     /// One request alerts once: detections of one rule with equal keys are the same request seen at
     /// another stage.
     pub request_key: EventId,
-    /// Detections of one rule with equal labels belong to one alert while it is open. Names follow the
-    /// facets (`user.name`, `source.ip`, …); values are bounded in length.
+    /// Detections of one rule with equal group keys belong to one alert while it is open: a hash over the
+    /// rule, the cluster and the fields the rule groups by.
+    pub group_key: EventId,
+    /// What routing and people look at, by the names of the facets (`user.name`, `source.ip`, …) and
+    /// `orchestrator.resource.name`; values are bounded in length.
     pub labels: Vec<(&'static str, String)>,
     /// One line for people: who did what to which object, from where, with which outcome.
     pub summary: String,

@@ -57,6 +57,8 @@ pub struct Envelope {
     pub id: EventId,
     /// When the event arrived here.
     pub received_at: Timestamp,
+    /// When it happened, as [`Timestamp::event_time`] says.
+    pub event_time: Timestamp,
     /// The configured source it came through, such as `audit`.
     pub source: Arc<str>,
     /// The cluster it belongs to.
