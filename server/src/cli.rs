@@ -1,0 +1,71 @@
+//! The command line: what can be asked, and which module answers.
+
+mod alerts;
+mod client;
+mod cluster;
+mod ingest;
+mod output;
+mod rules;
+mod search;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Receives Kubernetes security events, keeps them durably, detects, searches and alerts.
+#[derive(Parser)]
+#[command(name = "watchbell", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::ServeArgs),
+    /// Search the stored events, newest first.
+    Search(search::SearchArgs),
+    /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
+    /// unless --notify is given.
+    Ingest(ingest::IngestArgs),
+    /// Check rules, or try them on a file of events; needs no server.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
+    /// Read alerts.
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    /// Make, list and revoke tokens, on the machine that holds the data directory.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Connect clusters.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+}
+
+/// Where the data directory is, for commands that work on it without a server.
+#[derive(clap::Args)]
+pub(crate) struct DataDirArgs {
+    /// The server's data directory.
+    #[arg(long, env = "WATCHBELL_DATA_DIR", default_value = "./watchbell-data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+impl Cli {
+    /// Runs the command. An error means exit code 1; wrong usage has ended with 2 before.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Search(args) => args.run(),
+            Command::Ingest(args) => args.run(),
+            Command::Rules(command) => command.run(),
+            Command::Alerts(command) => command.run(),
+            Command::Token(command) => command.run(),
+            Command::Cluster(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The HTTP client behind the commands that talk to a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use crate::files;
+
+/// Which server to talk to, and as whom.
+#[derive(clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address.
+    #[arg(long, env = "WATCHBELL_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    server: String,
+    /// A file that holds a token; the variable WATCHBELL_TOKEN may hold the token itself.
+    #[arg(long, default_value = "./watchbell-data/admin.token", value_name = "FILE")]
+    token_file: PathBuf,
+    /// A file with the certificate authority of the server, in PEM.
+    #[arg(long, env = "WATCHBELL_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// One server, reached with one token.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_TOKEN_BYTES: u64 = 4 << 10;
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+impl ServerArgs {
+    pub(crate) fn client(&self) -> Result<Client> {
+        let token = match std::env::var("WATCHBELL_TOKEN") {
+            Ok(token) => token,
+            Err(_) => files::read_text(&self.token_file, MAX_TOKEN_BYTES)
+                .context("no token: set WATCHBELL_TOKEN, or name a file with --token-file")?,
+        };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("watchbell/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT);
+        if let Some(file) = &self.ca_file {
+            let certificates = Certificate::from_pem_bundle(&files::read(file, MAX_PEM_BYTES)?)
+                .with_context(|| format!("failed to read certificates from {}", file.display()))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let base = self.server.trim_end_matches('/').to_owned();
+        Ok(Client { http: builder.build()?, base, token: token.trim().to_owned() })
+    }
+}
+
+impl Client {
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// What the server said, or why it was not reached.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let request = self.http.get(format!("{}{path}?{query}", self.base));
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = response.bytes().await.context("failed to read the server's answer")?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).context("the server's answer is not JSON");
+        }
+        bail!("{}", refusal(status, &body))
+    }
+
+    /// Posts a body and returns the answer whatever its status.
+    pub(crate) async fn post(&self, path: &str, body: bytes::Bytes) -> Result<Response> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        self.send(request.header("content-type", "application/json").body(body)).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+        request.bearer_auth(&self.token).send().await.with_context(|| {
+            format!("failed to reach {}; is the server running? (--server, WATCHBELL_URL)", self.base)
+        })
+    }
+}
+
+/// What the server said when it refused.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let message = serde_json::from_slice::<Value>(body).ok();
+    let message = message.as_ref().and_then(|body| body.pointer("/error/message")?.as_str());
+    format!("the server answered {status}: {}", message.unwrap_or("(no reason given)"))
+}
+
+/// Runs one command's requests.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)
+}

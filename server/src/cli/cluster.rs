@@ -1,0 +1,95 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+
+use super::output;
+use super::{DataDirArgs, token};
+use crate::tokens::{Scope, check_cluster_name};
+use crate::{clock, files};
+
+/// What to do with clusters.
+#[derive(Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Make a token for a cluster and print the webhook kubeconfig its API servers need; what to do with it
+    /// goes to standard error.
+    Add {
+        /// The cluster's name, as it will appear in searches and alerts.
+        name: String,
+        /// Address under which the API servers reach this server.
+        #[arg(long, default_value = "https://watchbell.watchbell.svc:8080", value_name = "URL")]
+        server: String,
+        /// Certificate authority of this server, in PEM; goes into the kubeconfig.
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+}
+
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+impl ClusterCommand {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let Self::Add { name, server, ca_file, data } = self;
+        check_cluster_name(&name)?;
+        url::Url::parse(&server).with_context(|| format!("--server {server:?} is not an address"))?;
+        let authority = ca_file.map(|file| files::read(&file, MAX_PEM_BYTES)).transpose()?;
+        let scopes = vec![Scope::Ingest { cluster: name.clone() }];
+        let (_, token) = token::open(&data)?.create(&format!("cluster {name}"), scopes, clock::now())?;
+        output::line(kubeconfig(&name, &server, &token, authority.as_deref()).trim_end())?;
+        output::note(&instructions(&name));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Webhook configuration in the form of a kubeconfig, as `--audit-webhook-config-file` wants it.
+fn kubeconfig(cluster: &str, server: &str, token: &str, authority: Option<&[u8]>) -> String {
+    let server = server.trim_end_matches('/');
+    let authority = authority.map_or(String::new(), |pem| {
+        format!("      certificate-authority-data: {}\n", STANDARD.encode(pem))
+    });
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n  - name: watchbell\n    cluster:\n      \
+         server: {server}/ingest/audit/{cluster}\n{authority}users:\n  - name: {cluster}\n    user:\n      \
+         token: {token}\ncontexts:\n  - name: watchbell\n    context:\n      cluster: watchbell\n      \
+         user: {cluster}\ncurrent-context: watchbell\n"
+    )
+}
+
+fn instructions(cluster: &str) -> String {
+    format!(
+        "
+Save the above as /etc/kubernetes/watchbell/webhook.yaml on every control-plane node of {cluster} (mode 0600,
+it holds a token), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
+
+  --audit-policy-file=/etc/kubernetes/watchbell/policy.yaml
+  --audit-webhook-config-file=/etc/kubernetes/watchbell/webhook.yaml
+  --audit-webhook-mode=batch
+  --audit-webhook-batch-max-wait=1s
+  --audit-webhook-batch-max-size=400
+
+Then look for its events:  watchbell search 'cluster:{cluster}'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubeconfig_is_one_that_kubernetes_reads() {
+        let text = kubeconfig("prod", "https://w:8080/", "wb_1_s", Some(b"PEM"));
+        let documents = watchbell_event::yaml::parse(&text).unwrap();
+        let root = &documents[0];
+        let first = |list: &str, key: &str| root.get(list).unwrap().items().unwrap()[0].get(key).unwrap().clone();
+        let cluster = first("clusters", "cluster");
+        assert_eq!(cluster.get("server").unwrap().as_str(), Some("https://w:8080/ingest/audit/prod"));
+        assert_eq!(cluster.get("certificate-authority-data").unwrap().as_str(), Some("UEVN"));
+        assert_eq!(first("users", "user").get("token").unwrap().as_str(), Some("wb_1_s"));
+        assert_eq!(first("contexts", "context").get("user").unwrap().as_str(), Some("prod"));
+    }
+}

@@ -1,0 +1,160 @@
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{StatusCode, header};
+use serde_json::Value;
+
+use super::client::{Client, ServerArgs, block_on, refusal};
+use super::output;
+use crate::tokens::check_cluster_name;
+
+/// Which files to send.
+#[derive(Args)]
+pub(crate) struct IngestArgs {
+    /// Audit logs: one event per line, or one EventList; `.gz` is decompressed; `-` is standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The cluster the events belong to.
+    #[arg(long)]
+    cluster: String,
+    /// Treat the events as if they happened now: notify whoever is on call.
+    #[arg(long)]
+    notify: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A request carries about this much, so that a slow server still answers in time.
+const BATCH_BYTES: usize = 4 << 20;
+/// Longer lines cannot be an event; the server would refuse them.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+
+/// What became of the events sent so far.
+#[derive(Default)]
+struct Tally {
+    stored: u64,
+    duplicates: u64,
+    rejected: u64,
+}
+
+impl IngestArgs {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        check_cluster_name(&self.cluster)?;
+        let client = self.server.client()?;
+        let path = format!("/ingest/audit/{}?history={}", self.cluster, !self.notify);
+        let mut tally = Tally::default();
+        for file in &self.files {
+            let name = file.display();
+            block_on(send_file(&client, &path, file, &mut tally))
+                .with_context(|| format!("failed to send {name} (sending it again stores nothing twice)"))?;
+        }
+        output::note(&format!(
+            "{} events stored, {} were there already, {} could not be read and are in quarantine",
+            tally.stored, tally.duplicates, tally.rejected
+        ));
+        Ok(if tally.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn send_file(client: &Client, path: &str, file: &Path, tally: &mut Tally) -> Result<()> {
+    let (input, progress) = open(file)?;
+    let mut lines = BufReader::with_capacity(256 << 10, input);
+    let mut batch = Vec::with_capacity(BATCH_BYTES + (64 << 10));
+    let mut whole = false;
+    loop {
+        let before = batch.len();
+        let length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut batch)?;
+        if length as u64 > MAX_LINE_BYTES {
+            bail!("a line is longer than {MAX_LINE_BYTES} bytes");
+        }
+        // One document over many lines: it travels as a whole.
+        whole |= before == 0 && length > 0 && !ends_a_document(&batch);
+        let end = length == 0;
+        if whole && batch.len() as u64 > MAX_LINE_BYTES {
+            bail!("the file is one document of more than {MAX_LINE_BYTES} bytes; write one event per line instead");
+        }
+        if !batch.is_empty() && (end || (!whole && batch.len() >= BATCH_BYTES)) {
+            let body = Bytes::from(std::mem::take(&mut batch));
+            send(client, path, body, tally).await?;
+            progress.set_message(format!("{} stored", tally.stored));
+        }
+        if end {
+            progress.finish_and_clear();
+            return Ok(());
+        }
+    }
+}
+
+/// Opens the file with a progress bar over the bytes read from disk.
+fn open(path: &Path) -> Result<(Box<dyn Read>, ProgressBar)> {
+    if path == Path::new("-") {
+        let progress = ProgressBar::new_spinner();
+        return Ok((Box::new(progress.wrap_read(std::io::stdin())), progress));
+    }
+    let file = File::open(path)?;
+    let progress = ProgressBar::new(file.metadata()?.len());
+    let style = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
+    progress.set_style(ProgressStyle::with_template(style)?);
+    progress.set_prefix(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let read = progress.wrap_read(file);
+    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    let read: Box<dyn Read> =
+        if compressed { Box::new(flate2::read::MultiGzDecoder::new(read)) } else { Box::new(read) };
+    Ok((read, progress))
+}
+
+/// True if the text is a complete JSON value (or not JSON at all, which the server will say).
+fn ends_a_document(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    !serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
+/// Sends one batch, again and again while the server asks to wait.
+async fn send(client: &Client, path: &str, body: Bytes, tally: &mut Tally) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let response = client.post(path, body.clone()).await?;
+        let status = response.status();
+        let wait = response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        let answer = response.bytes().await.context("failed to read the server's answer")?;
+        if status.is_success() {
+            let answer: Value = serde_json::from_slice(&answer).context("the server's answer is not JSON")?;
+            tally.stored += answer["stored"].as_u64().unwrap_or(0);
+            tally.duplicates += answer["duplicates"].as_u64().unwrap_or(0);
+            tally.rejected += answer["rejected"].as_u64().unwrap_or(0);
+            return Ok(());
+        }
+        let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if !waits || started.elapsed() > GIVE_UP_AFTER {
+            bail!("{}", refusal(status, &answer));
+        }
+        tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1).clamp(1, 60))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_over_many_lines_is_told_from_one_per_line() {
+        for (text, expect) in [
+            ("{\"a\":1}\n", true),
+            ("\u{feff}{\"a\":1}\n", true),
+            ("{\n", false),
+            ("{\"kind\":\"EventList\",\"items\":[\n", false),
+            ("[\n", false),
+            ("not json\n", true),
+        ] {
+            assert_eq!(ends_a_document(text.as_bytes()), expect, "{text:?}");
+        }
+    }
+}

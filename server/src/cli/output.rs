@@ -1,0 +1,54 @@
+//! What commands print: tables for people, JSON for programs.
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Result;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people.
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+/// Prints a table without borders, so that it can be cut and pasted.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    line(&table.to_string())
+}
+
+/// Prints one line; a reader that went away (`| head`) is no error.
+pub(crate) fn line(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Prints one line to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Text from events as a terminal may show it: control characters could change what is seen.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_events_cannot_command_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\rc"), "a\u{fffd}[2Jb\u{fffd}c");
+    }
+}

@@ -1,0 +1,342 @@
+//! The configuration: one YAML file in which every setting has a default. All mistakes are reported at
+//! once, each with its line.
+
+mod alerting;
+mod reader;
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use watchbell_event::yaml;
+
+use self::reader::{Errors, Section};
+use crate::files;
+
+pub(crate) use self::alerting::AlertingConfig;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Everything that can be set.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    /// Serve plain HTTP on an address that is not loopback.
+    pub(crate) allow_plaintext: bool,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) tls: Option<TlsConfig>,
+    pub(crate) shutdown_deadline: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) metrics_public: bool,
+    pub(crate) ingest: IngestConfig,
+    pub(crate) journal: JournalConfig,
+    pub(crate) rules: RulesConfig,
+    pub(crate) index: IndexConfig,
+    pub(crate) search: SearchConfig,
+    pub(crate) alerting: AlertingConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// HTTPS.
+#[derive(Debug)]
+pub(crate) struct TlsConfig {
+    pub(crate) cert_file: PathBuf,
+    pub(crate) key_file: PathBuf,
+}
+
+/// What the receiver accepts.
+#[derive(Debug)]
+pub(crate) struct IngestConfig {
+    /// Largest body, also after decompression.
+    pub(crate) max_body_bytes: u64,
+    /// Largest single event.
+    pub(crate) max_event_bytes: u64,
+    /// Bodies being read or decoded at one time, all sources together.
+    pub(crate) in_flight_bytes: u64,
+    /// Bytes of request bodies each source may send per second.
+    pub(crate) quota_bytes_per_second: u64,
+    /// How much a source may send at once after a pause.
+    pub(crate) quota_burst_bytes: u64,
+    /// How long ids are remembered to recognise duplicates.
+    pub(crate) dedupe_window: Duration,
+    pub(crate) dedupe_max_events: u64,
+    /// Further paths whose values are redacted before anything is stored.
+    pub(crate) redact: Vec<String>,
+    pub(crate) quarantine_max_bytes: u64,
+}
+
+/// The disk journal.
+#[derive(Debug)]
+pub(crate) struct JournalConfig {
+    pub(crate) segment_bytes: u64,
+    pub(crate) retention: Duration,
+    pub(crate) max_bytes: u64,
+    /// Intake stops below this much free disk.
+    pub(crate) min_free_bytes: u64,
+    /// How long an append waits for others to share its fsync.
+    pub(crate) group_commit_wait: Duration,
+}
+
+/// Where rules come from.
+#[derive(Debug)]
+pub(crate) struct RulesConfig {
+    /// Use the shipped library.
+    pub(crate) builtin: bool,
+    /// Further rules; one with the id of a shipped rule replaces it.
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) reload_interval: Duration,
+}
+
+/// The search index.
+#[derive(Debug)]
+pub(crate) struct IndexConfig {
+    pub(crate) commit_interval: Duration,
+    pub(crate) heap_bytes: u64,
+    pub(crate) retention: Duration,
+    pub(crate) partition_max_events: u64,
+}
+
+/// Limits of searches.
+#[derive(Debug)]
+pub(crate) struct SearchConfig {
+    pub(crate) timeout: Duration,
+    pub(crate) concurrency: usize,
+}
+
+/// Log output.
+#[derive(Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) json: bool,
+    pub(crate) filter: String,
+}
+
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+impl Config {
+    /// Reads the file, or takes the defaults where there is none.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Self::parse("", "defaults") };
+        let text = files::read_text(path, MAX_CONFIG_BYTES)?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads the text; `name` is what errors call it.
+    pub(crate) fn parse(text: &str, name: &str) -> Result<Self> {
+        let documents = match yaml::parse(text) {
+            Ok(documents) if documents.len() <= 1 => documents,
+            Ok(documents) => bail!("{name}:{}: only one YAML document is read", documents[1].line),
+            Err(error) => bail!("{name}:{}: {}", error.line, error.reason),
+        };
+        let errors = Errors::default();
+        let root = Section::new("", documents.first(), &errors);
+        let config = Self::read(&root);
+        root.finish();
+        let errors = errors.into_sorted();
+        if errors.is_empty() {
+            return Ok(config);
+        }
+        let mut message = format!("the configuration has {} mistake(s):", errors.len());
+        for error in errors {
+            let _ = write!(message, "\n  {name}:{}: {}", error.line, error.reason);
+        }
+        bail!(message)
+    }
+
+    fn read(root: &Section<'_>) -> Self {
+        Self {
+            listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            allow_plaintext: root.flag("allow_plaintext", false),
+            data_dir: root.path("data_dir").unwrap_or_else(|| PathBuf::from("./watchbell-data")),
+            tls: TlsConfig::read(root.section("tls")),
+            shutdown_deadline: root.duration("shutdown_deadline", Duration::from_secs(25)),
+            max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
+            metrics_public: root.flag("metrics_public", false),
+            ingest: IngestConfig::read(root.section("ingest")),
+            journal: JournalConfig::read(root.section("journal")),
+            rules: RulesConfig::read(root.section("rules")),
+            index: IndexConfig::read(root.section("index")),
+            search: SearchConfig::read(root.section("search")),
+            alerting: AlertingConfig::read(root.section("alerting")),
+            log: LogConfig::read(root.section("log")),
+        }
+    }
+}
+
+impl TlsConfig {
+    fn read(section: Section<'_>) -> Option<Self> {
+        let (cert_file, key_file) = (section.path("cert_file"), section.path("key_file"));
+        let tls = match (cert_file, key_file) {
+            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
+            (None, None) => None,
+            _ => {
+                section.errors().add(section.line(), "tls needs both cert_file and key_file");
+                None
+            }
+        };
+        section.finish();
+        tls
+    }
+}
+
+impl IngestConfig {
+    fn read(section: Section<'_>) -> Self {
+        let config = Self {
+            max_body_bytes: section.bytes("max_body", 64 * MIB),
+            max_event_bytes: section.bytes("max_event", 8 * MIB),
+            in_flight_bytes: section.bytes("in_flight", 256 * MIB),
+            quota_bytes_per_second: section.bytes("quota_per_second", 64 * MIB),
+            quota_burst_bytes: section.bytes("quota_burst", 256 * MIB),
+            dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
+            dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
+            redact: section.texts("redact"),
+            quarantine_max_bytes: section.bytes("quarantine_max", GIB),
+        };
+        for (key, value, low, high) in [
+            ("max_body", config.max_body_bytes, 1 << 10, GIB),
+            ("max_event", config.max_event_bytes, 1 << 10, config.max_body_bytes),
+            ("in_flight", config.in_flight_bytes, config.max_body_bytes, 64 * GIB),
+            ("quota_per_second", config.quota_bytes_per_second, 1 << 10, GIB << 10),
+            ("quota_burst", config.quota_burst_bytes, config.max_body_bytes, GIB << 10),
+        ] {
+            if !(low..=high).contains(&value) {
+                let reason = format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
+                section.errors().add(section.line_of(key), reason);
+            }
+        }
+        section.finish();
+        config
+    }
+}
+
+impl JournalConfig {
+    fn read(section: Section<'_>) -> Self {
+        let config = Self {
+            segment_bytes: section.bytes("segment_size", 128 * MIB),
+            retention: section.duration("retention", days(7)),
+            max_bytes: section.bytes("max_size", 64 * GIB),
+            min_free_bytes: section.bytes("min_free_disk", GIB),
+            group_commit_wait: section.duration("group_commit_wait", Duration::from_millis(2)),
+        };
+        if config.segment_bytes < MIB || config.max_bytes < config.segment_bytes.saturating_mul(2) {
+            let reason = "journal: segment_size must be at least 1MiB and max_size at least two segments";
+            section.errors().add(section.line(), reason);
+        }
+        section.finish();
+        config
+    }
+}
+
+impl RulesConfig {
+    fn read(section: Section<'_>) -> Self {
+        let config = Self {
+            builtin: section.flag("builtin", true),
+            directory: section.path("directory"),
+            reload_interval: section.duration("reload_interval", Duration::from_secs(5)),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl IndexConfig {
+    fn read(section: Section<'_>) -> Self {
+        let config = Self {
+            commit_interval: section.duration("commit_interval", Duration::from_secs(1)),
+            heap_bytes: section.bytes("heap", 64 * MIB),
+            retention: section.duration("retention", days(90)),
+            partition_max_events: section.integer("partition_max_events", 10_000_000, 1_000, 1_000_000_000),
+        };
+        if !(16 * MIB..=2 * GIB).contains(&config.heap_bytes) {
+            section.errors().add(section.line_of("heap"), "index.heap must be from 16MiB to 2GiB");
+        }
+        section.finish();
+        config
+    }
+}
+
+impl SearchConfig {
+    fn read(section: Section<'_>) -> Self {
+        let config = Self {
+            timeout: section.duration("timeout", Duration::from_secs(10)),
+            concurrency: size(section.integer("concurrency", 2, 1, 64)),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl LogConfig {
+    fn read(section: Section<'_>) -> Self {
+        let json = section.parsed("format", false, |format| match format {
+            "text" => Ok(false),
+            "json" => Ok(true),
+            _ => Err(format!("unknown log format {format:?}; known: text, json")),
+        });
+        let filter = section.text("level").unwrap_or_else(|| "info".to_owned());
+        if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            section.errors().add(section.line_of("level"), "log.level must be error, warn, info, debug or trace");
+        }
+        section.finish();
+        Self { json, filter }
+    }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let error = Config::parse(text, "watchbell.yaml").unwrap_err().to_string();
+        error.lines().skip(1).map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_setting_has_a_default() {
+        for text in ["", "# nothing\n", "ingest:\nindex: ~\n"] {
+            let config = Config::parse(text, "test").unwrap();
+            assert!(config.listen.ip().is_loopback());
+            assert!(config.rules.builtin);
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_their_lines() {
+        let text = "listen: nowhere\nlisten_addr: 1\ningest:\n  max_body: large\n  dedupe_max_events: -1\n\
+            index:\n  retention: 3 fortnights\ntls: {cert_file: a}\nrules: 7\n";
+        let mistakes = mistakes(text);
+        let expect = [
+            (1, "listen must be an address with port"),
+            (2, "unknown setting \"listen_addr\"; known: "),
+            (4, "ingest.max_body must be a size"),
+            (5, "ingest.dedupe_max_events must be a whole number"),
+            (7, "index.retention must be a time span"),
+            (8, "tls needs both"),
+            (9, "rules must be a mapping, but is a number"),
+        ];
+        assert_eq!(mistakes.len(), expect.len(), "{mistakes:#?}");
+        for (mistake, (line, reason)) in mistakes.iter().zip(expect) {
+            assert!(mistake.starts_with(&format!("watchbell.yaml:{line}: {reason}")), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn values_are_read() {
+        let text = "listen: '[::1]:9000'\njournal: {retention: 36h, segment_size: 64MiB}\nlog: {format: json}";
+        let config = Config::parse(text, "test").unwrap();
+        assert_eq!(config.listen.to_string(), "[::1]:9000");
+        assert_eq!(config.journal.retention, Duration::from_secs(36 * 3600));
+        assert_eq!(config.journal.segment_bytes, 64 << 20);
+        assert!(config.log.json);
+    }
+}

@@ -1,0 +1,174 @@
+//! Accepts connections, with TLS or without, and serves the router on them until told to stop. Every wait
+//! has a limit: connections at one time, TLS handshake, request head, and the drain at the end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::config::TlsConfig;
+use crate::files;
+
+/// The address a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Limits of the listener.
+pub(crate) struct Limits {
+    pub(crate) max_connections: usize,
+    pub(crate) drain_deadline: Duration,
+}
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEAD_BYTES: usize = 64 << 10;
+const MAX_STREAMS: u32 = 128;
+/// Large enough for a batch of audit events to travel without waiting for the receiver.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// Serves `router` on `listener` until `shutdown` resolves, then lets open requests finish until the
+/// deadline.
+pub(crate) async fn run(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            () = &mut shutdown => break,
+        };
+        if let Some((stream, peer, slot)) = accepted {
+            let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
+            tokio::spawn(connection(stream, peer, tls, router, watcher, slot));
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not finish before the deadline and were cut off");
+    }
+}
+
+/// Loads certificate chain and private key.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub(crate) fn tls_acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
+    let certificates = files::read(&config.cert_file, MAX_PEM_BYTES)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&certificates)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("failed to read certificates from {}", config.cert_file.display()))?;
+    let key = PrivateKeyDer::from_pem_slice(&files::read(&config.key_file, MAX_PEM_BYTES)?)
+        .with_context(|| format!("failed to read a private key from {}", config.key_file.display()))?;
+    let mut server =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).with_context(
+            || format!("failed to use {} with its key", config.cert_file.display()),
+        )?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, slot)),
+        Err(error) => {
+            // Out of file descriptors, mostly: it passes when connections end.
+            tracing::warn!(%error, "failed to accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: Watcher,
+    slot: OwnedSemaphorePermit,
+) {
+    let _ = stream.set_nodelay(true);
+    let peer = Peer(peer.ip().to_canonical());
+    metrics::gauge!("watchbell_http_connections").increment(1);
+    match tls {
+        None => serve(stream, peer, router, watcher).await,
+        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve(stream, peer, router, watcher).await,
+            failed => {
+                metrics::counter!("watchbell_http_tls_failures_total").increment(1);
+                let reason = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "it took too long".to_owned(),
+                };
+                tracing::debug!(peer = %peer.0, reason, "TLS handshake failed");
+            }
+        },
+    }
+    metrics::gauge!("watchbell_http_connections").decrement(1);
+    drop(slot);
+}
+
+async fn serve<S>(stream: S, peer: Peer, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES * 4);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(peer = %peer.0, %error, "connection ended early");
+    }
+}
+
+async fn answer(router: Router, request: hyper::Request<Body>) -> axum::response::Response {
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(impossible) => match impossible {},
+    }
+}
