@@ -1,0 +1,111 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use watchbell_event::{Envelope, Format, Timestamp};
+
+use super::{DecodeLimits, Origin, Reason, repair};
+use crate::identity;
+use crate::json::{self, Kind, SyntaxError, Tape, Value};
+use crate::redact::Redactor;
+
+/// Makes envelopes of the events of one body.
+pub(super) struct Decoder<'a> {
+    origin: &'a Origin,
+    limits: &'a DecodeLimits,
+    redactor: &'a Redactor,
+    /// Reused from event to event.
+    tape: Tape,
+    canonical: Vec<u8>,
+}
+
+/// An event, and what had to be repaired to keep it.
+pub(super) struct Kept {
+    pub(super) envelope: Envelope,
+    pub(super) repaired: Option<Reason>,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(origin: &'a Origin, limits: &'a DecodeLimits, redactor: &'a Redactor) -> Self {
+        Self { origin, limits, redactor, tape: Tape::default(), canonical: Vec::new() }
+    }
+
+    pub(super) fn limits(&self) -> &DecodeLimits {
+        self.limits
+    }
+
+    /// Reads the value that begins at `start` and returns where it ends. It is the subject of the next
+    /// call of [`Self::decode`].
+    pub(super) fn parse(&mut self, body: &[u8], start: usize) -> Result<usize, SyntaxError> {
+        let end = json::parse(body, start, repair::parse_limits(self.limits), &mut self.tape)
+            .map_err(|error| SyntaxError { offset: start + error.offset, ..error })?;
+        Ok(start + end)
+    }
+
+    /// Makes an envelope of the value just parsed, whose bytes are `bytes`. `in_list` says that the list
+    /// around it has already said what its items are.
+    pub(super) fn decode(&mut self, bytes: &Bytes, in_list: bool) -> Result<Kept, Reason> {
+        let (text, repaired) = repair::repair(bytes, self.limits, &mut self.tape)?;
+        let event = self.tape.root(&text).ok_or(Reason::NotAnObject)?;
+        check_kind(event, in_list)?;
+        let edits = self.redactor.redact(event);
+        let claimed = claimed_time(event);
+        let redacted = (!edits.is_empty()).then(|| json::apply(&text, edits));
+        if let Some(redacted) = &redacted {
+            self.parse(redacted.as_bytes(), 0).map_err(|error| Reason::Syntax(error.reason))?;
+        }
+        let stored = redacted.map_or(text, Cow::Owned);
+        let event = self.tape.root(&stored).ok_or(Reason::NotAnObject)?;
+        let origin = self.origin;
+        let envelope = Envelope {
+            id: identity::event_id(&origin.cluster, event, &mut self.canonical),
+            received_at: origin.received_at,
+            event_time: Timestamp::event_time(claimed, origin.received_at),
+            source: origin.source.clone(),
+            cluster: origin.cluster.clone(),
+            format: Format::KubernetesAudit,
+            peer: origin.peer,
+            history: origin.history,
+            bytes: match stored {
+                Cow::Borrowed(_) => bytes.clone(),
+                Cow::Owned(changed) => changed.into(),
+            },
+        };
+        Ok(Kept { envelope, repaired })
+    }
+}
+
+fn check_kind(event: Value<'_>, in_list: bool) -> Result<(), Reason> {
+    if event.kind() != Kind::Object {
+        return Err(Reason::NotAnObject);
+    }
+    let (kind, api_version) = (event.get("kind"), event.get("apiVersion"));
+    if kind.is_some_and(|kind| !kind.is("Event")) || api_version.is_some_and(|version| !is_audit(version)) {
+        return Err(wrong_kind(kind, api_version));
+    }
+    let named = in_list || api_version.is_some();
+    if !named && event.get("auditID").and_then(|id| id.as_text()).is_none() {
+        return Err(Reason::NotAnEvent);
+    }
+    Ok(())
+}
+
+/// True for the versions of the audit API that are read.
+pub(super) fn is_audit(api_version: Value<'_>) -> bool {
+    api_version.is("audit.k8s.io/v1") || api_version.is("audit.k8s.io/v1beta1")
+}
+
+pub(super) fn wrong_kind(kind: Option<Value<'_>>, api_version: Option<Value<'_>>) -> Reason {
+    let text = |value: Option<Value<'_>>| match value {
+        Some(value) => value.as_text().unwrap_or_else(|| value.raw().into()).chars().take(64).collect(),
+        None => String::new(),
+    };
+    Reason::WrongKind { kind: text(kind), api_version: text(api_version) }
+}
+
+/// When the event says it happened: the first of these that is a time, as
+/// [`watchbell_event::audit::AuditEvent::claimed_time`] reads it.
+fn claimed_time(event: Value<'_>) -> Option<Timestamp> {
+    ["stageTimestamp", "requestReceivedTimestamp", "timestamp"]
+        .into_iter()
+        .find_map(|key| event.get(key)?.as_text()?.parse().ok())
+}

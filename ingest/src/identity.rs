@@ -1,0 +1,88 @@
+//! The identity of an audit event: a hash of its cluster and its content.
+//!
+//! The content is brought into one form first, so that how it is written does not matter: the order of
+//! keys, white space, escapes in strings, and the spelling of numbers (`1`, `1.0` and `10e-1` are equal).
+//! `kind` and `apiVersion` at the top do not count, because items of a list may lack them. A client can
+//! choose the Audit-ID, so nothing less than all content would do: a chosen id could hide other events.
+//!
+//! The hash covers the event after redaction: an unkeyed hash over a secret would allow guesses to be
+//! tested, and the replacements tell different secrets apart as well.
+
+use watchbell_event::EventId;
+
+use crate::json::{Kind, Value};
+
+/// Keeps these hashes apart from all others.
+const DOMAIN: &[u8] = b"watchbell audit event 1\0";
+
+/// The identity of `event`. `canonical` is memory to be reused.
+pub(crate) fn event_id(cluster: &str, event: Value<'_>, canonical: &mut Vec<u8>) -> EventId {
+    canonical.clear();
+    canonical.extend_from_slice(DOMAIN);
+    bytes(cluster.as_bytes(), canonical);
+    for (key, value) in event.sorted_members() {
+        if !key.is("kind") && !key.is("apiVersion") {
+            write(key, canonical);
+            write(value, canonical);
+        }
+    }
+    EventId::from_hash(&blake3::hash(canonical))
+}
+
+/// Writes one value so that no two different values have the same bytes: each begins with its kind and,
+/// where it has one, its length.
+fn write(value: Value<'_>, out: &mut Vec<u8>) {
+    match value.kind() {
+        Kind::Null => out.push(b'n'),
+        Kind::Bool => out.push(if value.raw() == "true" { b't' } else { b'f' }),
+        Kind::Number => {
+            out.push(b'd');
+            number(value.raw(), out);
+        }
+        Kind::Plain | Kind::Escaped => {
+            out.push(b's');
+            bytes(value.as_text().unwrap_or_default().as_bytes(), out);
+        }
+        Kind::Array => {
+            out.push(b'a');
+            out.extend_from_slice(&value.count().to_le_bytes());
+            value.elements().for_each(|element| write(element, out));
+        }
+        Kind::Object => {
+            out.push(b'o');
+            out.extend_from_slice(&value.count().to_le_bytes());
+            for (key, value) in value.sorted_members() {
+                write(key, out);
+                write(value, out);
+            }
+        }
+    }
+}
+
+fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Writes a number as its significant digits and a power of ten: 1200, 1.2e3 and 12E2 become `12e2`.
+fn number(raw: &str, out: &mut Vec<u8>) {
+    let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
+    // an exponent beyond 64 bits is no number anyone means: such spellings count as they are
+    let Ok(exponent) = exponent.parse::<i64>() else {
+        return bytes(raw.as_bytes(), out);
+    };
+    let unsigned = mantissa.trim_start_matches('-');
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let digits: String = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0').trim_end_matches('0');
+    let trailing = digits.len() - digits.trim_end_matches('0').len();
+    if significant.is_empty() {
+        return bytes(b"0", out);
+    }
+    let shift = i128::from(exponent) + trailing as i128 - fraction.len() as i128;
+    let sign = if mantissa.starts_with('-') { "-" } else { "" };
+    bytes(format!("{sign}{significant}e{shift}").as_bytes(), out);
+}
+
+#[cfg(test)]
+mod tests;

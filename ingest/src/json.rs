@@ -1,0 +1,172 @@
+//! A JSON text as a flat list of nodes over the original bytes, built in one pass without copying.
+//!
+//! Everything that decode does with an event (checks, redaction, identity) works on this list, so an
+//! event is read once and its text is copied only if something in it has to change.
+
+mod edit;
+mod parse;
+mod scan;
+mod text;
+
+use std::borrow::Cow;
+
+pub(crate) use edit::{Edit, apply, quoted, reescape};
+pub(crate) use parse::{Flaw, Limits, parse};
+pub(crate) use scan::{Scanner, SyntaxError};
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Number,
+    /// Without any escape: the text is the bytes between the quotes.
+    Plain,
+    /// A string with at least one escape.
+    Escaped,
+    Array,
+    /// Its children alternate between key and value.
+    Object,
+}
+
+/// One value or key. Offsets count bytes from the start of the parsed text.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    kind: Kind,
+    start: u32,
+    end: u32,
+    /// Index of the node after this one and all below it.
+    next: u32,
+    /// For objects, where in `Tape::order` its keys stand, sorted.
+    order: u32,
+    /// Members of an object, elements of an array.
+    count: u32,
+}
+
+/// The nodes of one text, in the order written. Reused from event to event.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    nodes: Vec<Node>,
+    order: Vec<u32>,
+    flaws: Vec<Flaw>,
+}
+
+impl Tape {
+    /// What had to be passed over. Values may only be looked at if this is empty.
+    pub(crate) fn flaws(&self) -> &[Flaw] {
+        &self.flaws
+    }
+
+    /// The whole text as a value; none if the text had more values than the limit.
+    pub(crate) fn root<'a>(&'a self, text: &'a str) -> Option<Value<'a>> {
+        (!self.nodes.is_empty()).then_some(Value { text, tape: self, index: 0 })
+    }
+}
+
+/// A value within a parsed text.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a> {
+    text: &'a str,
+    tape: &'a Tape,
+    index: usize,
+}
+
+impl<'a> Value<'a> {
+    fn node(&self) -> Node {
+        self.tape.nodes[self.index]
+    }
+
+    fn at(&self, index: usize) -> Self {
+        Self { index, ..*self }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.node().kind
+    }
+
+    /// Offset of the first byte.
+    pub(crate) fn start(&self) -> usize {
+        self.node().start as usize
+    }
+
+    /// Offset after the last byte.
+    pub(crate) fn end(&self) -> usize {
+        self.node().end as usize
+    }
+
+    /// Number of members or elements.
+    pub(crate) fn count(&self) -> u32 {
+        self.node().count
+    }
+
+    /// The value as it is written.
+    pub(crate) fn raw(&self) -> &'a str {
+        self.text.get(self.start()..self.end()).unwrap_or_default()
+    }
+
+    /// The content, if this is a string.
+    pub(crate) fn as_text(&self) -> Option<Cow<'a, str>> {
+        let raw = self.raw();
+        match self.kind() {
+            Kind::Plain => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
+            Kind::Escaped => raw.get(1..raw.len() - 1).map(|inner| Cow::Owned(text::unescape(inner))),
+            _ => None,
+        }
+    }
+
+    /// True if this is a string with this content.
+    pub(crate) fn is(&self, expect: &str) -> bool {
+        match self.kind() {
+            Kind::Plain => {
+                self.end() - self.start() == expect.len() + 2
+                    && self.as_text().is_some_and(|text| text == expect)
+            }
+            Kind::Escaped => self.as_text().is_some_and(|text| text == expect),
+            _ => false,
+        }
+    }
+
+    /// True if this is an object or a list.
+    pub(crate) fn is_container(&self) -> bool {
+        matches!(self.kind(), Kind::Object | Kind::Array)
+    }
+
+    /// Keys and values in the order written; nothing unless this is an object.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (Self, Self)> + use<'a> {
+        let node = self.node();
+        let end = if node.kind == Kind::Object { node.next as usize } else { 0 };
+        let (container, mut index) = (*self, self.index + 1);
+        std::iter::from_fn(move || {
+            let key = (index < end).then(|| container.at(index))?;
+            let value = container.at(index + 1);
+            index = value.node().next as usize;
+            Some((key, value))
+        })
+    }
+
+    /// Keys and values sorted by key; nothing unless this is an object.
+    pub(crate) fn sorted_members(&self) -> impl Iterator<Item = (Self, Self)> + use<'a> {
+        let node = self.node();
+        let count = if node.kind == Kind::Object { node.count as usize } else { 0 };
+        let keys = self.tape.order.get(node.order as usize..).unwrap_or_default();
+        let container = *self;
+        keys.iter().take(count).map(move |&key| (container.at(key as usize), container.at(key as usize + 1)))
+    }
+
+    /// The elements; nothing unless this is a list.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let node = self.node();
+        let end = if node.kind == Kind::Array { node.next as usize } else { 0 };
+        let (container, mut index) = (*self, self.index + 1);
+        std::iter::from_fn(move || {
+            let element = (index < end).then(|| container.at(index))?;
+            index = element.node().next as usize;
+            Some(element)
+        })
+    }
+
+    /// The value under `key`, if this is an object that has it.
+    pub(crate) fn get(&self, key: &str) -> Option<Self> {
+        self.members().find(|(name, _)| name.is(key)).map(|(_, value)| value)
+    }
+}

@@ -1,0 +1,223 @@
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::{Kind, Node, Scanner, SyntaxError, Tape};
+
+/// Bounds of one text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Lists and objects within one another; at most 127, what `serde_json` reads.
+    pub(crate) depth: usize,
+    /// Values and keys.
+    pub(crate) values: usize,
+}
+
+/// Well-formed JSON that later stages would read differently from one another, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// The member in this range, up to the next member, is given again later in its object.
+    Duplicate {
+        /// From the key to the next member's key.
+        range: Range<usize>,
+        /// True inside `requestObject` or `responseObject`.
+        in_body: bool,
+    },
+    /// The list or object in this range is nested too deeply and was passed over.
+    TooDeep(Range<usize>),
+    /// The string in this range has a `\u` escape that is half a character.
+    LoneSurrogate(Range<usize>),
+    /// There are more values than the limit; the tape is empty.
+    TooManyValues,
+}
+
+/// Reads one value that starts at `start` into `tape` and returns where it ends. All offsets, those in
+/// errors included, count from `start`.
+pub(crate) fn parse(
+    bytes: &[u8],
+    start: usize,
+    limits: Limits,
+    tape: &mut Tape,
+) -> Result<usize, SyntaxError> {
+    tape.nodes.clear();
+    tape.order.clear();
+    tape.flaws.clear();
+    let bytes = bytes.get(start..).unwrap_or_default();
+    let mut parser =
+        Parser { scan: Scanner::new(bytes, 0), limits, tape, keys: Vec::new(), full: false, in_body: false };
+    parser.value(0)?;
+    let (end, full) = (parser.scan.pos, parser.full);
+    if full {
+        tape.nodes.clear();
+        tape.flaws.clear();
+        tape.flaws.push(Flaw::TooManyValues);
+    }
+    Ok(end)
+}
+
+struct Parser<'a, 't> {
+    scan: Scanner<'a>,
+    limits: Limits,
+    tape: &'t mut Tape,
+    /// Keys of the objects that are still open, innermost last.
+    keys: Vec<u32>,
+    /// Too many values: only the syntax is checked from here on.
+    full: bool,
+    in_body: bool,
+}
+
+impl Parser<'_, '_> {
+    fn value(&mut self, depth: usize) -> Result<(), SyntaxError> {
+        let start = self.scan.pos;
+        let kind = match self.scan.peek() {
+            Some(b'{' | b'[') if depth >= self.limits.depth => {
+                self.scan.skip_container()?;
+                self.note(Flaw::TooDeep(start..self.scan.pos));
+                Kind::Null
+            }
+            Some(b'{') => return self.object(depth),
+            Some(b'[') => return self.array(depth),
+            Some(b'"') => self.string()?,
+            Some(b't') => self.scan.literal("true").map(|()| Kind::Bool)?,
+            Some(b'f') => self.scan.literal("false").map(|()| Kind::Bool)?,
+            Some(b'n') => self.scan.literal("null").map(|()| Kind::Null)?,
+            Some(b'-' | b'0'..=b'9') => self.scan.number().map(|()| Kind::Number)?,
+            _ => return self.scan.error("expected a value"),
+        };
+        self.push(kind, start, self.scan.pos);
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), SyntaxError> {
+        let index = self.push(Kind::Array, self.scan.pos, 0);
+        let mut count = 0;
+        self.scan.pos += 1;
+        self.scan.skip_space();
+        if !self.scan.take(b']') {
+            loop {
+                self.value(depth + 1)?;
+                count += 1;
+                if !self.scan.next_or(b']')? {
+                    break;
+                }
+            }
+        }
+        self.close(index, count, 0);
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), SyntaxError> {
+        let index = self.push(Kind::Object, self.scan.pos, 0);
+        let first_key = self.keys.len();
+        self.scan.pos += 1;
+        self.scan.skip_space();
+        if !self.scan.take(b'}') {
+            loop {
+                self.member(depth)?;
+                if !self.scan.next_or(b'}')? {
+                    break;
+                }
+            }
+        }
+        let count = self.keys.len() - first_key;
+        let order = to_u32(self.tape.order.len());
+        self.sort_keys(first_key);
+        self.close(index, to_u32(count), order);
+        Ok(())
+    }
+
+    fn member(&mut self, depth: usize) -> Result<(), SyntaxError> {
+        let start = self.scan.pos;
+        let kind = match self.scan.peek() {
+            Some(b'"') => self.string()?,
+            _ => return self.scan.error("expected a key in quotes"),
+        };
+        let end = self.scan.pos;
+        self.scan.colon()?;
+        let key = self.push(kind, start, end);
+        if !self.full {
+            self.keys.push(to_u32(key));
+        }
+        if depth > 0 {
+            return self.value(depth + 1);
+        }
+        let raw = self.scan.bytes.get(start + 1..end - 1).unwrap_or_default();
+        self.in_body = matches!(raw, b"requestObject" | b"responseObject");
+        self.value(depth + 1)?;
+        self.in_body = false;
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<Kind, SyntaxError> {
+        let (start, mut lone) = (self.scan.pos, false);
+        let kind = self.scan.string(|| lone = true)?;
+        if lone {
+            self.note(Flaw::LoneSurrogate(start..self.scan.pos));
+        }
+        Ok(kind)
+    }
+
+    fn note(&mut self, flaw: Flaw) {
+        self.full |= self.tape.flaws.len() >= self.limits.values;
+        if !self.full {
+            self.tape.flaws.push(flaw);
+        }
+    }
+
+    fn push(&mut self, kind: Kind, start: usize, end: usize) -> usize {
+        let index = self.tape.nodes.len();
+        self.full |= index >= self.limits.values;
+        if !self.full {
+            let next = to_u32(index + 1);
+            let (start, end) = (to_u32(start), to_u32(end));
+            self.tape.nodes.push(Node { kind, start, end, next, order: 0, count: 0 });
+        }
+        index
+    }
+
+    fn close(&mut self, index: usize, count: u32, order: u32) {
+        let (next, end) = (to_u32(self.tape.nodes.len()), to_u32(self.scan.pos));
+        if let (false, Some(node)) = (self.full, self.tape.nodes.get_mut(index)) {
+            *node = Node { next, end, order, count, ..*node };
+        }
+    }
+
+    /// Moves the keys of the object that ends here to the tape, sorted, and notes those given twice.
+    fn sort_keys(&mut self, first_key: usize) {
+        let written = self.keys.get(first_key..).unwrap_or_default();
+        let start = self.tape.order.len();
+        self.tape.order.extend_from_slice(written);
+        let (nodes, bytes) = (&self.tape.nodes, self.scan.bytes);
+        let compare = |a: &u32, b: &u32| compare_keys(bytes, &nodes[*a as usize], &nodes[*b as usize]);
+        let sorted = &mut self.tape.order[start..];
+        let mut duplicates = Vec::new();
+        if !sorted.is_sorted_by(|a, b| compare(a, b) == Ordering::Less) {
+            sorted.sort_by(compare);
+            for pair in sorted.windows(2).filter(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal) {
+                let next = written.partition_point(|key| *key <= pair[0]);
+                let end = written.get(next).map_or(0, |key| nodes[*key as usize].start);
+                let range = nodes[pair[0] as usize].start as usize..end as usize;
+                duplicates.push(Flaw::Duplicate { range, in_body: self.in_body });
+            }
+        }
+        duplicates.into_iter().for_each(|duplicate| self.note(duplicate));
+        self.keys.truncate(first_key);
+    }
+}
+
+/// Compares the content of two keys, escapes resolved.
+fn compare_keys(bytes: &[u8], a: &Node, b: &Node) -> Ordering {
+    let inner = |node: &Node| bytes.get(node.start as usize + 1..node.end as usize - 1).unwrap_or_default();
+    if a.kind == Kind::Plain && b.kind == Kind::Plain {
+        return inner(a).cmp(inner(b));
+    }
+    let text = |node: &Node| {
+        let raw = String::from_utf8_lossy(inner(node));
+        if node.kind == Kind::Escaped { super::text::unescape(&raw) } else { raw.into_owned() }
+    };
+    text(a).cmp(&text(b))
+}
+
+/// Offsets are within one request body, which is far below 4 GiB.
+fn to_u32(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,93 @@
+/// Query parameters whose value is a token, in lower case.
+const TOKEN_PARAMETERS: [&str; 6] =
+    ["token", "access_token", "id_token", "refresh_token", "bearer", "authorization"];
+/// How a JSON Web Token begins: base64 of `{"`.
+const JWT: &str = "eyJ";
+
+/// The URI with its tokens replaced; none if it has none.
+pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<String> {
+    let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
+    let mut redacted = words(path, &replacement);
+    if let Some(query) = query {
+        redacted.push('?');
+        let mut parameters = query.split_inclusive(['&', ';']).peekable();
+        while let Some(parameter) = parameters.next() {
+            let (parameter, end) = match parameter.strip_suffix(['&', ';']) {
+                Some(bare) => (bare, &parameter[bare.len()..]),
+                None => (parameter, ""),
+            };
+            redacted.push_str(&self::parameter(parameter, &replacement));
+            redacted.push_str(end);
+        }
+    }
+    (redacted != uri).then_some(redacted)
+}
+
+fn parameter(parameter: &str, replacement: &impl Fn(&str) -> String) -> String {
+    match parameter.split_once('=') {
+        Some((name, value)) if is_token_name(name) && !value.is_empty() => {
+            if super::is_replacement(value) {
+                return parameter.to_owned();
+            }
+            format!("{name}={}", replacement(value))
+        }
+        _ => words(parameter, replacement),
+    }
+}
+
+fn is_token_name(name: &str) -> bool {
+    let name = percent_decoded(name).to_ascii_lowercase();
+    TOKEN_PARAMETERS.contains(&name.as_str())
+}
+
+/// Replaces JSON Web Tokens, and what follows the word `Bearer`.
+fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
+    let is_part = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '-' | '_' | '.' | '~');
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut after_bearer = false;
+    while let Some(first) = rest.chars().next() {
+        if !is_part(first) {
+            let (separator, tail) = separator(rest, first);
+            redacted.push_str(separator);
+            rest = tail;
+            continue;
+        }
+        let (word, tail) = rest.split_at(rest.find(|byte| !is_part(byte)).unwrap_or(rest.len()));
+        let is_jwt = word.find(JWT).is_some_and(|at| word[at..].matches('.').count() >= 2);
+        if is_jwt || after_bearer {
+            redacted.push_str(&replacement(word));
+        } else {
+            redacted.push_str(word);
+        }
+        after_bearer = word.eq_ignore_ascii_case("bearer") && !tail.starts_with('/');
+        rest = tail;
+    }
+    redacted
+}
+
+/// Splits off one character that is not part of a word, a percent escape counting as one.
+fn separator(text: &str, first: char) -> (&str, &str) {
+    let escaped = first == '%' && text.is_char_boundary(3.min(text.len())) && text.len() >= 3;
+    text.split_at(if escaped { 3 } else { first.len_utf8() })
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escape = bytes.get(at + 1..at + 3).and_then(|digits| str::from_utf8(digits).ok());
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(escaped) if *byte == b'%' => {
+                decoded.push(escaped);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
