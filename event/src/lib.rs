@@ -12,6 +12,7 @@ mod detection;
 mod facets;
 mod id;
 mod position;
+pub mod predicate;
 mod record;
 mod time;
 pub mod yaml;
