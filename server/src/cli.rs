@@ -1,10 +1,10 @@
 //! The command line: what can be asked, and which module answers.
 
 mod alerts;
-mod client;
+pub(crate) mod client;
 mod cluster;
 mod ingest;
-mod output;
+pub(crate) mod output;
 mod rules;
 mod search;
 mod serve;

@@ -4,10 +4,12 @@
 mod cli;
 mod clock;
 mod config;
+mod demo;
 mod files;
 mod http;
 mod pipeline;
 mod quota;
+mod self_audit;
 mod telemetry;
 mod tokens;
 

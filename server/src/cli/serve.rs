@@ -1,0 +1,175 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::http::{self, App, listener};
+use crate::pipeline::Pipeline;
+use crate::self_audit::SelfAudit;
+use crate::tokens::{Scope, TokenFile, Tokens};
+use crate::{clock, demo, files, telemetry};
+
+/// How to run the server.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file; every setting has a default.
+    #[arg(long, env = "WATCHBELL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; overrides the configuration.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where to keep everything; overrides the configuration.
+    #[arg(long, env = "WATCHBELL_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Replay a recorded scenario, ordinary work and an attack, and show the alerts as they fire.
+    #[arg(long)]
+    demo: bool,
+}
+
+impl ServeArgs {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        if self.demo && self.config.is_none() {
+            // The alerts are what should be seen, not the log.
+            config.log.filter = "warn".to_owned();
+        }
+        check_plaintext(&config)?;
+        telemetry::start_logs(&config.log)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let served = runtime.block_on(serve(config, self.demo));
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        served.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+/// Load, build, announce, wait, drain.
+async fn serve(config: Config, with_demo: bool) -> Result<()> {
+    let metrics = telemetry::start_metrics()?;
+    let _lock = lock_data_dir(&config.data_dir)?;
+    let admin_token = ensure_admin_token(&config.data_dir)?;
+    let tokens = Tokens::open(TokenFile::in_data_dir(&config.data_dir))?;
+    let tls = config.tls.as_ref().map(listener::tls_acceptor).transpose()?;
+    let socket = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
+    let address = socket.local_addr()?;
+
+    let (stop, stopping) = watch::channel(false);
+    let pipeline = Pipeline::start(&config, stopping.clone())?;
+    let self_audit = SelfAudit::new(pipeline.intake());
+    let app = Arc::new(App::new(&config, tokens, pipeline, metrics));
+    self_audit.started(&config).await;
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), stopping.clone()));
+
+    let limits = listener::Limits {
+        max_connections: config.max_connections,
+        drain_deadline: config.shutdown_deadline.mul_f32(0.4),
+    };
+    let serving = listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
+    let serving = tokio::spawn(serving);
+    tracing::info!(%address, tls = config.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
+    let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
+
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new connections, finishing open requests");
+    // Nobody who is told to stop waits longer than the deadline.
+    let drain = async {
+        self_audit.stopping().await;
+        stop.send_replace(true);
+        let _ = serving.await;
+        let _ = upkeep.await;
+        app.pipeline.drain().await;
+    };
+    if tokio::time::timeout(config.shutdown_deadline, drain).await.is_err() {
+        tracing::warn!("not everything was finished before the deadline; the rest is picked up at the next start");
+    }
+    if let Some(demo) = demo {
+        demo.abort();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Small regular chores: changed tokens, full quotas, gauges.
+async fn upkeep(app: Arc<App>, self_audit: SelfAudit, mut stopping: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopping.changed() => return,
+        }
+        for change in app.tokens.take_changes() {
+            self_audit.token_changed(&change).await;
+        }
+        for reload in app.pipeline.take_rule_reloads() {
+            self_audit.rules_reloaded(&reload).await;
+        }
+        app.quota.prune();
+        app.pipeline.publish_gauges();
+    }
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn check_plaintext(config: &Config) -> Result<()> {
+    if config.tls.is_none() && !config.allow_plaintext && !config.listen.ip().is_loopback() {
+        bail!(
+            "refusing to serve plain HTTP on {}: tokens would travel readable. Set tls.cert_file and tls.key_file, \
+             or listen on 127.0.0.1, or set allow_plaintext: true if a proxy in front speaks TLS",
+            config.listen
+        );
+    }
+    Ok(())
+}
+
+/// Makes the data directory and holds it, so that two servers never write the same journal.
+fn lock_data_dir(data_dir: &Path) -> Result<std::fs::File> {
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .recursive(true)
+        .create(data_dir)
+        .with_context(|| format!("failed to make the data directory {}", data_dir.display()))?;
+    let path = data_dir.join("server.lock");
+    let lock = std::fs::File::create(&path).with_context(|| format!("failed to open {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        bail!("another server is using the data directory {}", data_dir.display());
+    }
+    Ok(lock)
+}
+
+/// The token that may do everything, made at the first start.
+fn ensure_admin_token(data_dir: &Path) -> Result<String> {
+    const MAX_TOKEN_BYTES: u64 = 4 << 10;
+    let path = data_dir.join("admin.token");
+    if path.exists() {
+        return Ok(files::read_text(&path, MAX_TOKEN_BYTES)?.trim().to_owned());
+    }
+    let file = TokenFile::in_data_dir(data_dir);
+    let (_, token) = file.create("admin (made at the first start)", vec![Scope::Admin], clock::now())?;
+    files::write_private(&path, format!("{token}\n").as_bytes())?;
+    tracing::info!(path = %path.display(), "wrote the admin token");
+    Ok(token)
+}

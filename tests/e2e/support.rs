@@ -1,0 +1,226 @@
+//! One running watchbell, as a user has it: a process with a data directory, reached over HTTP.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_watchbell");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server whose data directory outlives its process.
+pub(crate) struct Server {
+    pub(crate) dir: TempDir,
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server; `config` is YAML without `listen` and `data_dir`.
+    pub(crate) async fn start(config: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut server = Self {
+            dir: tempfile::tempdir().unwrap(),
+            base: String::new(),
+            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+            child: None,
+        };
+        std::fs::write(server.dir.path().join("watchbell.yaml"), config).unwrap();
+        server.restart().await;
+        server
+    }
+
+    /// Starts the process again on the same data and waits until it is ready.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        let port = free_port();
+        self.base = format!("http://127.0.0.1:{port}");
+        let child = Command::new(BINARY)
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+            .arg(self.data_dir())
+            .arg("--config")
+            .arg(self.dir.path().join("watchbell.yaml"))
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::options().create(true).append(true).open(self.log_file()).unwrap())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let started = Instant::now();
+        loop {
+            if let Ok(response) = self.http.get(format!("{}/readyz", self.base)).send().await
+                && response.status().is_success()
+            {
+                return;
+            }
+            let exited = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(exited.is_none() && started.elapsed() < PATIENCE, "not ready; its log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the process as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends the process as an operator would, and returns its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        let _ = Command::new("kill").arg(child.id().to_string()).status();
+        child.wait().unwrap().code()
+    }
+
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("admin.token")).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    /// A request with the admin token.
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{path}", self.base)).bearer_auth(self.admin_token())
+    }
+
+    /// Posts a body to the receiver with the admin token.
+    pub(crate) async fn post(&self, cluster: &str, body: impl Into<reqwest::Body>) -> Response {
+        let url = format!("{}/ingest/audit/{cluster}", self.base);
+        self.http.post(url).bearer_auth(self.admin_token()).body(body).send().await.unwrap()
+    }
+
+    /// Posts events as an API server does; they must be stored.
+    pub(crate) async fn ingest(&self, cluster: &str, events: &[Value]) -> Value {
+        let response = self.post(cluster, event_list(events).to_string()).await;
+        let status = response.status();
+        let answer = response.text().await.unwrap();
+        assert!(status.is_success(), "{status}: {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(crate) async fn search(&self, query: &str) -> Value {
+        let query: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        self.json(&format!("/api/v1/search?limit=1000&q={query}")).await
+    }
+
+    pub(crate) async fn count(&self, query: &str) -> u64 {
+        self.search(query).await["total"]["value"].as_u64().unwrap()
+    }
+
+    /// Waits until a search finds this many events, and fails with what it found otherwise.
+    pub(crate) async fn wait_for_count(&self, query: &str, expect: u64) {
+        let started = Instant::now();
+        loop {
+            let found = self.count(query).await;
+            if found == expect {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{query}: {found} events, expected {expect}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) async fn alerts(&self) -> Vec<Value> {
+        self.json("/api/v1/alerts?limit=1000").await["alerts"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the alerts satisfy a condition, and returns them.
+    pub(crate) async fn wait_for_alerts(&self, what: &str, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let started = Instant::now();
+        loop {
+            let alerts = self.alerts().await;
+            if done(&alerts) {
+                return alerts;
+            }
+            assert!(started.elapsed() < PATIENCE, "{what}: {alerts:#?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Runs a command line against this server.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        Command::new(BINARY)
+            .args(args)
+            .env("WATCHBELL_URL", &self.base)
+            .env("WATCHBELL_TOKEN", self.admin_token())
+            .env("WATCHBELL_DATA_DIR", self.data_dir())
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs a command that needs no server.
+pub(crate) fn run(args: &[&str], dir: &Path) -> Output {
+    Command::new(BINARY).args(args).current_dir(dir).output().unwrap()
+}
+
+/// An `EventList` as an API server posts it.
+pub(crate) fn event_list(events: &[Value]) -> Value {
+    json!({ "kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events })
+}
+
+/// A complete, harmless event; `audit_id` makes it one of its kind.
+pub(crate) fn event(audit_id: &str) -> Value {
+    json!({
+        "level": "Metadata", "auditID": audit_id, "stage": "ResponseComplete",
+        "requestURI": "/api/v1/namespaces/shop/configmaps/settings", "verb": "get",
+        "user": { "username": "alice@example.org", "groups": ["developers", "system:authenticated"] },
+        "sourceIPs": ["10.1.2.3"], "userAgent": "kubectl/v1.35.0",
+        "objectRef": { "resource": "configmaps", "namespace": "shop", "name": "settings", "apiVersion": "v1" },
+        "responseStatus": { "metadata": {}, "code": 200 },
+        "requestReceivedTimestamp": "2026-01-31T08:15:00.000001Z",
+        "stageTimestamp": "2026-01-31T08:15:00.004201Z",
+        "annotations": { "authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "" }
+    })
+}
+
+/// A binding to cluster-admin, which a shipped rule of level high or above alerts on.
+pub(crate) fn cluster_admin_binding(audit_id: &str, user: &str) -> Value {
+    let mut event = event(audit_id);
+    event["level"] = json!("RequestResponse");
+    event["verb"] = json!("create");
+    event["requestURI"] = json!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings");
+    event["user"]["username"] = json!(user);
+    event["objectRef"] = json!({ "resource": "clusterrolebindings", "name": "oops",
+        "apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1" });
+    event["responseStatus"]["code"] = json!(201);
+    event["requestObject"] = json!({ "kind": "ClusterRoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": { "name": "oops" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "User", "name": user }] });
+    event
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
