@@ -1,0 +1,74 @@
+//! Atoms: the tests of all rules, each kept once however many rules share it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::field::FieldIndex;
+use crate::formula::{Body, Check, Field, Test};
+use crate::pattern::Pattern;
+
+/// Index of an atom in its set.
+pub(crate) type AtomId = u32;
+/// Index of a field in its set.
+pub(crate) type FieldId = u32;
+
+/// A test that rules share.
+#[derive(Debug)]
+pub(crate) struct Atom {
+    /// What is tested.
+    pub(crate) test: Arc<Test>,
+    /// The index of its field.
+    pub(crate) field: FieldId,
+    /// The part of the event it needs, if policy may leave that out.
+    pub(crate) body: Option<Body>,
+    /// Too dear to decide for every value: decided only when a rule that may still match asks.
+    pub(crate) lazy: bool,
+}
+
+/// Gives equal tests equal ids.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) atoms: Vec<Atom>,
+    ids: HashMap<Arc<Test>, AtomId>,
+    fields: HashMap<Field, FieldId>,
+}
+
+impl Table {
+    /// The id of a test.
+    pub(crate) fn intern(&mut self, test: &Arc<Test>) -> AtomId {
+        if let Some(&id) = self.ids.get(test) {
+            return id;
+        }
+        let id = index(self.atoms.len());
+        let next_field = index(self.fields.len());
+        let field = *self.fields.entry(test.field.clone()).or_insert(next_field);
+        let lazy = matches!(
+            test.check,
+            Check::Expression(_) | Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_))
+        );
+        self.atoms.push(Atom { test: test.clone(), field, body: test.field.body(), lazy });
+        self.ids.insert(test.clone(), id);
+        id
+    }
+
+    /// All fields, in the order of their ids.
+    pub(crate) fn fields(&self) -> Vec<(FieldId, &Field)> {
+        let mut fields: Vec<_> = self.fields.iter().map(|(field, &id)| (id, field)).collect();
+        fields.sort_unstable_by_key(|(id, _)| *id);
+        fields
+    }
+
+    /// For each field, what its values decide.
+    pub(crate) fn field_indexes(&self) -> Vec<FieldIndex> {
+        let mut by_field: Vec<Vec<(AtomId, &Check)>> = vec![Vec::new(); self.fields.len()];
+        for (id, atom) in self.atoms.iter().enumerate() {
+            by_field[atom.field as usize].push((index(id), &atom.test.check));
+        }
+        by_field.iter().map(|checks| FieldIndex::new(checks)).collect()
+    }
+}
+
+/// A position as an id. Limits on loading keep sets far below four billion of anything.
+pub(super) fn index(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,260 @@
+//! What the values of one field decide: each value makes atoms true by look-ups, whatever their number.
+
+use std::net::IpAddr;
+
+use aho_corasick::AhoCorasick;
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+
+use super::atoms::AtomId;
+use crate::formula::{Check, Order, address, number};
+use crate::pattern::Pattern;
+use crate::text::fold_into;
+
+/// Up to so many patterns are tried one after the other; more of them make an automaton.
+const FEW_PATTERNS: usize = 4;
+
+/// A value without members.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    /// The number's canonical text.
+    Number(&'a str),
+    Text(&'a str),
+}
+
+/// The atoms of one field, by what makes them true.
+#[derive(Default)]
+pub(crate) struct FieldIndex {
+    exists: Option<AtomId>,
+    null: Option<AtomId>,
+    any: Option<AtomId>,
+    folded: TextIndex,
+    cased: TextIndex,
+    compare: Vec<Thresholds>,
+    networks: NetworkIndex,
+    /// Some atom of this field is lazy, so its values are kept until the rules are decided.
+    pub(crate) keeps_values: bool,
+}
+
+impl FieldIndex {
+    pub(super) fn new(checks: &[(AtomId, &Check)]) -> Self {
+        let mut index = Self::default();
+        for &(atom, check) in checks {
+            match check {
+                Check::Exists => index.exists = Some(atom),
+                Check::Null => index.null = Some(atom),
+                Check::Any => index.any = Some(atom),
+                Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_)) | Check::Expression(_) => {
+                    index.keeps_values = true;
+                }
+                Check::Folded(pattern) => index.folded.add(pattern, atom),
+                Check::Cased(pattern) => index.cased.add(pattern, atom),
+                Check::Compare(order, threshold) => {
+                    Thresholds::add(&mut index.compare, *order, threshold.get(), atom);
+                }
+                Check::Network(network) => index.networks.add(*network, atom),
+            }
+        }
+        index.compare.iter_mut().for_each(Thresholds::sort);
+        index.folded.finish();
+        index.cased.finish();
+        index
+    }
+
+    /// The field is there, as an array.
+    pub(crate) fn array(&self, mark: &mut impl FnMut(AtomId)) {
+        self.exists.into_iter().for_each(mark);
+    }
+
+    /// The field is there, as an object.
+    pub(crate) fn object(&self, mark: &mut impl FnMut(AtomId)) {
+        self.exists.into_iter().chain(self.any).for_each(mark);
+    }
+
+    /// The field has this value. `buffer` is scratch space.
+    pub(crate) fn scalar(&self, value: Scalar<'_>, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
+        let text = match value {
+            Scalar::Null => {
+                self.exists.into_iter().chain(self.null).for_each(mark);
+                return;
+            }
+            Scalar::Bool(true) => "true",
+            Scalar::Bool(false) => "false",
+            Scalar::Number(text) | Scalar::Text(text) => text,
+        };
+        self.exists.into_iter().chain(self.any).for_each(&mut *mark);
+        if !self.folded.is_empty() {
+            fold_into(text, buffer);
+            self.folded.find(buffer, mark);
+        }
+        if !self.cased.is_empty() {
+            self.cased.find(text, mark);
+        }
+        let may_be_number = !self.compare.is_empty() && !matches!(value, Scalar::Bool(_));
+        if may_be_number && let Some(number) = number(text) {
+            self.compare.iter().for_each(|thresholds| thresholds.find(number, mark));
+        }
+        if !self.networks.is_empty()
+            && let Some(address) = address(text)
+        {
+            self.networks.find(address, mark);
+        }
+    }
+}
+
+/// Atoms that are decided by text.
+#[derive(Default)]
+struct TextIndex {
+    exact: FxHashMap<Box<str>, AtomId>,
+    patterns: Vec<(Pattern, AtomId)>,
+    automaton: Option<Automaton>,
+}
+
+impl TextIndex {
+    fn add(&mut self, pattern: &Pattern, atom: AtomId) {
+        match pattern {
+            Pattern::Exact(text) => {
+                self.exact.insert(text.as_str().into(), atom);
+            }
+            _ => self.patterns.push((pattern.clone(), atom)),
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.patterns.len() > FEW_PATTERNS {
+            self.automaton = Automaton::new(&self.patterns);
+        }
+        if self.automaton.is_some() {
+            self.patterns = Vec::new();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.patterns.is_empty() && self.automaton.is_none()
+    }
+
+    fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
+        if !self.exact.is_empty() {
+            self.exact.get(text).copied().into_iter().for_each(&mut *mark);
+        }
+        for (pattern, atom) in &self.patterns {
+            if pattern.matches(text) {
+                mark(*atom);
+            }
+        }
+        if let Some(automaton) = &self.automaton {
+            automaton.find(text, mark);
+        }
+    }
+}
+
+/// Finds all beginnings, ends and parts of a text at once.
+struct Automaton {
+    words: AhoCorasick,
+    /// For each word, the atoms that it decides.
+    atoms: Vec<WordAtoms>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct WordAtoms {
+    prefix: Option<AtomId>,
+    suffix: Option<AtomId>,
+    contains: Option<AtomId>,
+}
+
+impl Automaton {
+    /// None if the automaton cannot be built, which is when it is too large; the patterns are then tried
+    /// one after the other.
+    fn new(patterns: &[(Pattern, AtomId)]) -> Option<Self> {
+        let mut words: FxHashMap<&str, WordAtoms> = FxHashMap::default();
+        for (pattern, atom) in patterns {
+            match pattern {
+                Pattern::Prefix(word) => words.entry(word).or_default().prefix = Some(*atom),
+                Pattern::Suffix(word) => words.entry(word).or_default().suffix = Some(*atom),
+                Pattern::Contains(word) => words.entry(word).or_default().contains = Some(*atom),
+                Pattern::Any | Pattern::Exact(_) | Pattern::Glob(_) => return None,
+            }
+        }
+        let (words, atoms): (Vec<&str>, Vec<WordAtoms>) = words.into_iter().unzip();
+        AhoCorasick::new(words).ok().map(|words| Self { words, atoms })
+    }
+
+    fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
+        for found in self.words.find_overlapping_iter(text) {
+            let atoms = self.atoms[found.pattern().as_usize()];
+            atoms.contains.into_iter().for_each(&mut *mark);
+            if found.start() == 0 {
+                atoms.prefix.into_iter().for_each(&mut *mark);
+            }
+            if found.end() == text.len() {
+                atoms.suffix.into_iter().for_each(&mut *mark);
+            }
+        }
+    }
+}
+
+/// Thresholds of one order, those that hold most easily first.
+struct Thresholds {
+    order: Order,
+    atoms: Vec<(f64, AtomId)>,
+}
+
+impl Thresholds {
+    fn add(all: &mut Vec<Self>, order: Order, threshold: f64, atom: AtomId) {
+        match all.iter_mut().find(|thresholds| thresholds.order == order) {
+            Some(thresholds) => thresholds.atoms.push((threshold, atom)),
+            None => all.push(Self { order, atoms: vec![(threshold, atom)] }),
+        }
+    }
+
+    fn sort(&mut self) {
+        self.atoms.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        if matches!(self.order, Order::Less | Order::LessOrEqual) {
+            self.atoms.reverse();
+        }
+    }
+
+    fn find(&self, value: f64, mark: &mut impl FnMut(AtomId)) {
+        let holding = self.atoms.iter().take_while(|(threshold, _)| self.order.holds(value, *threshold));
+        holding.for_each(|(_, atom)| mark(*atom));
+    }
+}
+
+/// Blocks of addresses, looked up once per length of prefix that occurs.
+#[derive(Default)]
+struct NetworkIndex {
+    lengths_v4: Vec<u8>,
+    lengths_v6: Vec<u8>,
+    atoms: FxHashMap<IpNet, AtomId>,
+}
+
+impl NetworkIndex {
+    fn add(&mut self, network: IpNet, atom: AtomId) {
+        let lengths = match network {
+            IpNet::V4(_) => &mut self.lengths_v4,
+            IpNet::V6(_) => &mut self.lengths_v6,
+        };
+        if !lengths.contains(&network.prefix_len()) {
+            lengths.push(network.prefix_len());
+        }
+        self.atoms.insert(network, atom);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.atoms.is_empty()
+    }
+
+    fn find(&self, address: IpAddr, mark: &mut impl FnMut(AtomId)) {
+        let lengths = match address {
+            IpAddr::V4(_) => &self.lengths_v4,
+            IpAddr::V6(_) => &self.lengths_v6,
+        };
+        for length in lengths {
+            let block = IpNet::new(address, *length).map(|block| block.trunc());
+            let atom = block.ok().and_then(|block| self.atoms.get(&block));
+            atom.copied().into_iter().for_each(&mut *mark);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which values of an event to read: a graph of the dotted paths that some rule reads.
+//!
+//! A node stands for the prefix of a path that has been walked. An edge may consume several segments at
+//! once, because a key may itself hold dots (`authorization.k8s.io/decision`): this tries every split
+//! without trying anything twice.
+
+use rustc_hash::FxHashMap;
+
+use super::atoms::{FieldId, index};
+
+/// Index of a node.
+pub(crate) type NodeId = u32;
+
+/// The event itself.
+pub(crate) const ROOT: NodeId = 0;
+
+/// Values that the evaluator itself needs, to compute facets and to know which parts of the event are
+/// missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hot {
+    Level,
+    Stage,
+    Truncated,
+    RequestObject,
+    ResponseObject,
+    Username,
+    ImpersonatedUsername,
+    SourceIp,
+    Code,
+    Decision,
+}
+
+const HOT: [(&str, Hot); 10] = [
+    ("level", Hot::Level),
+    ("stage", Hot::Stage),
+    ("annotations.audit.k8s.io/truncated", Hot::Truncated),
+    ("requestObject", Hot::RequestObject),
+    ("responseObject", Hot::ResponseObject),
+    ("user.username", Hot::Username),
+    ("impersonatedUser.username", Hot::ImpersonatedUsername),
+    ("sourceIPs", Hot::SourceIp),
+    ("responseStatus.code", Hot::Code),
+    ("annotations.authorization.k8s.io/decision", Hot::Decision),
+];
+
+/// The graph.
+pub(crate) struct Paths {
+    nodes: Vec<Node>,
+    by_prefix: FxHashMap<Box<str>, NodeId>,
+}
+
+/// A place in an event.
+#[derive(Default)]
+pub(crate) struct Node {
+    children: FxHashMap<Box<str>, NodeId>,
+    /// The fields whose values stand here.
+    pub(crate) fields: Vec<FieldId>,
+    /// What the evaluator itself reads here.
+    pub(crate) hot: Option<Hot>,
+}
+
+impl Node {
+    /// Where a key leads; nowhere if no rule reads it.
+    pub(crate) fn child(&self, key: &str) -> Option<NodeId> {
+        self.children.get(key).copied()
+    }
+
+    /// Whether something below is read.
+    pub(crate) fn has_children(&self) -> bool {
+        !self.children.is_empty()
+    }
+}
+
+impl Paths {
+    /// A graph that reads only what the evaluator itself needs.
+    pub(crate) fn new() -> Self {
+        let by_prefix = std::iter::once((Box::from(""), ROOT)).collect();
+        let mut paths = Self { nodes: vec![Node::default()], by_prefix };
+        for (path, hot) in HOT {
+            let end = paths.add(path);
+            paths.nodes[end as usize].hot = Some(hot);
+        }
+        paths
+    }
+
+    /// Reads the values at a path into a field.
+    pub(crate) fn add_field(&mut self, path: &str, field: FieldId) {
+        let end = self.add(path);
+        let fields = &mut self.nodes[end as usize].fields;
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    }
+
+    /// The node of an id that an edge led to.
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id as usize]
+    }
+
+    fn add(&mut self, path: &str) -> NodeId {
+        let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+        let mut walked = vec![(ROOT, 0)];
+        for end in ends {
+            let node = self.node_of_prefix(&path[..end]);
+            for &(from, start) in &walked {
+                let key = &path[start..end];
+                let children = &mut self.nodes[from as usize].children;
+                if !children.contains_key(key) {
+                    children.insert(key.into(), node);
+                }
+            }
+            walked.push((node, end + 1));
+        }
+        walked.last().map_or(ROOT, |(node, _)| *node)
+    }
+
+    fn node_of_prefix(&mut self, prefix: &str) -> NodeId {
+        if let Some(&node) = self.by_prefix.get(prefix) {
+            return node;
+        }
+        let node = index(self.nodes.len());
+        self.nodes.push(Node::default());
+        self.by_prefix.insert(prefix.into(), node);
+        node
+    }
+}

@@ -1,0 +1,269 @@
+//! By which atoms rules are found.
+//!
+//! Each rule has a set of atoms of which at least one is true whenever the rule matches. The set that is
+//! least often true is chosen; only when one of its atoms is true is the rule looked at. How often atoms are
+//! true is a guess made from their kind and from how many rules share them; rates observed in traffic can
+//! take its place (see [`Estimates`]).
+
+use super::atoms::{Atom, AtomId, index};
+use super::normal::{Condition, Sign};
+use crate::formula::{Body, Check, Field};
+
+/// Fields with so few values that each of them is common.
+const COARSE_FIELDS: [&str; 12] = [
+    "apiVersion",
+    "kind",
+    "level",
+    "stage",
+    "verb",
+    "event.action",
+    "event.outcome",
+    "objectRef.apiGroup",
+    "objectRef.apiVersion",
+    "responseStatus.code",
+    "annotations.authorization.k8s.io/decision",
+    "user.groups",
+];
+
+/// How rules are found.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// For each atom, the rules to look at when it is true.
+    pub(crate) candidates: Lists,
+    /// For each atom, the rules to look at when it is true and the event lacks a body they read: they may
+    /// be not evaluable.
+    pub(crate) starving: Lists,
+    /// Rules that no true atom points to, such as those with only negated ones.
+    pub(crate) always: Vec<u32>,
+    /// For each rule, the bodies it reads, if without them nothing is left by which to find it.
+    pub(crate) body_only: Vec<(u32, Bodies)>,
+}
+
+/// A set of bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bodies(u8);
+
+impl Bodies {
+    /// Every set there is.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..4).map(Self)
+    }
+
+    /// With another one.
+    pub(crate) fn with(self, body: Body) -> Self {
+        Self(self.0 | 1 << body as u8)
+    }
+
+    /// Whether this one is in it.
+    pub(crate) fn contains(self, body: Body) -> bool {
+        self.0 & 1 << body as u8 != 0
+    }
+
+    /// Whether both have one in common.
+    pub(crate) fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A number below four that tells sets apart.
+    pub(crate) fn number(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A list of rules for each atom, in one piece of memory.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    ends: Vec<u32>,
+    rules: Vec<u32>,
+}
+
+impl Lists {
+    fn new(lists: &[Vec<u32>]) -> Self {
+        let rules = lists.concat();
+        let ends = lists.iter().scan(0, |end, list| {
+            *end += list.len();
+            Some(index(*end))
+        });
+        Self { ends: ends.collect(), rules }
+    }
+
+    /// The rules of an atom.
+    pub(crate) fn of(&self, atom: AtomId) -> &[u32] {
+        let at = atom as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.rules[start as usize..self.ends[at] as usize]
+    }
+}
+
+impl Plan {
+    /// Chooses for each rule.
+    pub(super) fn new(conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Self {
+        let mut plan = Self::default();
+        let mut candidates = vec![Vec::new(); atoms.len()];
+        let mut starving = vec![Vec::new(); atoms.len()];
+        for (rule, condition) in conditions.iter().enumerate() {
+            let rule = index(rule);
+            let findable = |atom: AtomId| !atoms[atom as usize].lazy;
+            match necessary(condition, estimates, &findable) {
+                Some(set) => set.atoms.iter().for_each(|atom| candidates[*atom as usize].push(rule)),
+                None => plan.always.push(rule),
+            }
+            let bodies = bodies(condition, atoms);
+            if bodies.is_empty() {
+                continue;
+            }
+            let known = |atom: AtomId| findable(atom) && atoms[atom as usize].body.is_none();
+            match necessary(condition, estimates, &known) {
+                Some(set) => set.atoms.iter().for_each(|atom| starving[*atom as usize].push(rule)),
+                None => plan.body_only.push((rule, bodies)),
+            }
+        }
+        (plan.candidates, plan.starving) = (Lists::new(&candidates), Lists::new(&starving));
+        plan
+    }
+}
+
+fn bodies(condition: &Condition, atoms: &[Atom]) -> Bodies {
+    let mut bodies = Bodies::default();
+    condition.visit_atoms(&mut |atom, _| {
+        if let Some(body) = atoms[atom as usize].body {
+            bodies = bodies.with(body);
+        }
+    });
+    bodies
+}
+
+/// Atoms of which one is true whenever a condition holds.
+struct Necessary {
+    atoms: Vec<AtomId>,
+    rate: f64,
+}
+
+/// The set that is least often true, from usable atoms; none if there is no such set.
+fn necessary(
+    condition: &Condition,
+    estimates: &Estimates,
+    usable: &impl Fn(AtomId) -> bool,
+) -> Option<Necessary> {
+    match condition {
+        Condition::Atom(atom, Sign::Positive) if usable(*atom) => {
+            Some(Necessary { atoms: vec![*atom], rate: estimates.rate(*atom) })
+        }
+        Condition::Atom(..) => None,
+        Condition::All(parts) => parts
+            .iter()
+            .filter_map(|part| necessary(part, estimates, usable))
+            .min_by(|a, b| a.rate.total_cmp(&b.rate)),
+        Condition::Any(parts) => {
+            let mut union = Necessary { atoms: Vec::new(), rate: 0.0 };
+            for part in parts {
+                let part = necessary(part, estimates, usable)?;
+                union.atoms.extend(part.atoms);
+                union.rate += part.rate;
+            }
+            union.atoms.sort_unstable();
+            union.atoms.dedup();
+            Some(union)
+        }
+    }
+}
+
+/// What is expected of each atom.
+pub(super) struct Estimates {
+    /// In what share of events it is true.
+    rates: Vec<f64>,
+    /// Whether it is dear to decide.
+    lazy: Vec<bool>,
+}
+
+impl Estimates {
+    /// Guesses before any traffic was seen. Atoms that many rules share are common values.
+    pub(super) fn prior(atoms: &[Atom], conditions: &[Condition]) -> Self {
+        let mut uses = vec![0u32; atoms.len()];
+        for condition in conditions {
+            condition.visit_atoms(&mut |atom, _| uses[atom as usize] += 1);
+        }
+        let share = |atom: usize| f64::from(uses[atom]) / (1.0 + f64::from(index(conditions.len())));
+        let rates = atoms.iter().enumerate().map(|(id, atom)| prior_rate(atom) * (1.0 + share(id)));
+        Self { rates: rates.collect(), lazy: atoms.iter().map(|atom| atom.lazy).collect() }
+    }
+
+    fn rate(&self, atom: AtomId) -> f64 {
+        self.rates[atom as usize]
+    }
+}
+
+fn prior_rate(atom: &Atom) -> f64 {
+    let of_kind = match &atom.test.check {
+        Check::Exists | Check::Any => 0.5,
+        Check::Compare(..) => 0.3,
+        Check::Network(_) => 0.1,
+        Check::Null | Check::Expression(_) => 0.05,
+        Check::Folded(pattern) | Check::Cased(pattern) => match pattern {
+            crate::pattern::Pattern::Exact(_) => 0.02,
+            _ => 0.04,
+        },
+    };
+    match &atom.test.field {
+        Field::Anywhere => of_kind * 4.0,
+        Field::Path(path) if COARSE_FIELDS.contains(&&**path) => of_kind * 10.0,
+        // Few events have bodies.
+        Field::Path(_) if atom.body.is_some() => of_kind * 0.2,
+        Field::Path(_) => of_kind,
+    }
+}
+
+/// Puts what decides soonest and costs least first.
+pub(super) fn order(condition: Condition, estimates: &Estimates) -> Condition {
+    match condition {
+        Condition::Atom(..) => condition,
+        Condition::All(parts) => Condition::All(sorted(parts, estimates, 1.0)),
+        Condition::Any(parts) => Condition::Any(sorted(parts, estimates, -1.0)),
+    }
+}
+
+fn sorted(parts: Vec<Condition>, estimates: &Estimates, direction: f64) -> Vec<Condition> {
+    let parts = parts.into_iter().map(|part| order(part, estimates));
+    let mut parts: Vec<_> = parts.map(|part| (outlook(&part, estimates), part)).collect();
+    parts.sort_by(|(a, _), (b, _)| {
+        a.cost.cmp(&b.cost).then((a.rate * direction).total_cmp(&(b.rate * direction)))
+    });
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// What a condition costs to decide, roughly, and how often it holds.
+struct Outlook {
+    cost: usize,
+    rate: f64,
+}
+
+const LAZY_COST: usize = 100;
+
+fn outlook(condition: &Condition, estimates: &Estimates) -> Outlook {
+    let cost = |atom: AtomId| if estimates.lazy[atom as usize] { LAZY_COST } else { 0 };
+    match condition {
+        Condition::Atom(atom, Sign::Positive) => Outlook { cost: cost(*atom), rate: estimates.rate(*atom) },
+        Condition::Atom(atom, Sign::Negative) => {
+            Outlook { cost: cost(*atom), rate: 1.0 - estimates.rate(*atom) }
+        }
+        Condition::All(parts) => {
+            let parts = parts.iter().map(|part| outlook(part, estimates));
+            parts.fold(Outlook { cost: 1, rate: 1.0 }, |all, part| Outlook {
+                cost: all.cost.max(part.cost + 1),
+                rate: all.rate.min(part.rate),
+            })
+        }
+        Condition::Any(parts) => {
+            let parts = parts.iter().map(|part| outlook(part, estimates));
+            parts.fold(Outlook { cost: 1, rate: 0.0 }, |any, part| Outlook {
+                cost: any.cost.max(part.cost + 1),
+                rate: any.rate + part.rate,
+            })
+        }
+    }
+}

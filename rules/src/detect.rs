@@ -1,0 +1,202 @@
+//! Turns matches into detections: what alerting needs to group, route and describe them.
+
+mod describe;
+
+use std::sync::Arc;
+
+use watchbell_event::audit::AuditEvent;
+use watchbell_event::{Detection, EventId, Facets, Record};
+
+use crate::compile::RuleSet;
+use crate::evaluate::Evaluator;
+use crate::rule::Rule;
+use crate::text::{float_text, number_text};
+
+/// Longest value of a label, in characters.
+pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
+
+/// Evaluates records and makes a [`Detection`] of every match.
+///
+/// Metrics: `watchbell_rules_events_total`, `watchbell_rules_unreadable_events_total` (not a JSON object, so
+/// nothing could match) and `watchbell_rules_detections_total{level}`.
+pub struct Detector {
+    evaluator: Evaluator,
+    matches: Vec<usize>,
+    events: metrics::Counter,
+    unreadable: metrics::Counter,
+}
+
+impl Detector {
+    /// Prepares to run a set.
+    #[must_use]
+    pub fn new(set: Arc<RuleSet>) -> Self {
+        Self {
+            evaluator: Evaluator::new(set),
+            matches: Vec::new(),
+            events: metrics::counter!("watchbell_rules_events_total"),
+            unreadable: metrics::counter!("watchbell_rules_unreadable_events_total"),
+        }
+    }
+
+    /// The evaluator, for its counts.
+    #[must_use]
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    /// Adds a detection to `detections` for every rule that matches the record, in the order of the rules.
+    pub fn detect(&mut self, record: &Record, detections: &mut Vec<Detection>) {
+        self.events.increment(1);
+        if !self.evaluator.matches(&record.envelope.bytes, &mut self.matches) {
+            self.unreadable.increment(1);
+        }
+        if self.matches.is_empty() {
+            return;
+        }
+        let subject = Subject::new(record);
+        for &index in &self.matches {
+            let rule = &self.evaluator.rules().rules()[index];
+            metrics::counter!("watchbell_rules_detections_total", "level" => rule.level.name()).increment(1);
+            detections.push(subject.detection(rule));
+        }
+    }
+}
+
+/// One event that some rule matched.
+struct Subject<'a> {
+    record: &'a Record,
+    event: AuditEvent<'a>,
+    request_key: EventId,
+    labels: Vec<(&'static str, String)>,
+    summary: String,
+    /// The whole event, read when a rule groups by a field that is not a facet.
+    document: std::cell::OnceCell<serde_json::Value>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(record: &'a Record) -> Self {
+        let event = AuditEvent::parse(&record.envelope.bytes);
+        let request_key = event.request_key(&record.envelope.cluster);
+        let labels = labels(&event);
+        let summary = describe::summary(&event);
+        Self { record, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
+    }
+
+    fn detection(&self, rule: &Rule) -> Detection {
+        let envelope = &self.record.envelope;
+        Detection {
+            rule_id: rule.key.clone(),
+            title: rule.title.clone(),
+            level: rule.level,
+            tags: rule.tags.clone(),
+            event_id: envelope.id,
+            position: self.record.position,
+            event_time: envelope.event_time,
+            received_at: envelope.received_at,
+            cluster: envelope.cluster.clone(),
+            request_key: self.request_key,
+            group_key: self.group_key(rule),
+            labels: self.labels.clone(),
+            summary: self.summary.clone(),
+            history: envelope.history,
+        }
+    }
+
+    /// A hash over the rule, the cluster and the fields that the rule groups by, each with its length.
+    fn group_key(&self, rule: &Rule) -> EventId {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |part: &str| {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        };
+        add(&rule.key);
+        add(&self.record.envelope.cluster);
+        let facets = self.event.facets();
+        if rule.group_by.is_empty() {
+            let named = facets.actor.is_some_and(|actor| !actor.is_empty());
+            let name = if named { "user.name" } else { "source.ip" };
+            add(name);
+            self.values(name, &facets).iter().for_each(|value| add(value));
+        }
+        for name in &rule.group_by {
+            let values = self.values(name, &facets);
+            add(name);
+            add(&values.len().to_string());
+            values.iter().for_each(|value| add(value));
+        }
+        EventId::from_hash(&hasher.finalize())
+    }
+
+    fn values(&self, name: &str, facets: &Facets<'_>) -> Vec<String> {
+        if let Some(value) = facet(name, facets, &self.event) {
+            return value.into_iter().collect();
+        }
+        let document = self.document.get_or_init(|| {
+            serde_json::from_slice(&self.record.envelope.bytes).unwrap_or(serde_json::Value::Null)
+        });
+        let mut values = Vec::new();
+        values_at(document, name, &mut values);
+        values
+    }
+}
+
+/// The value of a facet, if the name is one.
+fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
+    Some(match name {
+        "user.name" => facets.actor.map(str::to_owned),
+        "event.action" => facets.action.map(str::to_owned),
+        "event.outcome" => Some(facets.outcome.name().to_owned()),
+        "orchestrator.namespace" => facets.namespace.map(str::to_owned),
+        "orchestrator.resource.type" => facets.resource.map(str::to_owned),
+        "orchestrator.resource.name" => event.object_ref.name.as_deref().map(str::to_owned),
+        "source.ip" => facets.source_ip.map(|address| address.to_string()),
+        _ => return None,
+    })
+}
+
+const LABELS: [&str; 7] = [
+    "user.name",
+    "event.action",
+    "event.outcome",
+    "orchestrator.namespace",
+    "orchestrator.resource.type",
+    "orchestrator.resource.name",
+    "source.ip",
+];
+
+fn labels(event: &AuditEvent<'_>) -> Vec<(&'static str, String)> {
+    let facets = event.facets();
+    let label = |name: &'static str| {
+        let value = facet(name, &facets, event)??;
+        let value = describe::plain(&value, MAX_LABEL_CHARACTERS);
+        (!value.is_empty()).then_some((name, value))
+    };
+    LABELS.into_iter().filter_map(label).collect()
+}
+
+/// All scalars at a dotted path, through arrays, by every split of the dots.
+fn values_at(value: &serde_json::Value, path: &str, values: &mut Vec<String>) {
+    use serde_json::Value;
+    match value {
+        Value::Array(members) => members.iter().for_each(|member| values_at(member, path, values)),
+        Value::Object(members) => {
+            for (key, member) in members {
+                match path.strip_prefix(key.as_str()).map(|rest| (rest, rest.strip_prefix('.'))) {
+                    Some(("", _)) => values_at(member, "", values),
+                    Some((_, Some(rest))) if !rest.is_empty() => values_at(member, rest, values),
+                    _ => {}
+                }
+            }
+        }
+        Value::String(text) if path.is_empty() => values.push(text.clone()),
+        Value::Bool(value) if path.is_empty() => values.push(value.to_string()),
+        Value::Number(number) if path.is_empty() => values.push(match number.as_f64() {
+            Some(float) if number.is_f64() => float_text(float),
+            _ => number_text(&number.to_string()).into_owned(),
+        }),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

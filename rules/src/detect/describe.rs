@@ -1,0 +1,94 @@
+//! One line for people, from an event that may say anything.
+
+use watchbell_event::audit::AuditEvent;
+
+/// Longest name within a summary, in characters.
+const MAX_NAME_CHARACTERS: usize = 100;
+/// Longest summary, in characters.
+const MAX_SUMMARY_CHARACTERS: usize = 400;
+
+/// Who did what to which object, from where, with which outcome:
+/// `alice listed secrets in kube-system from 10.0.0.7 (200)`.
+pub(super) fn summary(event: &AuditEvent<'_>) -> String {
+    let mut words = vec![actor(event), action(event)];
+    if let Some(namespace) = given(&event.object_ref.namespace) {
+        words.push(format!("in {}", name(namespace)));
+    }
+    if let Some(address) = event.facets().source_ip {
+        words.push(format!("from {address}"));
+    }
+    if let Some(code) = event.response_status.code {
+        words.push(format!("({code})"));
+    }
+    plain(&words.join(" "), MAX_SUMMARY_CHARACTERS)
+}
+
+/// Text that cannot break a line, a terminal or the direction of reading, and is not too long.
+pub(super) fn plain(text: &str, max_characters: usize) -> String {
+    let visible = text.chars().filter(|character| !is_invisible(*character));
+    let mut characters = visible.map(|character| if character.is_control() { ' ' } else { character });
+    let mut plain: String = characters.by_ref().take(max_characters).collect();
+    if characters.next().is_some() {
+        plain.pop();
+        plain.push('…');
+    }
+    plain
+}
+
+/// Marks that change how other text is shown, and separators of lines.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+fn actor(event: &AuditEvent<'_>) -> String {
+    let user = given(&event.user.username).map_or("an unauthenticated client".to_owned(), name);
+    match given(&event.impersonated_user.username) {
+        Some(other) => format!("{user} as {}", name(other)),
+        None => user,
+    }
+}
+
+fn action(event: &AuditEvent<'_>) -> String {
+    let verb = event.verb.as_deref().unwrap_or_default();
+    let Some(resource) = given(&event.object_ref.resource) else {
+        let uri = event.request_uri.as_deref().unwrap_or_default();
+        let path = uri.split(['?', '#']).next().unwrap_or_default();
+        return format!("requested {} {}", name(verb).to_uppercase(), name(path)).trim_end().to_owned();
+    };
+    let object = match given(&event.object_ref.name) {
+        Some(object) => format!("{}/{}", name(resource), name(object)),
+        None => name(resource),
+    };
+    match (verb, given(&event.object_ref.subresource)) {
+        (_, Some("exec")) => format!("ran a command in {object}"),
+        (_, Some("attach")) => format!("attached to {object}"),
+        (_, Some("portforward")) => format!("forwarded ports of {object}"),
+        ("create", Some("token")) => format!("requested a token for {object}"),
+        (_, Some(part)) => format!("{} {} of {object}", past(verb), name(part)),
+        (_, None) => format!("{} {object}", past(verb)),
+    }
+}
+
+fn past(verb: &str) -> String {
+    match verb {
+        "get" => "read",
+        "list" => "listed",
+        "watch" => "watched",
+        "create" => "created",
+        "update" => "updated",
+        "patch" => "patched",
+        "delete" => "deleted",
+        "deletecollection" => "deleted all",
+        "" => "accessed",
+        _ => return format!("did {} on", name(verb)),
+    }
+    .to_owned()
+}
+
+fn given<'a>(text: &'a Option<std::borrow::Cow<'_, str>>) -> Option<&'a str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
+fn name(text: &str) -> String {
+    plain(text, MAX_NAME_CHARACTERS)
+}

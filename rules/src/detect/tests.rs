@@ -1,0 +1,109 @@
+use bytes::Bytes;
+use watchbell_event::{Envelope, Format, Position, Timestamp};
+
+use super::*;
+use crate::load;
+
+const RULES: &str = "
+title: Secrets listed
+id: r1
+level: high
+tags: [attack.t1552.007]
+detection: {s: {objectRef.resource: secrets, verb: list}, condition: s}
+---
+title: By object
+id: r2
+detection: {s: {objectRef.resource: secrets}, condition: s}
+watchbell: {group-by: [objectRef.name, user.groups]}
+";
+
+fn record(bytes: &str, cluster: &str) -> Record {
+    let now: Timestamp = "2026-01-31T08:15:00Z".parse().unwrap();
+    let envelope = Envelope {
+        id: EventId([7; 16]),
+        received_at: now,
+        event_time: now,
+        source: "audit".into(),
+        cluster: cluster.into(),
+        format: Format::KubernetesAudit,
+        peer: None,
+        history: true,
+        bytes: Bytes::copy_from_slice(bytes.as_bytes()),
+    };
+    Record { position: Position { partition: 0, offset: 3 }, envelope }
+}
+
+fn detect(bytes: &str, cluster: &str) -> Vec<Detection> {
+    let loaded = load(&[("rules.yml".to_owned(), RULES.to_owned())]);
+    assert_eq!(loaded.errors, []);
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)));
+    let mut detections = Vec::new();
+    detector.detect(&record(bytes, cluster), &mut detections);
+    detections
+}
+
+const LIST: &str = r#"{"level":"Metadata","auditID":"a","stage":"ResponseComplete","verb":"list",
+    "requestURI":"/api/v1/namespaces/kube-system/secrets","user":{"username":"alice","groups":["dev","ops"]},
+    "sourceIPs":["6.6.6.6","10.0.0.7"],"objectRef":{"resource":"secrets","namespace":"kube-system"},
+    "responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-31T08:15:00Z"}"#;
+
+#[test]
+fn a_detection_says_what_alerting_needs() {
+    let detections = detect(LIST, "prod");
+    assert_eq!(detections.len(), 2);
+    let first = &detections[0];
+    assert_eq!((&*first.rule_id, &*first.title), ("r1", "Secrets listed"));
+    assert_eq!(first.summary, "alice listed secrets in kube-system from 10.0.0.7 (200)");
+    assert_eq!(first.position.offset, 3);
+    assert!(first.history);
+    let label = |name| first.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    assert_eq!(label("user.name"), Some("alice"));
+    assert_eq!(label("source.ip"), Some("10.0.0.7"));
+    assert_eq!(label("event.outcome"), Some("success"));
+    assert_eq!(label("orchestrator.resource.name"), None);
+}
+
+#[test]
+fn stages_of_a_request_share_its_key_and_groups_follow_the_rule() {
+    let keys = |bytes: &str, cluster| {
+        let detections = detect(bytes, cluster);
+        (detections[0].request_key, detections[0].group_key, detections[1].group_key)
+    };
+    let (request, by_user, by_groups) = keys(LIST, "prod");
+    let (request_started, ..) = keys(&LIST.replace("ResponseComplete", "ResponseStarted"), "prod");
+    assert_eq!(request, request_started);
+    let (_, other_user, same_groups) = keys(&LIST.replace("alice", "bob"), "prod");
+    assert_ne!(by_user, other_user);
+    assert_eq!(by_groups, same_groups);
+    let (_, same_user, other_groups) = keys(&LIST.replace("\"ops\"", "\"sec\""), "prod");
+    assert_eq!(by_user, same_user);
+    assert_ne!(by_groups, other_groups);
+    let (_, other_cluster, _) = keys(LIST, "test");
+    assert_ne!(by_user, other_cluster);
+    let nobody = LIST.replace(r#""username":"alice","#, "");
+    let (_, by_address, _) = keys(&nobody, "prod");
+    assert_ne!(by_address, keys(&nobody.replace("10.0.0.7", "10.0.0.8"), "prod").1);
+}
+
+#[test]
+fn summaries_are_one_plain_line() {
+    let check = |event: &str, expect: &str| {
+        assert_eq!(describe::summary(&AuditEvent::parse(event.as_bytes())), expect);
+    };
+    check(
+        r#"{"verb":"get","user":{"username":"bob"},"impersonatedUser":{"username":"system:admin"},
+            "objectRef":{"resource":"pods","subresource":"exec","name":"web-0","namespace":"shop"}}"#,
+        "bob as system:admin ran a command in pods/web-0 in shop",
+    );
+    check(
+        r#"{"verb":"get","requestURI":"/metrics?token=x","sourceIPs":["::1"],"responseStatus":{"code":401}}"#,
+        "an unauthenticated client requested GET /metrics from ::1 (401)",
+    );
+    check(
+        r#"{"verb":"update","user":{"username":"a\nb\u202ec\u001b[31m"},
+            "objectRef":{"resource":"deployments","subresource":"scale","name":"x"}}"#,
+        "a bc [31m updated scale of deployments/x",
+    );
+    let long = format!(r#"{{"verb":"list","user":{{"username":"{}"}}}}"#, "é".repeat(5000));
+    assert!(describe::summary(&AuditEvent::parse(long.as_bytes())).chars().count() < 200);
+}

@@ -1,0 +1,142 @@
+//! What rules mean, written as plainly as possible: a document tree per event, a walk per test. The
+//! compiled engine must agree with it on every rule and event.
+
+use serde_json::Value;
+use watchbell_event::audit::AuditEvent;
+
+use crate::formula::{Body, Check, Field, Formula, Test, address, number};
+use crate::rule::Rule;
+use crate::text::{float_text, fold, number_text};
+
+/// Whether a rule matches an event: true only if it is true whatever a missing body may have held.
+pub(super) fn matches(rule: &Rule, bytes: &[u8]) -> bool {
+    let Ok(document @ Value::Object(_)) = serde_json::from_slice(bytes) else { return false };
+    holds(&rule.formula, &Event { document, bytes }) == Some(true)
+}
+
+struct Event<'a> {
+    document: Value,
+    bytes: &'a [u8],
+}
+
+fn holds(formula: &Formula, event: &Event<'_>) -> Option<bool> {
+    match formula {
+        Formula::Not(part) => holds(part, event).map(|holds| !holds),
+        Formula::All(parts) => {
+            let parts: Vec<_> = parts.iter().map(|part| holds(part, event)).collect();
+            if parts.contains(&Some(false)) {
+                Some(false)
+            } else {
+                parts.into_iter().collect::<Option<Vec<_>>>().map(|_| true)
+            }
+        }
+        Formula::Any(parts) => {
+            let parts: Vec<_> = parts.iter().map(|part| holds(part, event)).collect();
+            if parts.contains(&Some(true)) {
+                Some(true)
+            } else {
+                parts.into_iter().collect::<Option<Vec<_>>>().map(|_| false)
+            }
+        }
+        Formula::Test(test) => (!is_unknown(test, event)).then(|| any_value(test, event)),
+    }
+}
+
+fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
+    let text = |key: &str| event.document.get(key).and_then(Value::as_str).unwrap_or_default();
+    let absent = |key: &str| event.document.get(key).is_none_or(Value::is_null);
+    let truncated = event.document.pointer("/annotations/audit.k8s.io~1truncated") == Some(&"true".into());
+    let (level, stage) = (text("level"), text("stage"));
+    match test.field.body() {
+        None => false,
+        Some(Body::Request) => {
+            absent("requestObject") && (level == "Metadata" || truncated || stage == "RequestReceived")
+        }
+        Some(Body::Response) => {
+            let low = level == "Metadata" || level == "Request" || truncated;
+            absent("responseObject") && (low || stage == "RequestReceived" || stage == "ResponseStarted")
+        }
+    }
+}
+
+fn any_value(test: &Test, event: &Event<'_>) -> bool {
+    let mut values = Vec::new();
+    match &test.field {
+        Field::Anywhere => leaves(&event.document, &mut values),
+        Field::Path(path) => {
+            walk(&event.document, path, &mut values);
+            values.extend(facet(path, event));
+        }
+    }
+    values.iter().any(|value| satisfies(value, &test.check))
+}
+
+fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
+    let event = AuditEvent::parse(event.bytes);
+    let facets = event.facets();
+    let text = |text: Option<&str>| text.map(Value::from);
+    match name {
+        "user.name" => text(facets.actor),
+        "event.action" => text(facets.action),
+        "event.outcome" => text(Some(facets.outcome.name())),
+        "orchestrator.namespace" => text(facets.namespace),
+        "orchestrator.resource.type" => text(facets.resource),
+        "orchestrator.resource.name" => text(event.object_ref.name.as_deref()),
+        "source.ip" => facets.source_ip.map(|address| address.to_string().into()),
+        _ => None,
+    }
+}
+
+/// All values at a path; an array is followed by its members.
+fn walk(value: &Value, path: &str, values: &mut Vec<Value>) {
+    if path.is_empty() {
+        values.push(value.clone());
+    }
+    match value {
+        Value::Array(members) => members.iter().for_each(|member| walk(member, path, values)),
+        Value::Object(members) if !path.is_empty() => {
+            for (key, member) in members {
+                if key == path {
+                    walk(member, "", values);
+                } else if let Some(rest) = path.strip_prefix(&format!("{key}.")) {
+                    walk(member, rest, values);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn leaves(value: &Value, values: &mut Vec<Value>) {
+    match value {
+        Value::Array(members) => members.iter().for_each(|member| leaves(member, values)),
+        Value::Object(members) => members.values().for_each(|member| leaves(member, values)),
+        _ => values.push(value.clone()),
+    }
+}
+
+fn satisfies(value: &Value, check: &Check) -> bool {
+    let text = match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(float_text),
+        Value::Number(number) => Some(number_text(&number.to_string()).into_owned()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let text_is = |holds: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(holds);
+    match check {
+        Check::Exists => true,
+        Check::Null => value.is_null(),
+        Check::Any => !value.is_null() && !value.is_array(),
+        Check::Folded(pattern) => text_is(&|text| pattern.matches(&fold(text))),
+        Check::Cased(pattern) => text_is(&|text| pattern.matches(text)),
+        Check::Expression(expression) => text_is(&|text| expression.matches(text)),
+        Check::Compare(order, threshold) => {
+            !value.is_boolean()
+                && text_is(&|text| number(text).is_some_and(|number| order.holds(number, threshold.get())))
+        }
+        Check::Network(network) => {
+            text_is(&|text| address(text).is_some_and(|address| network.contains(&address)))
+        }
+    }
+}

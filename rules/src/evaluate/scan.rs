@@ -1,0 +1,254 @@
+//! The pass over an event's bytes: follows the paths that rules read and steps over everything else.
+
+use std::net::IpAddr;
+
+use super::Event;
+use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet, Scalar};
+use crate::formula::Body;
+use crate::json::{Kind, Malformed, Reader};
+use crate::text::number_text;
+
+/// What is nested deeper in an event is not read.
+pub const MAX_DEPTH: usize = 128;
+
+/// Marks what is true in an event, a JSON object. `buffer` is scratch space.
+pub(super) fn scan(
+    set: &RuleSet,
+    text: &str,
+    event: &mut Event,
+    buffer: &mut String,
+) -> Result<(), Malformed> {
+    let sink = Sink { set, event, buffer };
+    let mut scan = Scan { reader: Reader::new(text), scratch: String::new(), sink };
+    scan.members(Some(ROOT), 0)?;
+    scan.reader.end()?;
+    scan.sink.facets();
+    Ok(())
+}
+
+struct Scan<'a> {
+    reader: Reader<'a>,
+    scratch: String,
+    sink: Sink<'a>,
+}
+
+impl<'a> Scan<'a> {
+    /// Reads the members of an object that stands at a place; none if no rule reads that place.
+    fn members(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
+        let mut more = self.reader.enter(b'{', b'}')?;
+        while more {
+            let key = self.reader.key(&mut self.scratch)?;
+            let child = place.and_then(|place| self.sink.set.paths.node(place).child(key));
+            self.value(child, depth + 1)?;
+            more = self.reader.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
+        let set = self.sink.set;
+        let node = place.map(|place| set.paths.node(place));
+        if node.is_none() && set.anywhere.is_none() {
+            return self.reader.skip();
+        }
+        let kind = self.reader.kind()?;
+        self.sink.begins(node, kind);
+        match kind {
+            Kind::Object => {
+                let read = set.anywhere.is_some() || node.is_some_and(Node::has_children);
+                if read && depth < MAX_DEPTH { self.members(place, depth) } else { self.reader.skip() }
+            }
+            Kind::Array if depth < MAX_DEPTH => {
+                let mut more = self.reader.enter(b'[', b']')?;
+                while more {
+                    self.value(place, depth + 1)?;
+                    more = self.reader.more(b']')?;
+                }
+                Ok(())
+            }
+            Kind::Array => self.reader.skip(),
+            Kind::Text => {
+                let text = self.reader.string(&mut self.scratch)?;
+                self.sink.scalar(node, Scalar::Text(text));
+                Ok(())
+            }
+            Kind::Number => {
+                let written = self.reader.number()?;
+                self.sink.scalar(node, Scalar::Number(&number_text(written)));
+                Ok(())
+            }
+            Kind::True => self.word(node, "true", Scalar::Bool(true)),
+            Kind::False => self.word(node, "false", Scalar::Bool(false)),
+            Kind::Null => self.word(node, "null", Scalar::Null),
+        }
+    }
+
+    fn word(&mut self, node: Option<&Node>, word: &str, value: Scalar<'_>) -> Result<(), Malformed> {
+        self.reader.word(word)?;
+        self.sink.scalar(node, value);
+        Ok(())
+    }
+}
+
+/// Takes what the pass finds.
+struct Sink<'a> {
+    set: &'a RuleSet,
+    event: &'a mut Event,
+    buffer: &'a mut String,
+}
+
+impl Sink<'_> {
+    /// A value of this kind begins.
+    fn begins(&mut self, node: Option<&Node>, kind: Kind) {
+        let Some(node) = node else { return };
+        match node.hot {
+            Some(Hot::RequestObject) if kind != Kind::Null => self.event.facts.has_request = true,
+            Some(Hot::ResponseObject) if kind != Kind::Null => self.event.facts.has_response = true,
+            _ => {}
+        }
+        if !matches!(kind, Kind::Object | Kind::Array) {
+            return;
+        }
+        let Event { number, truth, hits, .. } = &mut *self.event;
+        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        for &field in &node.fields {
+            let index = &self.set.fields[field as usize];
+            if kind == Kind::Object { index.object(&mut mark) } else { index.array(&mut mark) }
+        }
+    }
+
+    /// A value without members, at a place that some rule reads, or anywhere.
+    fn scalar(&mut self, node: Option<&Node>, value: Scalar<'_>) {
+        if let Some(node) = node {
+            if let Some(hot) = node.hot {
+                self.event.facts.learn(hot, value, !self.set.facets.is_empty());
+            }
+            for &field in &node.fields {
+                self.field(field, value);
+            }
+        }
+        if let Some(field) = self.set.anywhere {
+            self.field(field, value);
+        }
+    }
+
+    fn field(&mut self, field: FieldId, value: Scalar<'_>) {
+        let Event { number, truth, hits, values, .. } = &mut *self.event;
+        let index = &self.set.fields[field as usize];
+        index.scalar(value, self.buffer, &mut |atom| mark_true(*number, truth, hits, atom));
+        if index.keeps_values {
+            match value {
+                Scalar::Null => {}
+                Scalar::Bool(value) => values.add(field, if value { "true" } else { "false" }),
+                Scalar::Number(text) | Scalar::Text(text) => values.add(field, text),
+            }
+        }
+    }
+
+    /// Adds the facets that are computed once the whole event was read.
+    fn facets(&mut self) {
+        for &(facet, field) in &self.set.facets {
+            let facts = &self.event.facts;
+            let value = match facet {
+                Facet::Actor => facts.actor().map(str::to_owned),
+                Facet::SourceIp => facts.source_ip.map(|address| address.to_string()),
+                Facet::Outcome => Some(facts.outcome().to_owned()),
+            };
+            if let Some(value) = value {
+                self.field(field, Scalar::Text(&value));
+            }
+        }
+    }
+}
+
+fn mark_true(number: u32, truth: &mut [u32], hits: &mut Vec<AtomId>, atom: AtomId) {
+    let mark = &mut truth[atom as usize];
+    if *mark != number {
+        *mark = number;
+        hits.push(atom);
+    }
+}
+
+/// What the evaluator itself must know about an event.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    stage: Stage,
+    /// The audit level leaves out these bodies.
+    below_request: bool,
+    below_response: bool,
+    has_request: bool,
+    has_response: bool,
+    username: Option<String>,
+    impersonated: Option<String>,
+    source_ip: Option<IpAddr>,
+    code: Option<u64>,
+    forbidden: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    RequestReceived,
+    ResponseStarted,
+    #[default]
+    Other,
+}
+
+impl Facts {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The bodies that the event lacks although the request may have had them.
+    pub(super) fn missing_bodies(&self) -> Bodies {
+        let mut missing = Bodies::default();
+        let received = self.stage == Stage::RequestReceived;
+        if !self.has_request && (self.below_request || received) {
+            missing = missing.with(Body::Request);
+        }
+        if !self.has_response && (self.below_response || self.stage != Stage::Other) {
+            missing = missing.with(Body::Response);
+        }
+        missing
+    }
+
+    /// Whether no later event of this request can hold more.
+    pub(super) fn is_final(&self) -> bool {
+        self.stage == Stage::Other
+    }
+
+    /// As [`watchbell_event::Facets`] defines it.
+    fn actor(&self) -> Option<&str> {
+        self.impersonated.as_deref().or(self.username.as_deref())
+    }
+
+    /// As [`watchbell_event::Facets`] defines it.
+    fn outcome(&self) -> &'static str {
+        match self.code {
+            _ if self.forbidden => "failure",
+            Some(400..) => "failure",
+            Some(_) => "success",
+            None => "unknown",
+        }
+    }
+
+    fn learn(&mut self, hot: Hot, value: Scalar<'_>, for_facets: bool) {
+        match (hot, value) {
+            (Hot::Level, Scalar::Text("Metadata")) => {
+                (self.below_request, self.below_response) = (true, true)
+            }
+            (Hot::Level, Scalar::Text("Request")) => self.below_response = true,
+            (Hot::Truncated, Scalar::Text("true")) => {
+                (self.below_request, self.below_response) = (true, true)
+            }
+            (Hot::Stage, Scalar::Text("RequestReceived")) => self.stage = Stage::RequestReceived,
+            (Hot::Stage, Scalar::Text("ResponseStarted")) => self.stage = Stage::ResponseStarted,
+            _ if !for_facets => {}
+            (Hot::Username, Scalar::Text(name)) => self.username = Some(name.to_owned()),
+            (Hot::ImpersonatedUsername, Scalar::Text(name)) => self.impersonated = Some(name.to_owned()),
+            (Hot::SourceIp, Scalar::Text(text)) => self.source_ip = text.parse().ok(),
+            (Hot::Code, Scalar::Number(text)) => self.code = text.parse().ok(),
+            (Hot::Decision, Scalar::Text(decision)) => self.forbidden = decision == "forbid",
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The compiled engine against the naive one, on generated rules and events.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::load;
+
+/// Loads rules written as JSON, which is YAML too.
+fn rule_set(rules: &[Value]) -> Arc<RuleSet> {
+    let documents: Vec<String> = rules.iter().map(|rule| format!("---\n{rule}\n")).collect();
+    let loaded = load(&[("generated".to_owned(), documents.concat())]);
+    assert_eq!(loaded.errors, [], "{rules:#?}");
+    Arc::new(RuleSet::compile(loaded.rules))
+}
+
+fn naive(set: &RuleSet, event: &[u8]) -> Vec<usize> {
+    let rules = set.rules().iter().enumerate();
+    rules.filter(|(_, rule)| naive::matches(rule, event)).map(|(index, _)| index).collect()
+}
+
+const KEYS: [&str; 8] = ["a", "b", "c", "a.b", "b.c", "user", "username", "x/y.z"];
+const TEXTS: [&str; 14] = [
+    "",
+    "x",
+    "X",
+    "admin",
+    "Administrator",
+    "403",
+    "1.5",
+    "true",
+    "10.1.2.3",
+    "10.1",
+    "é",
+    "É*",
+    "a\\b",
+    "a\nb",
+];
+const FIELDS: [&str; 18] = [
+    "a",
+    "b",
+    "a.b",
+    "a.b.c",
+    "b.c",
+    "c",
+    "user.username",
+    "user",
+    "a.x/y.z",
+    "requestObject.a",
+    "requestObject.b.c",
+    "responseObject.a",
+    "user.name",
+    "source.ip",
+    "event.outcome",
+    "event.action",
+    "verb",
+    "responseStatus.code",
+];
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => select(&TEXTS[..]).prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => any::<bool>().prop_map(Value::from),
+        2 => select(&[403i64, 0, -1, 17][..]).prop_map(Value::from),
+        1 => select(&[1.5f64, 403.0, -0.5][..]).prop_map(Value::from),
+    ]
+}
+
+fn tree() -> impl Strategy<Value = Value> {
+    scalar().prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((select(&KEYS[..]), inner), 0..4).prop_map(|members| members
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()),
+        ]
+    })
+}
+
+/// An event that is partly shaped as an audit event.
+fn event() -> impl Strategy<Value = Value> {
+    let text = |choices: &'static [&'static str]| proptest::option::of(select(choices));
+    let audit = (
+        text(&["Metadata", "Request", "RequestResponse"]),
+        text(&["RequestReceived", "ResponseStarted", "ResponseComplete"]),
+        text(&["get", "LIST", "create"]),
+        text(&["admin", "x"]),
+        text(&["Administrator"]),
+        proptest::option::of(proptest::collection::vec(select(&["10.1.2.3", "::1", "nowhere"][..]), 0..3)),
+        proptest::option::of(select(&[200, 403][..])),
+        text(&["allow", "forbid"]),
+    );
+    let trees = proptest::collection::vec(
+        (select(&["a", "b", "a.b", "b.c", "requestObject", "responseObject"][..]), tree()),
+        0..5,
+    );
+    (audit, trees, proptest::bool::weighted(0.1)).prop_map(|(audit, trees, truncated)| {
+        let (level, stage, verb, user, other, ips, code, decision) = audit;
+        let mut event = json!({"annotations": {}});
+        let mut set = |path: &[&str], value: Option<Value>| {
+            if let Some(value) = value {
+                let end = path.iter().fold(&mut event, |at, key| &mut at[*key]);
+                *end = value;
+            }
+        };
+        set(&["level"], level.map(Value::from));
+        set(&["stage"], stage.map(Value::from));
+        set(&["verb"], verb.map(Value::from));
+        set(&["user", "username"], user.map(Value::from));
+        set(&["impersonatedUser", "username"], other.map(Value::from));
+        set(&["sourceIPs"], ips.map(Value::from));
+        set(&["responseStatus", "code"], code.map(Value::from));
+        set(&["annotations", "authorization.k8s.io/decision"], decision.map(Value::from));
+        set(&["annotations", "audit.k8s.io/truncated"], truncated.then(|| "true".into()));
+        for (key, tree) in trees {
+            set(&[key], Some(tree));
+        }
+        event
+    })
+}
+
+/// A field with modifiers, and what it is compared to.
+fn item() -> impl Strategy<Value = (String, Value)> {
+    let pattern = select(
+        &["x", "*", "?", "a*", "*min", "*dmi*", "a?m*n", "*a*i*", "4*3", "ADMIN", "É\\*", "a\\b", "", "tru?"]
+            [..],
+    );
+    let text_operator =
+        select(&["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"][..]);
+    let texts = (text_operator, proptest::collection::vec(pattern, 1..4), any::<bool>()).prop_map(
+        |(operator, values, all)| (format!("{operator}{}", if all { "|all" } else { "" }), json!(values)),
+    );
+    let other = select(vec![
+        ("|re", json!("^adm.n")),
+        ("|re|i", json!(["ADMIN", "^$"])),
+        ("|re|s", json!("a.b")),
+        ("|re", json!("(x|4\\d+)")),
+        ("|cidr", json!(["10.0.0.0/8", "::/0"])),
+        ("|cidr", json!("10.1.2.3/32")),
+        ("|exists", json!(true)),
+        ("|exists", json!(false)),
+        ("|gt", json!(10)),
+        ("|gte", json!(403)),
+        ("|lt", json!(1.5)),
+        ("|lte", json!([1.5, -1])),
+        ("|neq", json!(["x", "admin"])),
+        ("|contains|neq", json!("dmi")),
+        ("", json!(null)),
+        ("", json!([null, "", 403])),
+        ("", json!(true)),
+        ("", json!(403)),
+        ("", json!("failure")),
+        ("", json!("list")),
+    ])
+    .prop_map(|(modifiers, value)| (modifiers.to_owned(), value));
+    (select(&FIELDS[..]), prop_oneof![texts, other])
+        .prop_map(|(field, (modifiers, value))| (format!("{field}{modifiers}"), value))
+}
+
+fn selection() -> impl Strategy<Value = Value> {
+    let map = proptest::collection::vec(item(), 1..3)
+        .prop_map(|items| items.into_iter().collect::<Value>())
+        .boxed();
+    let keyword = select(vec![json!("admin"), json!(403), json!("a?m"), json!("é"), json!("10.1")]).boxed();
+    prop_oneof![
+        6 => map.clone(),
+        2 => proptest::collection::vec(map, 1..3).prop_map(Value::from),
+        1 => proptest::collection::vec(keyword.clone(), 1..3).prop_map(Value::from),
+        1 => proptest::collection::vec(keyword, 1..3).prop_map(|words| json!({"|all": words})),
+        1 => Just(json!({"|re": "^adm"})),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let condition = select(
+        &[
+            "s0",
+            "not s0",
+            "s0 and s1",
+            "s0 or s1",
+            "s0 and not s1",
+            "not (s0 or s1) and s2",
+            "1 of s*",
+            "all of them",
+            "not 1 of s*",
+            "s0 and (s1 or not s2)",
+            "not (s0 and s1 and not s2)",
+        ][..],
+    );
+    (condition, proptest::array::uniform3(selection())).prop_map(|(condition, [s0, s1, s2])| {
+        json!({"title": "t", "detection": {"s0": s0, "s1": s1, "s2": s2, "condition": condition}})
+    })
+}
+
+fn rules() -> impl Strategy<Value = Vec<Value>> {
+    proptest::collection::vec(rule(), 1..12).prop_map(|mut rules| {
+        for (number, rule) in rules.iter_mut().enumerate() {
+            rule["id"] = format!("r{number}").into();
+        }
+        rules
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn compiled_and_naive_agree(rules in rules(), events in proptest::collection::vec(event(), 1..8)) {
+        let set = rule_set(&rules);
+        let mut evaluator = Evaluator::new(set.clone());
+        let mut matches = Vec::new();
+        for event in &events {
+            let bytes = if event["a"].is_null() { event.to_string() } else { format!("{event:#}") };
+            evaluator.matches(bytes.as_bytes(), &mut matches);
+            prop_assert_eq!(&matches, &naive(&set, bytes.as_bytes()), "{}", bytes);
+        }
+    }
+
+    #[test]
+    fn broken_events_match_nothing_and_do_no_harm(
+        rules in rules(), event in event(), cut in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let set = rule_set(&rules);
+        let mut evaluator = Evaluator::new(set.clone());
+        let mut matches = Vec::new();
+        let whole = event.to_string().into_bytes();
+        let at = cut.index(whole.len());
+        prop_assert!(!evaluator.matches(&whole[..at], &mut matches));
+        prop_assert!(matches.is_empty());
+        let mut changed = whole.clone();
+        changed[at] = byte;
+        evaluator.matches(&changed, &mut matches);
+        if serde_json::from_slice::<Value>(&changed).is_ok_and(|value| value.is_object()) {
+            prop_assert_eq!(&matches, &naive(&set, &changed));
+        }
+        prop_assert!(evaluator.matches(&whole, &mut matches));
+        prop_assert_eq!(&matches, &naive(&set, &whole));
+    }
+}

@@ -1,0 +1,55 @@
+//! A rule as people see it: what it says about itself, and the formula that decides.
+
+use std::sync::Arc;
+
+use watchbell_event::Level;
+
+use crate::formula::Formula;
+
+/// One detection rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What identifies the rule: its id, or file and title where it has none.
+    pub key: Arc<str>,
+    /// The id as the rule gives it.
+    pub id: Option<String>,
+    /// What the rule finds, in a few words.
+    pub title: Arc<str>,
+    /// How urgent a match is; medium where the rule says nothing.
+    pub level: Level,
+    /// Such as `stable` or `experimental`.
+    pub status: Option<String>,
+    /// What the rule finds and why it matters.
+    pub description: String,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// Where to read more.
+    pub references: Vec<String>,
+    /// Such as `attack.t1552.007`.
+    pub tags: Arc<[Arc<str>]>,
+    /// What may match without being an incident.
+    pub false_positives: Vec<String>,
+    /// What the rule is written for; not used to choose events.
+    pub log_source: LogSource,
+    /// Matches with equal values of these fields belong to one alert. If empty: `user.name`, or `source.ip`
+    /// where nobody was authenticated.
+    pub group_by: Vec<String>,
+    /// What to do when the rule matches.
+    pub next_steps: Vec<String>,
+    /// The file it was read from.
+    pub file: Arc<str>,
+    /// The line its document begins on.
+    pub line: usize,
+    pub(crate) formula: Formula,
+}
+
+/// Sigma's `logsource`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSource {
+    /// Such as `process_creation`.
+    pub category: Option<String>,
+    /// Such as `kubernetes`.
+    pub product: Option<String>,
+    /// Such as `audit`.
+    pub service: Option<String>,
+}
