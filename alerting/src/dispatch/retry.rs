@@ -1,0 +1,89 @@
+//! What becomes of a message after an attempt. Pure, so that every case is a line of a table.
+
+use watchbell_event::Timestamp;
+
+use super::DispatchConfig;
+use crate::alert::hash_parts;
+use crate::notify::Outcome;
+use crate::store::{Attempt, Verdict, micros};
+
+/// Judges an attempt.
+pub(super) fn verdict(
+    config: &DispatchConfig,
+    attempt: &Attempt,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Verdict {
+    match outcome {
+        Outcome::Delivered(outcome) => Verdict::Sent { outcome },
+        Outcome::Refused(outcome) | Outcome::Gone(outcome) => Verdict::Dead { outcome },
+        Outcome::Later { detail, not_before } => {
+            let next = backoff(config, attempt, now).max(not_before.unwrap_or(now));
+            let age_micros = next.micros_since(attempt.created_at);
+            if attempt.number >= config.max_attempts || age_micros > micros(config.give_up_after_ms) {
+                let outcome = format!("given up after {} attempts: {detail}", attempt.number);
+                return Verdict::Dead { outcome };
+            }
+            Verdict::Retry { outcome: detail, not_before: next }
+        }
+    }
+}
+
+/// The wait doubles with each attempt up to a limit, and its second half is spread by a hash of message and
+/// attempt, so that receivers of one failed server do not come back all at once.
+fn backoff(config: &DispatchConfig, attempt: &Attempt, now: Timestamp) -> Timestamp {
+    let doublings = u32::try_from(attempt.number.saturating_sub(1)).unwrap_or(u32::MAX).min(40);
+    let wait_ms = config.retry_min_ms.saturating_mul(1 << doublings).min(config.retry_max_ms);
+    let half = micros(wait_ms) / 2;
+    let spread = hash_parts(&[&attempt.id.0.0, &attempt.number.to_be_bytes()]).prefix();
+    let spread = i64::try_from(spread % u64::try_from(half).unwrap_or(0).saturating_add(1)).unwrap_or(0);
+    now.plus_micros(half + spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DeliveryId;
+    use crate::testing::{at, id};
+
+    fn attempt(number: u64) -> Attempt {
+        Attempt { delivery: 1, id: DeliveryId(id(7)), number, created_at: at(0) }
+    }
+
+    fn later(not_before: Option<Timestamp>) -> Outcome {
+        Outcome::Later { detail: "HTTP 503".to_owned(), not_before }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_limit_and_are_spread() {
+        let config = DispatchConfig::default();
+        for (number, longest_s) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)] {
+            let Verdict::Retry { not_before, .. } = verdict(&config, &attempt(number), later(None), at(0))
+            else {
+                panic!("attempt {number} was given up");
+            };
+            let wait = not_before.micros_since(at(0));
+            assert!((longest_s * 500_000..=longest_s * 1_000_000).contains(&wait), "{number}: {wait}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_asks_for_more_time_gets_it() {
+        let verdict = verdict(&DispatchConfig::default(), &attempt(1), later(Some(at(3600))), at(0));
+        assert_eq!(verdict, Verdict::Retry { outcome: "HTTP 503".to_owned(), not_before: at(3600) });
+    }
+
+    #[test]
+    fn messages_are_given_up_by_age_by_attempts_and_when_refused() {
+        let config = DispatchConfig { max_attempts: 3, ..DispatchConfig::default() };
+        let dead = |attempt: &Attempt, outcome, now| {
+            matches!(verdict(&config, attempt, outcome, now), Verdict::Dead { .. })
+        };
+        assert!(!dead(&attempt(2), later(None), at(24 * 3600)));
+        assert!(dead(&attempt(3), later(None), at(0)));
+        assert!(dead(&attempt(2), later(None), at(48 * 3600)));
+        assert!(dead(&attempt(1), Outcome::Refused("HTTP 400".to_owned()), at(0)));
+        assert!(dead(&attempt(1), Outcome::Gone("HTTP 410".to_owned()), at(0)));
+        assert!(!dead(&attempt(1), Outcome::Delivered("HTTP 200".to_owned()), at(0)));
+    }
+}

@@ -1,0 +1,208 @@
+//! What a message says, whatever the medium.
+
+use url::form_urlencoded;
+use watchbell_event::{EventId, Level, Timestamp};
+
+use super::text::{one_line, time};
+use crate::{Alert, DeliveryId};
+
+/// Longest subject in bytes.
+const MAX_SUBJECT_BYTES: usize = 200;
+/// How many rules a subject names.
+const SUBJECT_RULES: usize = 3;
+
+/// One message to one receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) id: DeliveryId,
+    pub(crate) created_at: Timestamp,
+    /// How many alerts it is about.
+    pub(crate) total: u64,
+    /// The most severe of them, most severe first; the others are only counted.
+    pub(crate) notices: Vec<Notice>,
+    /// All of them, counted by rule and level, most severe first.
+    pub(crate) rules: Vec<RuleCount>,
+}
+
+/// One alert in a message.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Notice {
+    pub(crate) alert: Alert,
+    /// For an alert that the receiver knows: how many occurrences were added since.
+    pub(crate) more: Option<u64>,
+    /// Some of its events, latest first.
+    pub(crate) events: Vec<EventId>,
+}
+
+/// How many alerts of one rule are in a message.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RuleCount {
+    pub(crate) title: String,
+    pub(crate) level: Level,
+    pub(crate) alerts: u64,
+}
+
+impl Message {
+    /// How many alerts are counted but not listed when `listed` are.
+    pub(crate) fn beyond(&self, listed: usize) -> u64 {
+        self.total.saturating_sub(listed as u64)
+    }
+
+    /// The highest level in the message.
+    pub(crate) fn level(&self) -> Level {
+        let listed = self.notices.iter().map(|notice| notice.alert.level);
+        listed.chain(self.rules.iter().map(|rule| rule.level)).max().unwrap_or(Level::Informational)
+    }
+
+    /// One line that says how bad it is, what happened and where.
+    pub(crate) fn subject(&self) -> String {
+        let level = self.level().name().to_uppercase();
+        let subject = match self.notices.as_slice() {
+            [notice] if self.total == 1 => {
+                let more = notice.more.map_or_else(String::new, |more| format!("{more} more: "));
+                let alert = &notice.alert;
+                format!("[{level}] {more}{} in {}: {}", alert.title, alert.cluster, notice.summary())
+            }
+            _ => format!("[{level}] {} alerts{}: {}", self.total, self.common_cluster(), self.rule_list()),
+        };
+        one_line(&subject, MAX_SUBJECT_BYTES)
+    }
+
+    fn common_cluster(&self) -> String {
+        let mut clusters = self.notices.iter().map(|notice| &notice.alert.cluster);
+        match clusters.next() {
+            Some(first) if self.beyond(self.notices.len()) == 0 && clusters.all(|other| other == first) => {
+                format!(" in {first}")
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn rule_list(&self) -> String {
+        let named = self.rules.iter().take(SUBJECT_RULES).map(|rule| match rule.alerts {
+            1 => rule.title.clone(),
+            many => format!("{} ({many})", rule.title),
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        match self.rules.len().saturating_sub(SUBJECT_RULES) {
+            0 => named,
+            others => format!("{named} and {others} more rules"),
+        }
+    }
+}
+
+impl Notice {
+    /// One line about the occurrence that made the notice.
+    pub(crate) fn summary(&self) -> &str {
+        if self.more.is_some() { &self.alert.last_summary } else { &self.alert.first_summary }
+    }
+
+    /// Everything worth knowing about the alert, as captions and values.
+    pub(crate) fn details(&self, external_url: Option<&str>) -> Vec<(String, String)> {
+        let alert = &self.alert;
+        let own = |(caption, value): (&str, &str)| (caption.to_owned(), value.to_owned());
+        let mut details: Vec<(String, String)> = self.facts().into_iter().map(own).collect();
+        let ids: Vec<String> = self.events.iter().map(EventId::to_string).collect();
+        let period = (time(alert.first_event_time), time(alert.last_event_time));
+        let when = if period.0 == period.1 { period.0 } else { format!("{} to {}", period.0, period.1) };
+        let rest = [
+            ("Cluster", alert.cluster.clone()),
+            ("Occurred", self.occurrences()),
+            ("When", when),
+            ("Rule", alert.rule_id.clone()),
+            ("Tags", alert.tags.join(", ")),
+            ("Alert", alert.id.to_string()),
+            ("Events", ids.join(", ")),
+            ("Link", self.link(external_url).unwrap_or_default()),
+        ];
+        details
+            .extend(rest.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.to_owned(), v)));
+        details
+    }
+
+    /// How often, in words.
+    pub(crate) fn occurrences(&self) -> String {
+        match (self.more, self.alert.count) {
+            (Some(more), all) => format!("{more} more, {all} in all"),
+            (None, 1) => "once".to_owned(),
+            (None, count) => format!("{count} times"),
+        }
+    }
+
+    /// Who, what, where: captions and values, in reading order, then all other labels.
+    pub(crate) fn facts(&self) -> Vec<(&str, &str)> {
+        let label = |name: &str| {
+            let found = self.alert.labels.iter().find(|(label, _)| label == name);
+            found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        };
+        let known = CAPTIONS.iter().filter_map(|(name, caption)| Some((*caption, label(name)?)));
+        let other = |name: &str| !CAPTIONS.iter().any(|(known, _)| *known == name);
+        let others = self.alert.labels.iter().filter(|(name, value)| other(name) && !value.is_empty());
+        known.chain(others.map(|(name, value)| (name.as_str(), value.as_str()))).collect()
+    }
+
+    /// Where to look at the alert's events.
+    pub(crate) fn link(&self, external_url: Option<&str>) -> Option<String> {
+        let base = external_url?.trim_end_matches('/');
+        let quoted = self.alert.rule_id.replace('\\', "\\\\").replace('"', "\\\"");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("q", &format!("rule:\"{quoted}\""))
+            .append_pair("from", &self.alert.first_event_time.to_string())
+            .append_pair("to", &self.alert.last_event_time.plus_micros(1).to_string())
+            .finish();
+        Some(format!("{base}/api/v1/search?{query}"))
+    }
+}
+
+/// Labels that have a word people read.
+const CAPTIONS: [(&str, &str); 7] = [
+    ("user.name", "Who"),
+    ("event.action", "Action"),
+    ("orchestrator.resource.type", "Resource"),
+    ("orchestrator.resource.name", "Name"),
+    ("orchestrator.namespace", "Namespace"),
+    ("source.ip", "From"),
+    ("event.outcome", "Outcome"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{message, notice};
+
+    #[test]
+    fn a_subject_says_how_bad_what_and_where_in_one_line() {
+        let mut one = notice(1);
+        one.alert.first_summary = "eve read\r\nBcc: mallory@example.org".to_owned();
+        assert_eq!(
+            message(vec![one.clone()]).subject(),
+            "[HIGH] Secret read in prod: eve read Bcc: mallory@example.org"
+        );
+        one.more = Some(12);
+        assert!(message(vec![one.clone()]).subject().starts_with("[HIGH] 12 more: Secret read in prod"));
+        let two = message(vec![notice(1), notice(2)]);
+        assert_eq!(two.subject(), "[HIGH] 2 alerts in prod: Secret read (2)");
+        one.alert.title = "x".repeat(1000);
+        assert!(message(vec![one]).subject().len() <= MAX_SUBJECT_BYTES);
+    }
+
+    #[test]
+    fn a_link_quotes_what_it_searches_for() {
+        let mut notice = notice(1);
+        notice.alert.rule_id = "a \"b\"&c".to_owned();
+        let link = notice.link(Some("https://watch.example/")).unwrap();
+        assert!(
+            link.starts_with("https://watch.example/api/v1/search?q=rule%3A%22a+%5C%22b%5C%22%26c%22&from=")
+        );
+        assert_eq!(notice.link(None), None);
+    }
+
+    #[test]
+    fn facts_come_in_reading_order() {
+        let mut notice = notice(1);
+        notice.alert.labels = [("a", "1"), ("source.ip", "10.0.0.1"), ("user.name", "eve"), ("b", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+        assert_eq!(notice.facts(), [("Who", "eve"), ("From", "10.0.0.1"), ("a", "1")]);
+    }
+}
