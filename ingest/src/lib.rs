@@ -7,5 +7,10 @@
 
 pub mod decode;
 mod identity;
+pub mod intake;
 mod json;
+pub mod log;
+pub mod quarantine;
 pub mod redact;
+#[cfg(test)]
+mod testing;

@@ -19,7 +19,7 @@ pub(super) fn decode(body: &Bytes, decoder: Decoder<'_>) -> Result<Decoded, Deco
         empty = false;
         match reader.value(scan.pos) {
             Ok(end) => scan.pos = end,
-            Err(Stop::Broken(broken)) => scan.pos = reader.reject_rest(broken),
+            Err(Stop::Broken(broken)) => scan.pos = reader.reject_rest(&broken),
             Err(Stop::TooManyEvents) => {
                 return Err(DecodeError::TooManyEvents { limit: reader.decoder.limits().events });
             }
@@ -160,7 +160,7 @@ impl BodyReader<'_> {
 
     /// Rejects what follows a syntax error and returns where reading goes on: at the next line that begins
     /// with a value, or at the end.
-    fn reject_rest(&mut self, broken: Broken) -> usize {
+    fn reject_rest(&mut self, broken: &Broken) -> usize {
         let rest = self.body.get(broken.start..).unwrap_or_default();
         let next_line = rest.windows(2).position(|pair| pair == b"\n{").map(|newline| newline + 1);
         let length = next_line.filter(|_| broken.resume_at_next_line).unwrap_or(rest.len());

@@ -10,8 +10,7 @@ pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
     let mut redacted = words(path, &replacement);
     if let Some(query) = query {
         redacted.push('?');
-        let mut parameters = query.split_inclusive(['&', ';']).peekable();
-        while let Some(parameter) = parameters.next() {
+        for parameter in query.split_inclusive(['&', ';']) {
             let (parameter, end) = match parameter.strip_suffix(['&', ';']) {
                 Some(bare) => (bare, &parameter[bare.len()..]),
                 None => (parameter, ""),

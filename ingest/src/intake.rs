@@ -1,0 +1,197 @@
+//! The way into the log: events that are known already are dropped, and success means durable.
+
+mod window;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Timestamp};
+
+use crate::log::{AppendError, Log, LogError};
+use window::{Known, Outcome, Window};
+
+/// Bounds of the window of known events.
+#[derive(Clone, Debug)]
+pub struct IntakeConfig {
+    /// How long the identities of events are remembered, in seconds.
+    pub window_seconds: u64,
+    /// How many are remembered at most, at about 40 bytes each.
+    pub window_ids: usize,
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self { window_seconds: 15 * 60, window_ids: 1_500_000 }
+    }
+}
+
+/// What became of the events of one append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// New, and durable now.
+    pub stored: usize,
+    /// Durable before.
+    pub duplicates: usize,
+}
+
+/// Older events could not be looked up.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("failed to look up older events: {0}")]
+pub struct LookupError(pub String);
+
+/// Appends events to a log, each only once. Clones share the window.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    log: Log,
+    window: Arc<Mutex<Window>>,
+}
+
+impl Intake {
+    /// Begins with the identities of the newest records of the log.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn open(log: Log, config: &IntakeConfig, now: Timestamp) -> Result<Self, LogError> {
+        let window_micros =
+            i64::try_from(config.window_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let recent = log.recent_ids(now.plus_micros(window_micros.saturating_neg()), config.window_ids)?;
+        let window = Window::new(config.window_ids, window_micros, recent);
+        Ok(Self { log, window: Arc::new(Mutex::new(window)) })
+    }
+
+    /// Appends the events that are new and returns when all of them, old and new, are durable.
+    ///
+    /// Events that may be older than what the window remembers are looked up: `older` is given their
+    /// identities and says for each whether it is stored. It is not called when there are none.
+    ///
+    /// If the future is dropped, the events may still be appended, and are known then.
+    ///
+    /// # Errors
+    /// As of [`Log::append`]; also if an append of another caller fails that holds one of these events.
+    pub async fn append<F, L>(&self, envelopes: Vec<Envelope>, older: F) -> Result<Receipt, AppendError>
+    where
+        F: FnOnce(Vec<EventId>) -> L,
+        L: Future<Output = Result<Vec<bool>, LookupError>>,
+    {
+        let total = envelopes.len();
+        let (mut claim, in_flight) = self.claim(envelopes);
+        let old = claim.older();
+        if !old.is_empty() {
+            let failed = |error: LookupError| AppendError::Failed(error.to_string().into());
+            let stored = older(old.clone()).await.map_err(failed)?;
+            claim.release_stored(&old, &stored);
+        }
+        let stored = claim.envelopes.len();
+        if stored > 0 {
+            let log = self.log.clone();
+            // a caller who goes away must not leave it open whether its events are known
+            let appended = tokio::spawn(async move { claim.append_to(&log).await });
+            appended.await.unwrap_or_else(|error| Err(AppendError::Failed(error.to_string().into())))?;
+        }
+        for mut other in in_flight {
+            wait(&mut other).await?;
+        }
+        metrics::counter!("watchbell_ingest_duplicate_events_total").increment((total - stored) as u64);
+        Ok(Receipt { stored, duplicates: total - stored })
+    }
+
+    /// The log behind.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Takes the events that nobody else has taken, and gives the outcomes to wait for of the others that
+    /// are in flight.
+    fn claim(&self, envelopes: Vec<Envelope>) -> (Claim, Vec<watch::Receiver<Outcome>>) {
+        let (outcome, _) = watch::channel(None);
+        let mut claim =
+            Claim { window: self.window.clone(), outcome, envelopes: Vec::new(), lookup_until: None };
+        let mut in_flight: Vec<watch::Receiver<Outcome>> = Vec::new();
+        let mut window = lock(&self.window);
+        if let Some(now) = envelopes.iter().map(|envelope| envelope.received_at).max() {
+            window.forget_before(now);
+        }
+        claim.lookup_until = window.complete_since().map(|since| since.plus_micros(FUTURE_TOLERANCE_MICROS));
+        for envelope in envelopes {
+            match window.claim(envelope.id, &claim.outcome) {
+                Known::New => claim.envelopes.push(envelope),
+                Known::InFlight(other) => {
+                    let own = claim.outcome.subscribe();
+                    if !other.same_channel(&own) && !in_flight.iter().any(|known| known.same_channel(&other))
+                    {
+                        in_flight.push(other);
+                    }
+                }
+                Known::Stored => {}
+            }
+        }
+        (claim, in_flight)
+    }
+}
+
+/// Events that are being appended. Whoever sends them meanwhile waits for the outcome.
+struct Claim {
+    window: Arc<Mutex<Window>>,
+    outcome: watch::Sender<Outcome>,
+    envelopes: Vec<Envelope>,
+    /// Events up to this time may be older than the window; none if it holds all there are.
+    lookup_until: Option<Timestamp>,
+}
+
+impl Claim {
+    fn older(&self) -> Vec<EventId> {
+        let Some(until) = self.lookup_until else { return Vec::new() };
+        let old = self.envelopes.iter().filter(|envelope| envelope.event_time <= until);
+        old.map(|envelope| envelope.id).collect()
+    }
+
+    /// Gives up the events that were found to be stored.
+    fn release_stored(&mut self, ids: &[EventId], stored: &[bool]) {
+        let mut window = lock(&self.window);
+        let found = ids.iter().zip(stored).filter(|(_, stored)| **stored).map(|(id, _)| *id);
+        let found: std::collections::HashSet<EventId> = found.collect();
+        for envelope in self.envelopes.extract_if(.., |envelope| found.contains(&envelope.id)) {
+            window.settle(envelope.id, Some(envelope.received_at));
+        }
+    }
+
+    async fn append_to(mut self, log: &Log) -> Result<(), AppendError> {
+        let result = log.append(&self.envelopes).await.map(|_| ());
+        self.settle(result.clone());
+        result
+    }
+
+    /// Says what became of the events.
+    fn settle(&mut self, result: Result<(), AppendError>) {
+        let mut window = lock(&self.window);
+        for envelope in self.envelopes.drain(..) {
+            window.settle(envelope.id, result.is_ok().then_some(envelope.received_at));
+        }
+        drop(window);
+        self.outcome.send_replace(Some(result));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.outcome.borrow().is_none() {
+            self.settle(Err(AppendError::Failed("the request that brought the event was given up".into())));
+        }
+    }
+}
+
+async fn wait(outcome: &mut watch::Receiver<Outcome>) -> Result<(), AppendError> {
+    match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+        Ok(Some(result)) => result,
+        _ => Err(AppendError::Failed("the request that brought the event was given up".into())),
+    }
+}
+
+fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
+    window.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! The log: durable, ordered, in partitions. It is the only hand-over between receiving and everything
+//! else; all later stages see only what is in this module.
+
+mod journal;
+mod memory;
+
+use std::sync::Arc;
+
+use watchbell_event::{Envelope, EventId, Position, Positions, Record, Timestamp};
+
+pub use journal::{
+    Broken, CorruptionReport, Journal, JournalConfig, JournalReader, OpenError, VerifyReport, recover_bytes,
+    verify,
+};
+pub use memory::{MemoryLog, MemoryReader};
+
+/// A log. Clones are handles on the same one.
+#[derive(Clone, Debug)]
+pub enum Log {
+    /// On disk, with one partition.
+    Disk(Journal),
+    /// In memory, with two partitions, for tests: nothing after it may assume one.
+    Memory(MemoryLog),
+}
+
+/// Why records were not appended. None of them is in the log then, unless the error is
+/// [`AppendError::Failed`], after which it is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room until something is deleted or space is made.
+    #[error("the log is full: {0}")]
+    Full(FullReason),
+    /// Too much waits to be written; soon there is room again.
+    #[error("too many bytes wait to be written to the log")]
+    Backpressure,
+    /// More than the log takes at once.
+    #[error("{bytes} bytes are more than the {limit_bytes} that can be appended at once")]
+    TooLarge {
+        /// What was to be appended.
+        bytes: usize,
+        /// What is possible.
+        limit_bytes: usize,
+    },
+    /// The log is closed or its disk failed.
+    #[error("failed to append to the log: {0}")]
+    Failed(Arc<str>),
+}
+
+/// What binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FullReason {
+    /// The configured size of the log.
+    #[error("it has reached its size limit")]
+    SizeLimit,
+    /// Less space is free on its disk than is to be kept free.
+    #[error("its disk is nearly full")]
+    LowDisk,
+    /// The disk took no more bytes.
+    #[error("its disk is full")]
+    NoSpace,
+}
+
+/// Why records could not be read, or a position not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The disk.
+    #[error("failed to {action} {file}")]
+    Io {
+        /// Such as "read".
+        action: &'static str,
+        /// The file's name within the log's directory.
+        file: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a name for a reader.
+    #[error("reader {0:?} is not named by 1 to 32 of the characters a-z, 0-9 and '-'")]
+    ReaderName(String),
+    /// [`MAX_READERS`]
+    #[error("the log has no room for another reader beside {MAX_READERS}")]
+    TooManyReaders,
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Readers whose positions one log keeps.
+pub const MAX_READERS: usize = 32;
+
+/// Records read at once.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In the order of their partition. Empty if what was there is lost.
+    pub records: Vec<Record>,
+    /// Where reading goes on; this is what to give to [`Log::checkpoint`] once they are processed.
+    pub next: Positions,
+}
+
+/// Whether a log takes records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// It does.
+    Open,
+    /// It will again once there is room.
+    Full(FullReason),
+    /// It will not until it is opened anew.
+    Failed(Arc<str>),
+}
+
+/// How a log is.
+#[derive(Clone, Debug)]
+pub struct LogStatus {
+    /// Whether it takes records.
+    pub state: LogState,
+    /// Bytes it occupies.
+    pub bytes: u64,
+    /// Offsets of the oldest records.
+    pub oldest: Positions,
+    /// Offsets after the newest durable records.
+    pub end: Positions,
+    /// Damage found since it was opened, newest last.
+    pub corruptions: Vec<CorruptionReport>,
+}
+
+/// Identities of the newest records, from which the window of known events is rebuilt.
+#[derive(Debug)]
+pub struct RecentIds {
+    /// With their arrival, in no order.
+    pub ids: Vec<(EventId, Timestamp)>,
+    /// Every record that arrived at this time or later is among them; none if all records are.
+    pub complete_since: Option<Timestamp>,
+}
+
+impl Log {
+    /// Appends records and returns once they are durable, with their positions in the same order. All of
+    /// them become durable, or none. If the future is dropped, they may still be appended.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(&self, envelopes: &[Envelope]) -> Result<Vec<Position>, AppendError> {
+        match self {
+            Self::Disk(journal) => journal.append(envelopes).await,
+            Self::Memory(memory) => memory.append(envelopes),
+        }
+    }
+
+    /// A reader that begins at `from`. Until its first checkpoint, its segments are kept from `from` on.
+    ///
+    /// # Errors
+    /// If the name is not one, or there are too many readers.
+    pub fn reader(&self, name: &str, from: &Positions) -> Result<LogReader, LogError> {
+        check_reader_name(name)?;
+        match self {
+            Self::Disk(journal) => journal.reader(name, from).map(LogReader::Disk),
+            Self::Memory(memory) => Ok(LogReader::Memory(memory.reader(name, from))),
+        }
+    }
+
+    /// Keeps durably that the reader needs nothing before `positions` any more.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn checkpoint(&self, name: &str, positions: &Positions) -> Result<(), LogError> {
+        check_reader_name(name)?;
+        match self {
+            Self::Disk(journal) => journal.checkpoint(name, positions).await,
+            Self::Memory(memory) => {
+                memory.checkpoint(name, positions);
+                Ok(())
+            }
+        }
+    }
+
+    /// The last checkpoint of a reader; the beginning if it has none.
+    #[must_use]
+    pub fn checkpointed(&self, name: &str) -> Positions {
+        match self {
+            Self::Disk(journal) => journal.checkpointed(name),
+            Self::Memory(memory) => memory.checkpointed(name),
+        }
+    }
+
+    /// Offsets after the newest durable records.
+    #[must_use]
+    pub fn end(&self) -> Positions {
+        match self {
+            Self::Disk(journal) => journal.end(),
+            Self::Memory(memory) => memory.end(),
+        }
+    }
+
+    /// Number of durable records that a reader at `at` has yet to read.
+    #[must_use]
+    pub fn lag(&self, at: &Positions) -> u64 {
+        self.end().iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum()
+    }
+
+    /// The identities of records that arrived at `since` or later, at most `limit`, the newest first.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn recent_ids(&self, since: Timestamp, limit: usize) -> Result<RecentIds, LogError> {
+        match self {
+            Self::Disk(journal) => journal.recent_ids(since, limit),
+            Self::Memory(memory) => Ok(memory.recent_ids(since, limit)),
+        }
+    }
+
+    /// Deletes what is past retention and below every reader's checkpoint. To be called from time to time.
+    ///
+    /// # Errors
+    /// If a file cannot be read, written or removed.
+    pub async fn retain(&self, now: Timestamp) -> Result<(), LogError> {
+        match self {
+            Self::Disk(journal) => journal.retain(now).await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// How the log is.
+    #[must_use]
+    pub fn status(&self) -> LogStatus {
+        match self {
+            Self::Disk(journal) => journal.status(),
+            Self::Memory(memory) => memory.status(),
+        }
+    }
+
+    /// Writes what waits and takes no more. Readers get [`LogError::Closed`] once they have read all.
+    pub async fn close(&self) {
+        match self {
+            Self::Disk(journal) => journal.close().await,
+            Self::Memory(memory) => memory.close(),
+        }
+    }
+}
+
+/// Reads a log from some place on.
+#[derive(Debug)]
+pub enum LogReader {
+    /// Of a journal.
+    Disk(JournalReader),
+    /// Of a log in memory.
+    Memory(MemoryReader),
+}
+
+impl LogReader {
+    /// Waits for durable records and returns at least one of them (unless what was there is lost), at most
+    /// `max_events`, and no more after `max_bytes` of events are reached. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or is closed and all is read. Reading may be tried again.
+    pub async fn next(&mut self, max_events: usize, max_bytes: usize) -> Result<Batch, LogError> {
+        match self {
+            Self::Disk(reader) => reader.next(max_events, max_bytes).await,
+            Self::Memory(reader) => reader.next(max_events, max_bytes).await,
+        }
+    }
+
+    /// Where reading goes on.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        match self {
+            Self::Disk(reader) => reader.positions(),
+            Self::Memory(reader) => reader.positions().clone(),
+        }
+    }
+}
+
+fn check_reader_name(name: &str) -> Result<(), LogError> {
+    let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > 32 || !name.bytes().all(is_good) {
+        return Err(LogError::ReaderName(name.chars().take(64).collect()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// The newest frames, decompressed, so that readers at the end touch no disk.
+pub(super) struct Cache {
+    frames: VecDeque<Cached>,
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+#[derive(Clone)]
+pub(super) struct Cached {
+    pub(super) first: u64,
+    pub(super) count: u32,
+    pub(super) raw: Bytes,
+}
+
+impl Cache {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self { frames: VecDeque::new(), bytes: 0, limit_bytes }
+    }
+
+    /// Adds the newest frame. The oldest go until all fit; a frame longer than the cache empties it.
+    pub(super) fn push(&mut self, frame: Cached) {
+        self.bytes += frame.raw.len();
+        self.frames.push_back(frame);
+        while self.bytes > self.limit_bytes
+            && let Some(oldest) = self.frames.pop_front()
+        {
+            self.bytes -= oldest.raw.len();
+        }
+        metrics::gauge!("watchbell_log_cache_bytes").set(self.bytes as f64);
+    }
+
+    /// The frame that holds the record at `offset`.
+    pub(super) fn get(&self, offset: u64) -> Option<Cached> {
+        let after = self.frames.partition_point(|frame| frame.first <= offset);
+        let frame = self.frames.get(after.checked_sub(1)?)?;
+        (offset < frame.first + u64::from(frame.count)).then(|| frame.clone())
+    }
+}

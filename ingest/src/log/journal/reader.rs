@@ -1,0 +1,174 @@
+//! Reads durable records, from memory near the end and from the segments before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use watchbell_event::{Positions, Record};
+
+use super::damage::CorruptionReport;
+use super::segment::{self, Depth, Step, Walk};
+use super::{End, Segment, Shared, blocking, frame, io_error, position};
+use crate::log::{Batch, LogError};
+
+/// Reads a journal from some record on.
+pub struct JournalReader {
+    shared: Arc<Shared>,
+    /// The next record to be returned.
+    at: u64,
+    /// Records from `at` on that are read already.
+    pending: VecDeque<Record>,
+    /// Where the last frame that came from disk ended.
+    cursor: Option<Cursor>,
+    changed: watch::Receiver<End>,
+}
+
+impl std::fmt::Debug for JournalReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalReader").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl JournalReader {
+    pub(super) fn new(shared: Arc<Shared>, at: u64) -> Self {
+        let changed = shared.end.subscribe();
+        Self { shared, at, pending: VecDeque::new(), cursor: None, changed }
+    }
+
+    pub(crate) fn positions(&self) -> Positions {
+        position(self.at)
+    }
+
+    pub(crate) async fn next(&mut self, max_events: usize, max_bytes: usize) -> Result<Batch, LogError> {
+        loop {
+            if !self.pending.is_empty() {
+                return Ok(self.take(max_events.max(1), max_bytes));
+            }
+            let end = *self.changed.borrow_and_update();
+            if self.at < end.next {
+                let before = self.at;
+                self.fetch(end.next).await?;
+                if self.pending.is_empty() && self.at > before {
+                    return Ok(Batch { records: Vec::new(), next: self.positions() });
+                }
+            } else if end.closed || self.changed.changed().await.is_err() {
+                return Err(LogError::Closed);
+            }
+        }
+    }
+
+    fn take(&mut self, max_events: usize, max_bytes: usize) -> Batch {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while records.len() < max_events && (bytes < max_bytes || records.is_empty()) {
+            let Some(record) = self.pending.pop_front() else { break };
+            bytes += record.envelope.bytes.len();
+            self.at = record.position.offset + 1;
+            records.push(record);
+        }
+        Batch { records, next: self.positions() }
+    }
+
+    /// Reads the frame that holds the next record. Changes nothing before all is read.
+    async fn fetch(&mut self, end: u64) -> Result<(), LogError> {
+        let cached = self.shared.cache().get(self.at);
+        if let Some(records) =
+            cached.and_then(|cached| frame::records(cached.first, cached.count, &cached.raw, self.at))
+        {
+            self.pending = records.into();
+            return Ok(());
+        }
+        let (shared, at, cursor) = (self.shared.clone(), self.at, self.cursor.clone());
+        let fetched = blocking(move || fetch(&shared, at, end, cursor)).await?;
+        self.at = fetched.at;
+        self.cursor = fetched.cursor;
+        self.pending = fetched.records.into();
+        Ok(())
+    }
+}
+
+/// A place in a segment.
+#[derive(Clone)]
+struct Cursor {
+    segment: Segment,
+    walk: Walk,
+}
+
+struct Fetched {
+    records: Vec<Record>,
+    /// Offset of the first record, or where reading goes on if there are none.
+    at: u64,
+    cursor: Option<Cursor>,
+}
+
+/// Reads the first good frame with records at `at` or later, and reports what is damaged before it.
+fn fetch(shared: &Shared, mut at: u64, end: u64, cursor: Option<Cursor>) -> Result<Fetched, LogError> {
+    let mut cursor = cursor.filter(|cursor| cursor.walk.expect() <= at);
+    while at < end {
+        let Some((segment, after)) = segment_at(shared, at) else { break };
+        let mut walk = match cursor.take().filter(|cursor| cursor.segment.first == segment.first) {
+            Some(cursor) => cursor.walk,
+            None => shared.walk(segment)?,
+        };
+        walk.extend_to(segment.len);
+        at = at.max(segment.first);
+        let until = after.unwrap_or(end);
+        if let Some(records) = read_segment(shared, segment, &mut walk, at, until)? {
+            let at = records.first().map_or(at, |record| record.position.offset);
+            return Ok(Fetched { records, at, cursor: Some(Cursor { segment, walk }) });
+        }
+        at = until;
+    }
+    Ok(Fetched { records: Vec::new(), at: at.max(end), cursor: None })
+}
+
+/// The segment that holds the record at `at`, or the oldest one if `at` lies before it; and where the next
+/// one begins.
+fn segment_at(shared: &Shared, at: u64) -> Option<(Segment, Option<u64>)> {
+    let segments = shared.segments();
+    let after = segments.partition_point(|segment| segment.first <= at);
+    let index = after.saturating_sub(1);
+    Some((*segments.get(index)?, segments.get(index + 1).map(|next| next.first)))
+}
+
+/// The records of the first good frame with any at `at` or later; none if the segment has none.
+fn read_segment(
+    shared: &Shared,
+    segment: Segment,
+    walk: &mut Walk,
+    at: u64,
+    until: u64,
+) -> Result<Option<Vec<Record>>, LogError> {
+    let name = segment::name(segment.first);
+    let report = |report| shared.damage.report(&*shared.disk, shared.config.damage_copy_bytes, report);
+    // every record below this is read, reported as lost, or not wanted
+    let mut accounted = walk.expect().max(at);
+    loop {
+        let depth = |header: &frame::Header| if header.end() > at { Depth::Body } else { Depth::Header };
+        match walk.step(depth).map_err(|error| io_error("read", &name, error))? {
+            Step::Frame { header, .. } if header.end() <= at => {}
+            Step::Frame { at: byte, header, body } => {
+                if header.first > accounted {
+                    report(CorruptionReport::missing(segment.first, byte, accounted..header.first));
+                }
+                accounted = header.end();
+                let raw = header.decompress(&body);
+                match raw.and_then(|raw| frame::records(header.first, header.count, &raw, at)) {
+                    Some(records) => return Ok(Some(records)),
+                    None => report(CorruptionReport::unreadable(segment.first, byte, &header)),
+                }
+            }
+            Step::Damage(damage) => {
+                let damage = CorruptionReport::of(segment.first, damage, until);
+                accounted = accounted.max(damage.records.end);
+                report(damage);
+            }
+            Step::End => {
+                if accounted < until {
+                    report(CorruptionReport::missing(segment.first, segment.len, accounted..until));
+                }
+                return Ok(None);
+            }
+        }
+    }
+}

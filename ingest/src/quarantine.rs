@@ -1,0 +1,201 @@
+//! Keeps what could not be decoded, so that no event is lost without a trace.
+//!
+//! # Limits
+//! Two files of [`QuarantineConfig::max_bytes`] / 2 each; when the newer one is full it replaces the older
+//! one, whose entries are gone then, and counted. Of each entry at most [`QuarantineConfig::entry_bytes`]
+//! are kept.
+//!
+//! # Files
+//! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] as JSON per line. What
+//! cannot be decoded cannot be redacted, so **these files may hold secrets**: only their owner may read
+//! them (mode 0600), and their content belongs into no log.
+
+mod file;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use watchbell_event::{EventId, Timestamp};
+
+use file::Files;
+
+/// Bounds of the quarantine.
+#[derive(Clone, Debug)]
+pub struct QuarantineConfig {
+    /// Bytes of both files.
+    pub max_bytes: u64,
+    /// Bytes that are kept of one entry.
+    pub entry_bytes: usize,
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self { max_bytes: 256 << 20, entry_bytes: 1 << 20 }
+    }
+}
+
+/// What is to be kept.
+#[derive(Clone, Debug)]
+pub struct QuarantineEntry {
+    /// When it arrived.
+    pub time: Timestamp,
+    /// The configured source it came through.
+    pub source: String,
+    /// The cluster it came from.
+    pub cluster: String,
+    /// The address that sent it.
+    pub peer: Option<IpAddr>,
+    /// Where it stood, such as "event 3 at byte 1200".
+    pub place: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The event was kept in a repaired form as well.
+    pub repaired: bool,
+    /// As it was received.
+    pub bytes: Bytes,
+}
+
+/// What was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedEntry {
+    /// Hash of source, cluster and bytes; the same bytes are kept once.
+    pub key: EventId,
+    /// When it arrived first.
+    pub time: Timestamp,
+    /// The configured source it came through.
+    pub source: String,
+    /// The cluster it came from.
+    pub cluster: String,
+    /// The address that sent it.
+    pub peer: Option<IpAddr>,
+    /// Where it stood.
+    pub place: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The event was kept in a repaired form as well.
+    pub repaired: bool,
+    /// Length of what was received; more than what is kept if that was cut.
+    pub total_bytes: usize,
+    /// The bytes, if they are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The bytes in base64, if they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
+/// The quarantine's files could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {action} {path}")]
+pub struct QuarantineError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The store of what could not be decoded. Its calls block on the disk.
+#[derive(Debug)]
+pub struct Quarantine {
+    files: Mutex<Files>,
+    config: QuarantineConfig,
+}
+
+impl Quarantine {
+    /// Opens the quarantine in a directory, or makes a new one.
+    ///
+    /// # Errors
+    /// If the files cannot be read or made.
+    pub fn open(directory: &Path, config: QuarantineConfig) -> Result<Self, QuarantineError> {
+        Ok(Self { files: Mutex::new(Files::open(directory, config.max_bytes / 2)?), config })
+    }
+
+    /// Keeps what is not there yet, durably, and returns how many entries that were.
+    ///
+    /// # Errors
+    /// If they cannot be written; then some may be there.
+    pub fn append(&self, entries: &[QuarantineEntry]) -> Result<usize, QuarantineError> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        let mut keys = Vec::new();
+        for entry in entries {
+            let key = key(entry);
+            if !files.knows(key) && !keys.contains(&key) {
+                serde_json::to_writer(&mut lines, &self.stored(key, entry)).unwrap_or_default();
+                lines.push(b'\n');
+                keys.push(key);
+            }
+        }
+        if !keys.is_empty() {
+            files.append(&lines, &keys)?;
+        }
+        metrics::counter!("watchbell_ingest_quarantined_total").increment(keys.len() as u64);
+        Ok(keys.len())
+    }
+
+    /// The newest entries, the newest first.
+    ///
+    /// # Errors
+    /// If the files cannot be read.
+    pub fn list(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = VecDeque::new();
+        files.read(|entry| {
+            if newest.len() >= limit {
+                newest.pop_front();
+            }
+            if limit > 0 {
+                newest.push_back(entry);
+            }
+        })?;
+        Ok(newest.into_iter().rev().collect())
+    }
+
+    fn stored(&self, key: EventId, entry: &QuarantineEntry) -> QuarantinedEntry {
+        let kept = entry.bytes.get(..self.config.entry_bytes).unwrap_or(&entry.bytes);
+        let text = match str::from_utf8(kept) {
+            Ok(text) => Some(text.to_owned()),
+            // a character that was cut in two does not make it other than text
+            Err(error) if error.error_len().is_none() && kept.len() < entry.bytes.len() => {
+                Some(String::from_utf8_lossy(&kept[..error.valid_up_to()]).into_owned())
+            }
+            Err(_) => None,
+        };
+        QuarantinedEntry {
+            key,
+            time: entry.time,
+            source: entry.source.clone(),
+            cluster: entry.cluster.clone(),
+            peer: entry.peer,
+            place: entry.place.clone(),
+            reason: entry.reason.clone(),
+            repaired: entry.repaired,
+            total_bytes: entry.bytes.len(),
+            base64: text.is_none().then(|| STANDARD.encode(kept)),
+            text,
+        }
+    }
+}
+
+fn key(entry: &QuarantineEntry) -> EventId {
+    let mut hasher = blake3::Hasher::new();
+    for part in [entry.source.as_bytes(), entry.cluster.as_bytes(), &entry.bytes] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    EventId::from_hash(&hasher.finalize())
+}
+
+fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> QuarantineError {
+    let path = path.to_owned();
+    move |source| QuarantineError { action, path, source }
+}
+
+#[cfg(test)]
+mod tests;
