@@ -45,7 +45,7 @@ class Cluster:
         self.etcd_port, self.etcd_peer_port, self.port, self.kubelet_port, self.manager_port, self.scheduler_port = free_ports(6)
         self.url = f"https://127.0.0.1:{self.port}"
         self.servers = []
-        self.apiserver = None
+        self.apiserver = self.node_kubeconfig = self.scheduler_kubeconfig = self.signing_key = None
 
     # ---- life ----
 
@@ -129,7 +129,7 @@ class Cluster:
         )
 
     def _start_scheduler(self):
-        scheduler = self.certificate_kubeconfig("kube-scheduler", "system:kube-scheduler")
+        scheduler = self.scheduler_kubeconfig = self.certificate_kubeconfig("kube-scheduler", "system:kube-scheduler")
         self._serve(
             "kube-scheduler", f"--kubeconfig={scheduler}", f"--authentication-kubeconfig={scheduler}",
             f"--authorization-kubeconfig={scheduler}", "--bind-address=127.0.0.1", f"--secure-port={self.scheduler_port}",

@@ -16,6 +16,14 @@ class Failure(Exception):
     """Something the test needs did not happen; the message says what was expected."""
 
 
+class TooLate(BaseException):
+    """The time for everything is over; nothing that expects failures may swallow this."""
+
+
+# What may go wrong in one check without ending the run.
+EXPECTED = (Failure, OSError, ValueError, KeyError, subprocess.SubprocessError)
+
+
 def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -5,13 +5,14 @@ attack.jsonl, and README with the lines of every step. Usage: record.py DIRECTOR
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import steps
 import work
 from cluster import Cluster
 from match import matches, query
-from processes import Failure, kill_all
+from processes import EXPECTED, kill_all
 from sink import Sink
 from tools import ROOT, kube_binary, note
 from webhook import write_kubeconfig
@@ -31,7 +32,7 @@ def main(target):
 
     def write(name):
         nonlocal offset
-        steps.time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)
         events, offset = cluster.audit_events(offset)
         (target / name).write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events))
         lines.append(f"{name}: {len(events)} events")
@@ -41,7 +42,8 @@ def main(target):
         cluster.start()
         work.bootstrap_done(cluster)
         write("bootstrap.jsonl")
-        work.do_all(cluster)
+        for part in work.PARTS:
+            part(cluster)
         write("work.jsonl")
         failures = run_steps(cluster)
         attack = write("attack.jsonl")
@@ -65,7 +67,7 @@ def run_steps(cluster):
     for step in steps.ALL:
         try:
             step.act(cluster)
-        except Failure as failure:
+        except EXPECTED as failure:
             failures.append(f"{step.name}: {failure}")
     return failures
 

@@ -127,6 +127,11 @@ class MailServer:
             client.login(self.user, self.password)
             client.sendmail("probe@localhost", [recipient], "Subject: probe\r\n\r\nprobe\r\n")
 
+    def forget(self):
+        """Removes what was delivered so far."""
+        for path in (self.directory / "maildir" / "new").iterdir():
+            path.unlink()
+
     def messages(self):
         """What was delivered so far."""
         new = self.directory / "maildir" / "new"

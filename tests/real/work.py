@@ -19,12 +19,6 @@ def bootstrap_done(cluster):
     wait_until("default service account and node", ready, 60, 1)
 
 
-def do_all(cluster):
-    for part in (operator_prepares, developer_deploys, developer_rolls, batch_runs, service_account_works,
-                 node_renews_certificate, people_look_around, operator_maintains):
-        part(cluster)
-
-
 def operator_prepares(cluster):
     """The namespace of a team with its limits and rights, and the cluster's DNS."""
     apply = lambda *objects: cluster.kubectl("olivia", "apply", "-f", "-", stdin=list(objects))
@@ -187,3 +181,7 @@ def operator_maintains(cluster):
     cluster.kubectl("olivia", "label", "node", "worker-1", "example.com/rack=r1")
     cluster.kubectl("alice", "delete", "pod", "-l", "app=stock", "-n", "shop", "--wait=false")
     wait_for_rollout(cluster, "alice", "deployment/stock", "shop")
+
+
+PARTS = (operator_prepares, developer_deploys, developer_rolls, batch_runs, service_account_works, node_renews_certificate,
+         people_look_around, operator_maintains)

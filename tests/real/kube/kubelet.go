@@ -21,7 +21,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const heartbeatInterval = 10 * time.Second
+const (
+	heartbeatInterval = 10 * time.Second
+	startDelay        = 500 * time.Millisecond
+)
 
 // kubelet is a node that runs nothing: it registers itself, says of every pod
 // bound to it that it runs, and talks to the API server as a node does while
@@ -31,7 +34,7 @@ type kubelet struct {
 	port     int
 	tokenDir string
 	client   kubernetes.Interface
-	seen     map[types.UID]core.PodPhase // what was last reported of each pod; used by one goroutine
+	seen     map[types.UID]bool // pods that were started; used by one goroutine
 }
 
 func newKubeletCommand() *cobra.Command {
@@ -51,7 +54,7 @@ func newKubeletCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			k := &kubelet{node: node, port: port, tokenDir: tokenDir, client: client, seen: map[types.UID]core.PodPhase{}}
+			k := &kubelet{node: node, port: port, tokenDir: tokenDir, client: client, seen: map[types.UID]bool{}}
 			failed := make(chan error, 1)
 			go func() { failed <- serveStreams(port, certFile, keyFile, clientCAFile) }()
 			go func() { failed <- k.run(command.Context()) }()
@@ -171,16 +174,23 @@ func (k *kubelet) sync(ctx context.Context, pod *core.Pod) {
 			GracePeriodSeconds: new(int64),
 			Preconditions:      meta.NewUIDPreconditions(string(pod.UID)),
 		}))
-	case k.seen[pod.UID] == "" && pod.Status.Phase == core.PodPending:
-		k.seen[pod.UID] = core.PodRunning
-		k.fetch(ctx, pod)
-		k.report(ctx, pod, core.PodRunning)
-		if pod.Spec.RestartPolicy != core.RestartPolicyAlways {
-			time.Sleep(200 * time.Millisecond)
-			k.report(ctx, pod, core.PodSucceeded)
-		}
-		k.event(ctx, pod)
+	case !k.seen[pod.UID] && pod.Status.Phase == core.PodPending:
+		k.seen[pod.UID] = true
+		go k.start(ctx, pod)
 	}
+}
+
+// start does what a kubelet does for a new pod, but for the container.
+func (k *kubelet) start(ctx context.Context, pod *core.Pod) {
+	// The API server allows a node what its pods need as soon as it has seen itself that they are bound there.
+	time.Sleep(startDelay)
+	k.fetch(ctx, pod)
+	k.report(ctx, pod, core.PodRunning)
+	if pod.Spec.RestartPolicy != core.RestartPolicyAlways {
+		time.Sleep(startDelay)
+		k.report(ctx, pod, core.PodSucceeded)
+	}
+	k.event(ctx, pod)
 }
 
 // fetch asks for what a kubelet needs before it starts a pod: a token for its

@@ -1,0 +1,61 @@
+"""Whether a real API server accepts what deploy/manifests says, by server-side dry run."""
+
+import json
+
+from processes import Failure, wait_until
+from tools import ROOT
+
+MANIFESTS = ROOT / "deploy" / "manifests"
+NAMESPACE = "watchbell"
+
+
+def checks(cluster):
+    """Names and actions, in order. The namespace and the service account are made, all else is a dry run."""
+    return [
+        ("deploy: namespace and service account are made", lambda: _prepare(cluster)),
+        ("deploy: every manifest is accepted", lambda: _dry_run_all(cluster)),
+        ("deploy: the StatefulSet's pod is accepted under Pod Security restricted", lambda: _dry_run_pod(cluster)),
+        ("deploy: the same pod is refused once it is not restricted", lambda: _refuse_loose_pod(cluster)),
+    ]
+
+
+def _prepare(cluster):
+    for name in ("namespace.yaml", "serviceaccount.yaml"):
+        cluster.kubectl("olivia", "apply", "-f", MANIFESTS / name)
+    labels = cluster.kubectl("olivia", "get", "namespace", NAMESPACE, "-o", "json").body
+    if json.loads(labels)["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") != "restricted":
+        raise Failure(f"{NAMESPACE} does not enforce Pod Security restricted")
+    wait_until("default service account", lambda: cluster.kubectl("olivia", "get", "sa", "default", "-n", NAMESPACE), 20, 0.5)
+
+
+def _dry_run_all(cluster):
+    answer = cluster.kubectl("olivia", "apply", "--dry-run=server", "--validate=strict", "-f", MANIFESTS)
+    if "Warning" in answer.body:
+        raise Failure(f"the API server warns: {answer.body.strip()}")
+    return f"{len(answer.body.splitlines())} objects"
+
+
+def _pod(cluster):
+    """The pod that the StatefulSet's controller would make."""
+    stateful_set = json.loads(cluster.kubectl(
+        "olivia", "create", "--dry-run=client", "-o", "json", "-f", MANIFESTS / "statefulset.yaml").body)
+    template = stateful_set["spec"]["template"]
+    for claim in stateful_set["spec"]["volumeClaimTemplates"]:
+        name = claim["metadata"]["name"]
+        template["spec"]["volumes"].append({"name": name, "persistentVolumeClaim": {"claimName": f"{name}-watchbell-0"}})
+    metadata = {**template["metadata"], "name": "watchbell-0", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def _dry_run_pod(cluster):
+    answer = cluster.kubectl("olivia", "create", "--dry-run=server", "-f", "-", stdin=_pod(cluster))
+    if "Warning" in answer.body:
+        raise Failure(f"the API server warns: {answer.body.strip()}")
+
+
+def _refuse_loose_pod(cluster):
+    pod = _pod(cluster)
+    del pod["spec"]["securityContext"]["seccompProfile"]
+    answer = cluster.kubectl("olivia", "create", "--dry-run=server", "-f", "-", stdin=pod, check=False)
+    if "violates PodSecurity" not in answer.body:
+        raise Failure(f"expected a Pod Security violation, got {answer}")

@@ -1,0 +1,65 @@
+"""Taking rights."""
+
+import base64
+
+from objects import account, binding, group, obj, person, role, rule
+from steps.base import Step, anonymous, create, created, event, expect, failed, ran
+
+
+def forge_operator(cluster):
+    """A client certificate is asked for, approved and issued."""
+    _, request = cluster.ca.request("backdoor", "backdoor", "contractors")
+    create(cluster, "mallory", obj("CertificateSigningRequest", "backdoor", None, "certificates.k8s.io/v1", spec={
+        "request": base64.b64encode(request.read_bytes()).decode(), "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"]}))
+    cluster.kubectl("mallory", "certificate", "approve", "backdoor")
+
+
+def admin_certificate_refused(cluster):
+    _, request = cluster.ca.request("masters", "masters", "system:masters")
+    wanted = obj("CertificateSigningRequest", "masters", None, "certificates.k8s.io/v1", spec={
+        "request": base64.b64encode(request.read_bytes()).decode(), "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"]})
+    expect(create(cluster, "mallory", wanted, check=False), 1, "system:masters")
+
+
+RIGHTS = [
+    Step("cluster-admin for a contractor",
+         created(binding("ClusterRoleBinding", "breakglass", "ClusterRole", "cluster-admin", [person("mallory")]), who="olivia"),
+         event("clusterrolebindings", "create", 201, "breakglass", user="olivia"), ("cluster-admin binding",)),
+    Step("role with wildcards", created(role("ClusterRole", "helper", [rule(["*"], ["*"], ["*"])])),
+         event("clusterroles", "create", 201, "helper"), ("wildcard role",)),
+    Step("role that escalates",
+         created(role("ClusterRole", "helper-2", [rule(["rbac.authorization.k8s.io"], ["clusterroles"], ["escalate", "bind"]),
+                                                  rule([""], ["users", "groups"], ["impersonate"])])),
+         event("clusterroles", "create", 201, "helper-2"), ("role with sensitive verbs",)),
+    Step("role with exec", created(role("Role", "debugger", [rule([""], ["pods/exec"], ["create", "get"])], "shop")),
+         event("roles", "create", 201, "debugger", "shop"), ("role with exec",)),
+    Step("rights for a default service account",
+         created(binding("RoleBinding", "default-admin", "ClusterRole", "admin", [account("default", "shop")], "shop")),
+         event("rolebindings", "create", 201, "default-admin", "shop"), ("privileged role binding",)),
+    Step("wildcard added by a JSON patch",
+         ran("mallory", "patch", "clusterrole", "helper-2", "--type=json", "-p",
+             '[{"op":"add","path":"/rules/0/verbs/-","value":"*"}]'),
+         event("clusterroles", "patch", 200, "helper-2"), ("wildcard role",)),
+    Step("built-in role changed",
+         ran("mallory", "label", "clusterrole", "system:public-info-viewer", "example.com/by=mallory"),
+         event("clusterroles", "patch", 200, "system:public-info-viewer"), ("system role changed",)),
+    Step("rights for everyone",
+         created(binding("ClusterRoleBinding", "open-door", "ClusterRole", "view", [group("system:unauthenticated")])),
+         event("clusterrolebindings", "create", 201, "open-door"), ("anonymous binding",)),
+    Step("anonymous reads pods", anonymous("/api/v1/namespaces/shop/pods", 200),
+         event("pods", "list", 200, namespace="shop", user="system:anonymous"), ("anonymous access allowed",)),
+    Step("acts as an administrator",
+         ran("mallory", "get", "secrets", "-n", "kube-system", "--as=root", "--as-group=system:masters"),
+         event("secrets", "list", 200, namespace="kube-system", user="mallory", impersonatedUser__username="root"), ("impersonation",)),
+    Step("may not act as another", failed("bob", "cannot impersonate", "get", "pods", "-n", "shop", "--as=olivia"),
+         event("pods", "list", 403, namespace="shop", user="bob"), ("denied request",)),
+    Step("certificate request approved", forge_operator,
+         event("certificatesigningrequests", "update", 200, "backdoor", user="mallory", objectRef__subresource="approval"),
+         ("certificate approved",)),
+    Step("certificate for system:masters refused", admin_certificate_refused,
+         event("certificatesigningrequests", "create", 403, user="mallory"), ("denied request",)),
+    Step("stranger's node", created(obj("Node", "worker-666")),
+         event("nodes", "create", 201, "worker-666", user="mallory"), ()),
+]
