@@ -1,3 +1,56 @@
-"""Which shipped rules are meant by the detections that steps name: any of the ids will do."""
+"""Which shipped rules are meant by the detections that steps name: an alert by any of them will do."""
 
-RULES = {}
+import re
+
+from tools import ROOT
+
+LIBRARY = ROOT / "rules" / "library"
+
+RULES = {
+    # getting in
+    "failed authentication": ["failed-auth/authentication-failed"],
+    "anonymous access": ["failed-auth/anonymous-access-denied"],
+    "anonymous access allowed": ["failed-auth/anonymous-access-allowed"],
+    "denied request": ["failed-auth/request-forbidden"],
+    "denied impersonation": ["failed-auth/impersonation-denied"],
+    "permission enumeration": ["discovery/permissions-listed"],
+    # secrets
+    "denied secret access": ["secret-access/secret-access-denied"],
+    "node denied secret access": ["secret-access/node-secret-access-denied"],
+    "secret read": ["secret-access/secret-read"],
+    "scripted secret access": ["secret-access/secret-access-scripted"],
+    "secret list": ["secret-access/secrets-listed"],
+    "cluster-wide secret list": ["secret-access/secrets-listed-cluster-wide"],
+    "system secret list": ["secret-access/system-secrets-listed"],
+    "secret changed": ["secret-access/secret-changed"],
+    "service account token issued": ["secret-access/service-account-token-issued"],
+    # rights
+    "cluster-admin binding": ["rbac/cluster-admin-bound"],
+    "privileged role binding": ["rbac/privileged-role-bound"],
+    "anonymous binding": ["rbac/everyone-bound"],
+    "wildcard role": ["rbac/wildcard-role"],
+    "role with sensitive verbs": ["rbac/role-escalates"],
+    "role with exec": ["rbac/role-reaches-into-pods"],
+    "system role changed": ["rbac/built-in-role-changed"],
+    "impersonation": ["rbac/privileged-impersonation"],
+    "node proxy": ["rbac/kubelet-through-api-server"],
+    # policies
+    "pod security denied": ["admission/pod-security-denied"],
+    "pod security audited": ["admission/pod-security-audited"],
+    "pod security weakened": ["admission/pod-security-weakened"],
+    "admission policy changed": ["admission/policy-changed"],
+    "admission policy denied": ["admission/policy-denied"],
+    "admission policy violated": ["admission/policy-violated"],
+    "webhook configuration changed": ["admission/webhook-changed"],
+    "webhook failed open": ["admission/webhook-failed-open"],
+    "denied by a webhook": ["admission/webhook-denied"],
+}
+
+
+def rule_ids(detection):
+    """The ids of the detection's rules, read from the library."""
+    return {_rule_id(path) for path in RULES.get(detection, [])}
+
+
+def _rule_id(path):
+    return re.search(r"^id: *(\S+)", (LIBRARY / f"{path}.yml").read_text(), re.MULTILINE).group(1)

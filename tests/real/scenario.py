@@ -7,7 +7,7 @@ from collections import Counter
 import manifests
 import steps
 import work
-from detections import RULES
+from detections import rule_ids
 from match import matches, query
 from processes import EXPECTED, Failure, wait_until
 from smtp import text_of
@@ -135,7 +135,7 @@ class Scenario:
 
     def _alerted(self, detection, alerts, linked, ids):
         """There is an alert by one of the detection's rules that is linked to one of these events."""
-        rules = RULES.get(detection)
+        rules = rule_ids(detection)
         if not rules:
             raise Failure("detections.py names no shipped rule for it")
         of_rule = [alert for alert in alerts if alert["rule_id"] in rules]

@@ -21,7 +21,7 @@ DAMAGE = [
     Step("events deleted", ran("mallory", "delete", "--raw", "/api/v1/namespaces/shop/events"),
          event("events", "deletecollection", 200, namespace="shop", user="mallory"), ("events deleted",)),
     Step("secret deleted", ran("mallory", "delete", "secret", "stock-forever", "-n", "shop"),
-         event("secrets", "delete", 200, "stock-forever", "shop"), ()),
+         event("secrets", "delete", 200, "stock-forever", "shop"), ("secret changed",)),
     Step("deployment deleted", ran("mallory", "delete", "deployment", "quiet", "-n", "lab"),
          event("deployments", "delete", 200, "quiet", "lab"), ()),
     Step("namespace deleted", ran("mallory", "delete", "namespace", "lab", "--wait=false"),

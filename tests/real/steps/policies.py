@@ -102,7 +102,7 @@ POLICIES = [
          created(*policy("no-latest", "object.spec.template.spec.containers.all(c, !c.image.endsWith(':latest'))",
                          "pin the image", ["Deny", "Audit"]),
                  *policy("replicas", "object.spec.replicas <= 5", "no more than five replicas", ["Audit"]), who="olivia"),
-         event("validatingadmissionpolicies", "create", 201, "no-latest"), ()),
+         event("validatingadmissionpolicies", "create", 201, "no-latest"), ("admission policy changed",)),
     Step("admission policy denies", latest_denied,
          event("deployments", "create", 422, namespace="warned", user="olivia", requestURI="*fieldManager=kubectl-create*"),
          ("admission policy denied",)),
