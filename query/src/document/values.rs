@@ -1,0 +1,101 @@
+//! How tantivy walks through an [`EventDocument`].
+
+use std::ops::Range;
+use std::slice::Iter;
+
+use tantivy::DateTime;
+use tantivy::schema::Field;
+use tantivy::schema::document::{Document, ReferenceValue, ReferenceValueLeaf, Value as TantivyValue};
+use watchbell_event::predicate::Number;
+
+use super::{EventDocument, Value};
+
+/// A value of a document, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueRef<'a> {
+    document: &'a EventDocument,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    One(&'a Value),
+    Rest,
+    Stored,
+}
+
+impl Document for EventDocument {
+    type Value<'a> = ValueRef<'a>;
+    type FieldsValuesIter<'a> = Values<'a>;
+
+    fn iter_fields_and_values(&self) -> Values<'_> {
+        Values { document: self, next: 0 }
+    }
+}
+
+/// All values of a document: those with a column, then the others as one object, then what is stored.
+#[derive(Debug)]
+pub struct Values<'a> {
+    document: &'a EventDocument,
+    next: usize,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (Field, ValueRef<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (document, at) = (self.document, self.next);
+        self.next += 1;
+        let (field, part) = match document.values.get(at) {
+            Some((field, value)) => (*field, Part::One(value)),
+            None if at == document.values.len() => (document.columns.rest, Part::Rest),
+            None if at == document.values.len() + 1 => (document.columns.event, Part::Stored),
+            None => return None,
+        };
+        Some((field, ValueRef { document, part }))
+    }
+}
+
+impl<'a> TantivyValue<'a> for ValueRef<'a> {
+    type ArrayIter = std::iter::Empty<Self>;
+    type ObjectIter = Rest<'a>;
+
+    fn as_value(&self) -> ReferenceValue<'a, Self> {
+        let document = self.document;
+        ReferenceValue::Leaf(match self.part {
+            Part::Rest => {
+                return ReferenceValue::Object(Rest { document, entries: document.rest.iter() });
+            }
+            Part::Stored => ReferenceValueLeaf::Str(&document.text[..document.stored_len]),
+            Part::One(value) => match value {
+                Value::Text(place) => ReferenceValueLeaf::Str(&document.text[place.clone()]),
+                Value::Path(place) => ReferenceValueLeaf::Str(&document.paths[place.clone()]),
+                Value::Address(address) => ReferenceValueLeaf::IpAddr(*address),
+                Value::Micros(micros) => ReferenceValueLeaf::Date(DateTime::from_timestamp_micros(*micros)),
+                Value::Unsigned(number) | Value::Number(Number::U64(number)) => {
+                    ReferenceValueLeaf::U64(*number)
+                }
+                Value::Number(Number::I64(number)) => ReferenceValueLeaf::I64(*number),
+                Value::Number(Number::F64(number)) => ReferenceValueLeaf::F64(*number),
+                Value::Bool(value) => ReferenceValueLeaf::Bool(*value),
+            },
+        })
+    }
+}
+
+/// The values without a column, by path.
+#[derive(Debug)]
+pub struct Rest<'a> {
+    document: &'a EventDocument,
+    entries: Iter<'a, (Range<usize>, Value)>,
+}
+
+impl<'a> Iterator for Rest<'a> {
+    type Item = (&'a str, ValueRef<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (path, value) = self.entries.next()?;
+        let value = ValueRef { document: self.document, part: Part::One(value) };
+        Some((&self.document.paths[path.clone()], value))
+    }
+}

@@ -1,0 +1,257 @@
+//! The open partition: adding, committing, sealing, and finding it again after a crash.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tantivy::indexer::UserOperation;
+use tantivy::{IndexReader, IndexWriter};
+use watchbell_event::{Positions, Record};
+
+use super::partition::{self, View};
+use super::{Config, Index, Partition, Sealing};
+use crate::IndexError;
+use crate::bare::{self, EventDocument};
+
+/// Documents handed over together.
+const BATCH_DOCUMENTS: usize = 64;
+/// Bytes of events handed over together, unless one event alone is bigger.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// The partition that is written to.
+pub(super) struct Writer {
+    pub(super) name: String,
+    day: i64,
+    writer: IndexWriter<EventDocument>,
+    pub(super) reader: IndexReader,
+    documents: u64,
+    bytes: u64,
+    pub(super) uncommitted: u64,
+}
+
+/// What a commit says beside its documents.
+#[derive(Debug, Serialize, Deserialize)]
+struct Payload {
+    positions: Positions,
+    next_seq: u64,
+    documents: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    /// True if nothing may be added on this day.
+    pub(super) fn is_full(&self, config: &Config, day: i64) -> bool {
+        day > self.day || self.documents >= config.partition_documents || self.bytes >= config.partition_bytes
+    }
+}
+
+impl Index {
+    /// Adds the first records of a run that belong into the open partition, and returns how many.
+    pub(super) fn add_run(&mut self, records: &[Record], day: i64) -> Result<usize, IndexError> {
+        let run = run(records, day);
+        let new: Vec<&Record> = run.iter().filter(|record| !self.added.covers(record.position)).collect();
+        if new.is_empty() {
+            return Ok(run.len());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(begin(&mut self.manifest, &self.dir, &self.config, day)?),
+        };
+        let bytes = new.iter().map(|record| record.envelope.bytes.len()).sum();
+        let room = Arc::new(self.queue.enter(bytes)?);
+        let mut operations = Vec::with_capacity(new.len());
+        for record in new {
+            let room = Some(Arc::clone(&room));
+            let document = self.documents.build_in(&record.envelope, self.next_seq, room);
+            operations.push(UserOperation::Add(document));
+            self.added.advance_past(record.position);
+            self.next_seq += 1;
+        }
+        let added = operations.len() as u64;
+        writer.writer.run(operations).map_err(IndexError::tantivy("add events to the index"))?;
+        writer.documents += added;
+        writer.uncommitted += added;
+        writer.bytes += bytes as u64;
+        metrics::counter!("watchbell_index_events_total").increment(added);
+        Ok(run.len())
+    }
+
+    /// Commits the open partition, if there is one.
+    pub(super) fn commit_writer(&mut self) -> Result<(), IndexError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let failed = || IndexError::tantivy("commit the index");
+        let payload = Payload {
+            positions: self.added.clone(),
+            next_seq: self.next_seq,
+            documents: writer.documents,
+            bytes: writer.bytes,
+        };
+        let payload = serde_json::to_string(&payload).map_err(|error| failed()(error.into()))?;
+        let mut commit = writer.writer.prepare_commit().map_err(failed())?;
+        commit.set_payload(&payload);
+        commit.commit().map_err(failed())?;
+        writer.reader.reload().map_err(failed())?;
+        writer.uncommitted = 0;
+        self.positions = self.added.clone();
+        let view = View::new(&writer.reader)?;
+        self.manifest.partitions.insert(writer.name.clone(), view.entry());
+        let partition = Partition::opened(&writer.name, partition_dir(&self.dir, &writer.name), view);
+        self.published.insert(partition.name.clone(), Arc::new(partition));
+        Ok(())
+    }
+
+    /// Commits and closes the open partition; its last merges go on in the background.
+    pub(super) fn seal(&mut self) -> Result<(), IndexError> {
+        self.commit_writer()?;
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let (name, writer) = (writer.name, writer.writer);
+        let merges = std::thread::Builder::new()
+            .name("index-seal".to_owned())
+            .spawn(move || writer.wait_merging_threads())
+            .map_err(IndexError::io("start a thread for", &self.dir))?;
+        self.sealing.push(Sealing { name, merges });
+        self.manifest.save(&self.dir)
+    }
+
+    /// Notes the partitions whose merges are finished; waits for them if asked to.
+    pub(super) fn finish_sealing(&mut self, wait: bool) -> Result<(), IndexError> {
+        let ready = |sealing: &mut Sealing| wait || sealing.merges.is_finished();
+        let finished: Vec<Sealing> = self.sealing.extract_if(.., ready).collect();
+        if finished.is_empty() {
+            return Ok(());
+        }
+        for Sealing { name, merges } in finished {
+            match merges.join() {
+                Ok(Ok(())) => self.note_sealed(&name),
+                // Nothing is lost: the partition is complete, only in more segments. The next start tries again.
+                Ok(Err(error)) => tracing::warn!(partition = name, %error, "failed to merge a partition"),
+                Err(_) => tracing::warn!(partition = name, "the merging of a partition panicked"),
+            }
+        }
+        self.manifest.save(&self.dir)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn note_sealed(&mut self, name: &str) {
+        self.manifest.positions = self.positions.clone();
+        self.manifest.next_seq = self.next_seq;
+        if let Some(entry) = self.manifest.partitions.get_mut(name) {
+            entry.sealed = true;
+            // Searches open it anew, with the merged segments.
+            let partition = Partition::closed(name, partition_dir(&self.dir, name), entry);
+            self.published.insert(name.to_owned(), Arc::new(partition));
+        }
+    }
+
+    /// Finds an unsealed partition again. The files of unfinished segments are removed.
+    pub(super) fn reopen(&mut self, name: &str, newest: bool) -> Result<(), IndexError> {
+        let path = self.partition_dir(name);
+        let Some(payload) = read_payload(&path)? else {
+            // It was begun, but nothing was ever committed to it.
+            self.manifest.partitions.remove(name);
+            self.published.remove(name);
+            return fs::remove_dir_all(&path).map_err(IndexError::io("remove", &path));
+        };
+        let failed = || IndexError::tantivy("reopen a partition of the index");
+        remove_drafts(&path)?;
+        let index = tantivy::Index::open_in_dir(&path).map_err(failed())?;
+        let writer = open_writer(&index, name, &self.config, payload.documents, payload.bytes)?;
+        writer.writer.garbage_collect_files().wait().map_err(failed())?;
+        for (partition, next) in payload.positions.iter() {
+            self.positions.set_next(partition, next.max(self.positions.next(partition)));
+        }
+        self.added = self.positions.clone();
+        self.next_seq = self.next_seq.max(payload.next_seq);
+        let view = View::new(&writer.reader)?;
+        self.manifest.partitions.insert(name.to_owned(), view.entry());
+        self.published.insert(name.to_owned(), Arc::new(Partition::opened(name, path, view)));
+        self.writer = Some(writer);
+        if newest { Ok(()) } else { self.seal() }
+    }
+
+    pub(super) fn partition_dir(&self, name: &str) -> PathBuf {
+        partition_dir(&self.dir, name)
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn partition_dir(dir: &Path, name: &str) -> PathBuf {
+    dir.join(partition::DIR).join(name)
+}
+
+/// The first records that can be handed over together: none of a later day, not too many, not too big.
+fn run(records: &[Record], day: i64) -> &[Record] {
+    let mut bytes = 0;
+    let end = records
+        .iter()
+        .take(BATCH_DOCUMENTS)
+        .position(|record| {
+            let first = bytes == 0;
+            bytes += record.envelope.bytes.len().max(1);
+            !first && (bytes > BATCH_BYTES || record.envelope.received_at.day() > day)
+        })
+        .unwrap_or(records.len().min(BATCH_DOCUMENTS));
+    &records[..end]
+}
+
+/// Begins a partition. It is on disk before the manifest knows it.
+fn begin(
+    manifest: &mut super::Manifest,
+    dir: &Path,
+    config: &Config,
+    day: i64,
+) -> Result<Writer, IndexError> {
+    let name = partition::name(manifest.next_number, day);
+    let path = partition_dir(dir, &name);
+    fs::create_dir(&path).map_err(IndexError::io("create", &path))?;
+    let index = bare::create(&path).map_err(IndexError::tantivy("begin a partition of the index"))?;
+    manifest.next_number += 1;
+    open_writer(&index, &name, config, 0, 0)
+}
+
+fn open_writer(
+    index: &tantivy::Index,
+    name: &str,
+    config: &Config,
+    documents: u64,
+    bytes: u64,
+) -> Result<Writer, IndexError> {
+    let writer = bare::writer(index, config.heap_bytes)
+        .map_err(IndexError::tantivy("open a partition of the index for writing"))?;
+    let day = partition::day(name).unwrap_or_default();
+    let reader = partition::reader(index)?;
+    Ok(Writer { name: name.to_owned(), day, writer, reader, documents, bytes, uncommitted: 0 })
+}
+
+/// What the last commit said; nothing if there was none.
+fn read_payload(path: &Path) -> Result<Option<Payload>, IndexError> {
+    if !path.join("meta.json").exists() {
+        return Ok(None);
+    }
+    let failed = || IndexError::tantivy("read the last commit of the index");
+    let index = tantivy::Index::open_in_dir(path).map_err(failed())?;
+    let Some(payload) = index.load_metas().map_err(failed())?.payload else { return Ok(None) };
+    let corrupt = |error: serde_json::Error| IndexError::Corrupt {
+        path: path.join("meta.json"),
+        reason: error.to_string(),
+    };
+    serde_json::from_str(&payload).map(Some).map_err(corrupt)
+}
+
+/// Removes what a crash left of files that were being replaced.
+fn remove_drafts(path: &Path) -> Result<(), IndexError> {
+    for file in fs::read_dir(path).map_err(IndexError::io("read", path))? {
+        let file = file.map_err(IndexError::io("read", path))?;
+        if file.file_name().to_string_lossy().starts_with(".tmp") {
+            fs::remove_file(file.path()).map_err(IndexError::io("remove", &file.path()))?;
+        }
+    }
+    Ok(())
+}
