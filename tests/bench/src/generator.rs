@@ -12,6 +12,7 @@ mod resource;
 mod template;
 mod world;
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -66,6 +67,12 @@ impl Generator {
         self.stamp = Stamp::new(seed);
     }
 
+    /// A pool that is made quickly.
+    #[cfg(test)]
+    pub(crate) fn small(seed: u64) -> Self {
+        Self { batches: make(seed, 1).unwrap(), next: 0, stamp: Stamp::new(seed) }
+    }
+
     /// Mean size of an event in bytes.
     pub(crate) fn mean_event_bytes(&self) -> f64 {
         let (bytes, events) = self
@@ -85,6 +92,11 @@ impl Load<'_> {
     /// How many bytes its events have.
     pub(crate) fn event_bytes(&self) -> usize {
         self.batch.event_bytes()
+    }
+
+    /// Where each event stands in the body.
+    pub(crate) fn ranges(&self) -> &[Range<usize>] {
+        self.batch.events()
     }
 
     /// Each event alone.

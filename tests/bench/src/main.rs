@@ -1,9 +1,43 @@
 //! Benchmarks of the whole program, each as ratios between things that were measured in the same run.
 
+mod clock;
 mod generator;
+mod output;
+mod pipeline;
 mod random;
+mod stats;
 
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The server's allocator, so that what it is compared with allocates alike.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// Measures watchbell.
+#[derive(Parser)]
+#[command(name = "bench", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole path from POST to search and alert, beside parsing alone and tantivy alone.
+    Pipeline(pipeline::PipelineArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Pipeline(args) => args.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

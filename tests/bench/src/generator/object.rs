@@ -224,7 +224,8 @@ pub(crate) fn text(bytes: usize, random: &mut Random) -> String {
         if random.chance(15) {
             text.push_str(&random.below(100_000).to_string());
         } else {
-            text.push_str(*random.pick(&WORDS));
+            let word = *random.pick(&WORDS);
+            text.push_str(word);
         }
     }
     text.truncate(bytes);

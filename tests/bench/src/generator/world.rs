@@ -11,7 +11,6 @@ const PEOPLE: usize = 50;
 /// What exists in the cluster.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
-    pub(crate) namespaces: Vec<String>,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) people: Vec<Person>,
 }
@@ -96,7 +95,7 @@ impl World {
         let nodes = (0..NODES).map(|n| Node::new(n, random)).collect();
         let workloads = (0..WORKLOADS).map(|n| Workload::new(n, &namespaces, random)).collect();
         let people = (0..PEOPLE).map(|n| Person::new(n, random)).collect();
-        Self { nodes, namespaces, workloads, people }
+        Self { nodes, workloads, people }
     }
 }
 

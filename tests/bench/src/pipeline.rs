@@ -1,0 +1,190 @@
+//! `bench pipeline`: the whole path from POST to search and alert, beside parsing alone and tantivy alone,
+//! on the same events in the same run.
+
+mod baseline;
+mod client;
+mod load;
+mod probe;
+mod process;
+mod report;
+mod server;
+mod sink;
+mod steady;
+mod sync;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use self::load::Load;
+use self::process::MemoryWatch;
+use self::report::Report;
+use self::server::{Progress, Server};
+use self::sink::Sink;
+use crate::generator::Generator;
+use crate::output;
+
+/// How to measure.
+#[derive(Args)]
+pub(crate) struct PipelineArgs {
+    /// How long to measure at the steady rate, and then at half of it; below 60 it is only a trial.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    seconds: u64,
+    /// Send these events, one per line, instead of generated ones; ids and times are made new.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Print only the line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Equal seeds send equal loads.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Exit with 1 if a goal is missed.
+    #[arg(long)]
+    strict: bool,
+    /// Where to keep data while measuring; the default is beside this program, on a real disk.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// The index may take this long to catch up once nothing is sent any more.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(120);
+
+impl PipelineArgs {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if cfg!(debug_assertions) {
+            output::note("this is a debug build: the figures mean nothing (use cargo run --release)");
+        }
+        let report = self.measure()?;
+        if !self.json {
+            output::line(&report.table())?;
+        }
+        output::line(&report.json()?)?;
+        let missed = report.goals().iter().any(|goal| !goal.met);
+        Ok(if missed && self.strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    /// Baselines, the whole path, the baselines again, because machines drift.
+    fn measure(&self) -> Result<Report> {
+        let binary = server::binary()?;
+        let dir = self.working_dir()?;
+        output::note("making the load");
+        let mut generator = Generator::new(self.seed, self.events.as_deref())?;
+        let mut report = Report {
+            seed: self.seed,
+            cores: std::thread::available_parallelism()?.get(),
+            event_bytes_mean: generator.mean_event_bytes().round(),
+            ..Report::default()
+        };
+        self.baselines(&mut generator, dir.path(), 0, &mut report)?;
+        let generator = Arc::new(Mutex::new(generator));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.whole_path(&binary, dir.path(), &generator, &mut report))?;
+        output::note("measuring the disk");
+        report.fdatasync = sync::fdatasync(dir.path(), report.frame_bytes)?;
+        let mut generator = generator.lock().unwrap_or_else(PoisonError::into_inner);
+        self.baselines(&mut generator, dir.path(), 1, &mut report)?;
+        Ok(report)
+    }
+
+    fn working_dir(&self) -> Result<tempfile::TempDir> {
+        let own = std::env::current_exe()?;
+        let parent = self.dir.as_deref().or(own.parent()).context("this program lies in no directory")?;
+        tempfile::Builder::new()
+            .prefix("bench-pipeline-")
+            .tempdir_in(parent)
+            .with_context(|| format!("failed to make a directory in {}", parent.display()))
+    }
+
+    fn baselines(
+        &self,
+        generator: &mut Generator,
+        dir: &Path,
+        round: usize,
+        report: &mut Report,
+    ) -> Result<()> {
+        let (parse, index) = (self.window() / 12, self.window() / 2);
+        output::note(&format!("parsing alone for {parse:?}, then tantivy alone for {index:?}"));
+        generator.restart(self.seed);
+        report.value_parse_per_second[round] = baseline::value_parse(generator, parse)?.round();
+        generator.restart(self.seed);
+        report.bare_tantivy_per_second[round] = baseline::bare_tantivy(generator, dir, index)?.round();
+        generator.restart(self.seed);
+        Ok(())
+    }
+
+    async fn whole_path(
+        &self,
+        binary: &Path,
+        dir: &Path,
+        generator: &Arc<Mutex<Generator>>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let sink = Sink::start().await?;
+        let server = Server::start(binary, dir, sink.address).await?;
+        let memory = MemoryWatch::start(server.process());
+        let (window, warm_up) = (self.window(), self.window().min(Duration::from_secs(60)) / 3);
+        output::note(&format!("looking for the steady rate for {warm_up:?}, then measuring for {window:?}"));
+        let (steady, mut total) = steady::run(&server, generator, warm_up, window).await?;
+        report.whole_path = steady;
+        let caught_up = catch_up(&server).await?;
+        report.frame_bytes = frame_bytes(&server, &caught_up);
+
+        report.half_load_per_second = report.whole_path.indexed_per_second / 2.0;
+        output::note(&format!(
+            "{:.0} events/s, half the steady rate, for {window:?}",
+            report.half_load_per_second
+        ));
+        let mut load = Load::start(&server, Arc::clone(generator), report.half_load_per_second, None).await?;
+        let probes = probe::run(&server, &sink, window).await?;
+        load.check().await?;
+        let tally = load.stop().await?;
+        total.add(&tally);
+        catch_up(&server).await?;
+
+        report.half_load_batch_answer = tally.times.quantiles();
+        report.half_load_probe_answer = probes.answered;
+        report.post_to_searchable = probes.searchable;
+        report.post_to_alert = probes.alerted;
+        report.lost_probes = probes.lost;
+        report.alert_messages = sink.messages();
+        report.peak_anonymous_bytes = memory.peak_bytes();
+        report.raw_bytes = total.event_bytes;
+        report.journal_bytes = server.disk_bytes("journal");
+        report.index_bytes = server.disk_bytes("index");
+        report.disk_bytes = server.disk_bytes("");
+        server.stop().await
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// Waits until everything in the log can be searched.
+async fn catch_up(server: &Server) -> Result<Progress> {
+    let mut status = server.connect().await?;
+    let deadline = Instant::now() + CATCH_UP_DEADLINE;
+    loop {
+        let progress = Progress::read(&mut status).await?;
+        if progress.index_lag() == 0 && progress.detect_lag() == 0 {
+            return Ok(progress);
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the server did not catch up within {CATCH_UP_DEADLINE:?}: {progress:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Bytes in the journal for one batch of events.
+fn frame_bytes(server: &Server, progress: &Progress) -> usize {
+    let per_batch = crate::generator::EVENTS_PER_BATCH as u64;
+    let batches = (progress.logged / per_batch).max(1);
+    usize::try_from(server.disk_bytes("journal") / batches).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,206 @@
+//! Finds the highest rate at which nothing falls behind, and measures there.
+//!
+//! The rate follows the index: what it took in during the last seconds, a little more while its lag is below
+//! the target and a little less above. So the lag stays bounded whatever limits the server, and the rate
+//! settles where everything that is answered is also indexed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::load::{Load, Tally};
+use super::process::cpu_seconds;
+use super::server::{Progress, Server};
+use crate::generator::Generator;
+use crate::stats::{per_second, ratio};
+
+const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// The rate is taken over this much of the past; a commit every second makes shorter times uneven.
+const MEMORY: Duration = Duration::from_secs(8);
+const FIRST_RATE: f64 = 4_000.0;
+/// The lag that the rate is steered to, in seconds of load.
+const TARGET_LAG_SECONDS: f64 = 2.5;
+/// How much longer the lag may be in the last third of the window than in the first, in seconds of load.
+const GROWTH_SECONDS: f64 = 1.0;
+
+/// What was measured at the steady rate.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Steady {
+    pub(crate) seconds: f64,
+    pub(crate) answered_per_second: f64,
+    pub(crate) indexed_per_second: f64,
+    pub(crate) detected_per_second: f64,
+    pub(crate) event_mb_per_second: f64,
+    /// Batches that were refused and sent again.
+    pub(crate) refused_batches: u64,
+    /// Mean lag in the first and the last third of the window, in seconds of load.
+    pub(crate) index_lag_seconds: [f64; 2],
+    pub(crate) detect_lag_seconds: [f64; 2],
+    /// No lag grew.
+    pub(crate) steady: bool,
+    pub(crate) server_cores: f64,
+    pub(crate) generator_cores: f64,
+}
+
+/// Finds the rate within `warm_up`, then measures for `window`. Returns with everything answered.
+pub(crate) async fn run(
+    server: &Server,
+    generator: &Arc<Mutex<Generator>>,
+    warm_up: Duration,
+    window: Duration,
+) -> Result<(Steady, Tally)> {
+    let mut load = Load::start(server, Arc::clone(generator), FIRST_RATE, Some(Duration::ZERO)).await?;
+    let mut status = server.connect().await?;
+    let mut governor = Governor::default();
+    let mut observe = async |load: &mut Load, duration: Duration| -> Result<Vec<Observation>> {
+        let begun = Instant::now();
+        let mut ticks = tokio::time::interval(OBSERVE_EVERY);
+        let mut observations = Vec::new();
+        while begun.elapsed() < duration {
+            ticks.tick().await;
+            load.check().await?;
+            let observation =
+                Observation { at: Instant::now(), progress: Progress::read(&mut status).await? };
+            load.set_rate(governor.next_rate(observation));
+            observations.push(observation);
+        }
+        Ok(observations)
+    };
+    observe(&mut load, warm_up).await?;
+    let mut total = load.take_tally();
+    let (begun, cpu) = (Instant::now(), cpu(server));
+    let observations = observe(&mut load, window).await?;
+    let (tally, took) = (load.take_tally(), begun.elapsed());
+    let used = [cpu_since(cpu[0], server.process()), cpu_since(cpu[1], std::process::id())];
+    total.add(&tally);
+    total.add(&load.stop().await?);
+    Ok((summary(&observations, &tally, took, used), total))
+}
+
+fn cpu(server: &Server) -> [f64; 2] {
+    [server.process(), std::process::id()].map(|process| cpu_since(0.0, process))
+}
+
+fn cpu_since(before: f64, process: u32) -> f64 {
+    cpu_seconds(process).map_or(0.0, |now| now - before)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Observation {
+    at: Instant,
+    progress: Progress,
+}
+
+/// Steers the rate.
+#[derive(Default)]
+struct Governor {
+    recent: VecDeque<Observation>,
+}
+
+impl Governor {
+    fn next_rate(&mut self, observation: Observation) -> f64 {
+        self.recent.push_back(observation);
+        while self.recent.front().is_some_and(|oldest| observation.at - oldest.at > MEMORY) {
+            self.recent.pop_front();
+        }
+        let rate = rate(self.recent.iter(), |progress| progress.indexed).max(FIRST_RATE);
+        let lags = self.recent.iter().rev().take(8).map(|observation| observation.progress.index_lag());
+        let (sum, count) = lags.fold((0, 0), |(sum, count), lag| (sum + lag, count + 1));
+        let lag_seconds = sum as f64 / f64::from(count.max(1)) / rate;
+        rate * (1.0 + 0.2 * (1.0 - lag_seconds / TARGET_LAG_SECONDS)).clamp(0.7, 1.15)
+    }
+}
+
+/// Events per second between the first and the last time that the counter was seen to move, because it
+/// moves in steps.
+fn rate<'a>(observations: impl Iterator<Item = &'a Observation>, counter: impl Fn(&Progress) -> u64) -> f64 {
+    let mut moves: Option<[(Instant, u64); 2]> = None;
+    let mut last = None;
+    for observation in observations {
+        let (at, count) = (observation.at, counter(&observation.progress));
+        if last.is_some_and(|last| last != count) {
+            moves = Some([moves.map_or((at, count), |[first, _]| first), (at, count)]);
+        }
+        last = Some(count);
+    }
+    moves.map_or(0.0, |[first, last]| per_second(last.1.saturating_sub(first.1), last.0 - first.0))
+}
+
+fn summary(observations: &[Observation], tally: &Tally, took: Duration, used: [f64; 2]) -> Steady {
+    let answered_per_second = per_second(tally.answered, took);
+    let lags = |lag: fn(&Progress) -> u64| {
+        let third = observations.len().div_ceil(3);
+        let mean = |part: &[Observation]| {
+            let sum: u64 = part.iter().map(|observation| lag(&observation.progress)).sum();
+            ratio(sum as f64 / part.len().max(1) as f64, answered_per_second)
+        };
+        [mean(&observations[..third]), mean(&observations[observations.len() - third..])]
+    };
+    let (index_lag_seconds, detect_lag_seconds) = (lags(Progress::index_lag), lags(Progress::detect_lag));
+    let bounded = |[first, last]: [f64; 2]| last <= first + GROWTH_SECONDS;
+    Steady {
+        seconds: took.as_secs_f64().round(),
+        answered_per_second: answered_per_second.round(),
+        indexed_per_second: rate(observations.iter(), |progress| progress.indexed).round(),
+        detected_per_second: rate(observations.iter(), |progress| progress.detected).round(),
+        event_mb_per_second: ratio(tally.event_bytes as f64 / 1e6, took.as_secs_f64()),
+        refused_batches: tally.refused,
+        index_lag_seconds,
+        detect_lag_seconds,
+        steady: bounded(index_lag_seconds) && bounded(detect_lag_seconds),
+        server_cores: ratio(used[0], took.as_secs_f64()),
+        generator_cores: ratio(used[1], took.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server is seen to do that logs `offered` and indexes `taken` per second, with a commit every
+    /// second.
+    fn observe(seconds: u32, offered: u64, taken: u64) -> Vec<Observation> {
+        let begin = Instant::now();
+        let at = |quarter: u32| begin + OBSERVE_EVERY * quarter;
+        let progress = |quarter: u64| {
+            let (logged, indexed) = (offered * quarter / 4, taken * (quarter / 4));
+            Progress { logged, indexed: indexed.min(logged), detected: logged }
+        };
+        (0..seconds * 4).map(|n| Observation { at: at(n), progress: progress(u64::from(n)) }).collect()
+    }
+
+    #[test]
+    fn the_rate_of_a_counter_that_moves_in_steps_is_exact() {
+        for seconds in [6, 7, 20] {
+            let rate = rate(observe(seconds, 1_000, 1_000).iter(), |progress| progress.indexed);
+            assert!((rate - 1_000.0).abs() < 1.0, "{rate}");
+        }
+        assert_eq!(rate([].iter(), |progress| progress.indexed), 0.0);
+    }
+
+    #[test]
+    fn the_load_rises_while_the_index_keeps_up_and_falls_when_it_does_not() {
+        let settle = |observations: Vec<Observation>| {
+            let mut governor = Governor::default();
+            observations.into_iter().map(|observation| governor.next_rate(observation)).last().unwrap()
+        };
+        let keeping_up = settle(observe(10, 10_000, 10_000));
+        assert!((10_500.0..11_600.0).contains(&keeping_up), "{keeping_up}");
+        let behind = settle(observe(30, 12_000, 10_000));
+        assert!((7_000.0..9_500.0).contains(&behind), "{behind}");
+    }
+
+    #[test]
+    fn a_growing_lag_is_not_steady() {
+        let tally = |answered| Tally { answered, ..Tally::default() };
+        let window = Duration::from_secs(60);
+        let steady = summary(&observe(60, 10_000, 10_000), &tally(600_000), window, [60.0, 6.0]);
+        assert!(steady.steady, "{steady:?}");
+        assert_eq!((steady.answered_per_second, steady.server_cores), (10_000.0, 1.0));
+        let growing = summary(&observe(60, 10_000, 9_000), &tally(600_000), window, [60.0, 6.0]);
+        assert!(!growing.steady, "{growing:?}");
+    }
+}
