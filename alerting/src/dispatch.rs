@@ -4,10 +4,13 @@
 mod retry;
 mod worker;
 
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use watchbell_event::Timestamp;
@@ -15,6 +18,9 @@ use watchbell_event::Timestamp;
 use crate::notify::Receiver;
 use crate::store::{AlertStore, StoreError};
 use worker::Worker;
+
+/// How often the gauges of what waits are renewed.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How messages are sent and for how long it is tried.
 #[derive(Clone, Debug)]
@@ -80,10 +86,13 @@ impl Dispatcher {
             let worker = Worker::new(receiver, self.store.clone(), Arc::clone(&self.config), clock.clone());
             workers.spawn(worker.run(stopped.clone()));
         }
-        let housekeeping = tokio::spawn(housekeep(self.store.clone(), self.config.prune_interval_ms, clock));
+        // Sets end their tasks when they are dropped, also if this future is.
+        let mut housekeeping = JoinSet::new();
+        housekeeping.spawn(housekeep(self.store.clone(), self.config.prune_interval_ms, clock));
+        housekeeping.spawn(measure(self.store.clone()));
         shutdown.await;
         stop.send_replace(true);
-        housekeeping.abort();
+        drop(housekeeping);
         let drain = Duration::from_millis(self.config.drain_timeout_ms);
         let drained =
             tokio::time::timeout(drain, async { while workers.join_next().await.is_some() {} }).await;
@@ -100,19 +109,40 @@ impl Dispatcher {
 
     /// Says which receivers are gone from the configuration while alerts still wait for them.
     async fn warn_of_orphans(&self) {
-        let names: Vec<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
         let store = self.store.clone();
-        match blocking(move || store.orphans(&names)).await {
-            Ok(orphans) => {
-                for (receiver, notices) in orphans {
-                    tracing::warn!(receiver, notices, "alerts wait for a receiver that is not configured");
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "failed to look for orphans")
+        let backlog = match blocking(move || store.backlog()).await {
+            Ok(backlog) => backlog,
+            Err(error) => return tracing::error!(error = &error as &dyn Error, "failed to read the backlog"),
+        };
+        for (receiver, notices) in backlog.pending {
+            if !self.receivers.iter().any(|known| known.name == receiver) {
+                tracing::warn!(receiver, notices, "alerts wait for a receiver that is not configured");
             }
         }
     }
+}
+
+/// Keeps the gauges of what waits.
+async fn measure(store: AlertStore) {
+    let mut interval = tokio::time::interval(MEASURE_INTERVAL);
+    let mut seen = HashSet::new();
+    loop {
+        interval.tick().await;
+        let store = store.clone();
+        let Ok(backlog) = blocking(move || store.backlog()).await else { continue };
+        let pending: HashMap<String, u64> = backlog.pending.into_iter().collect();
+        seen.extend(pending.keys().cloned());
+        for receiver in &seen {
+            let notices = pending.get(receiver).copied().unwrap_or(0);
+            gauge!("watchbell_alerting_pending", "receiver" => receiver.clone()).set(as_gauge(notices));
+        }
+        gauge!("watchbell_alerting_dead_letters").set(as_gauge(backlog.dead));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn as_gauge(count: u64) -> f64 {
+    count as f64
 }
 
 /// Removes old alerts now and then.
@@ -125,7 +155,7 @@ async fn housekeep(store: AlertStore, interval_ms: u64, clock: impl Fn() -> Time
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed alerts past their retention"),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "failed to remove old alerts")
+                tracing::error!(error = &error as &dyn Error, "failed to remove old alerts")
             }
         }
     }

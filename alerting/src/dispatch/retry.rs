@@ -3,6 +3,7 @@
 use watchbell_event::Timestamp;
 
 use super::DispatchConfig;
+use crate::DeliveryId;
 use crate::alert::hash_parts;
 use crate::notify::Outcome;
 use crate::store::{Attempt, Verdict, micros};
@@ -18,7 +19,7 @@ pub(super) fn verdict(
         Outcome::Delivered(outcome) => Verdict::Sent { outcome },
         Outcome::Refused(outcome) | Outcome::Gone(outcome) => Verdict::Dead { outcome },
         Outcome::Later { detail, not_before } => {
-            let next = backoff(config, attempt, now).max(not_before.unwrap_or(now));
+            let next = backoff(config, attempt.id, attempt.number, now).max(not_before.unwrap_or(now));
             let age_micros = next.micros_since(attempt.created_at);
             if attempt.number >= config.max_attempts || age_micros > micros(config.give_up_after_ms) {
                 let outcome = format!("given up after {} attempts: {detail}", attempt.number);
@@ -29,21 +30,20 @@ pub(super) fn verdict(
     }
 }
 
-/// The wait doubles with each attempt up to a limit, and its second half is spread by a hash of message and
-/// attempt, so that receivers of one failed server do not come back all at once.
-fn backoff(config: &DispatchConfig, attempt: &Attempt, now: Timestamp) -> Timestamp {
-    let doublings = u32::try_from(attempt.number.saturating_sub(1)).unwrap_or(u32::MAX).min(40);
+/// The wait doubles with each failure up to a limit, and its second half is spread by a hash of message and
+/// number, so that the receivers of one failed server do not come back all at once.
+pub(super) fn backoff(config: &DispatchConfig, id: DeliveryId, failures: u64, now: Timestamp) -> Timestamp {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(40);
     let wait_ms = config.retry_min_ms.saturating_mul(1 << doublings).min(config.retry_max_ms);
     let half = micros(wait_ms) / 2;
-    let spread = hash_parts(&[&attempt.id.0.0, &attempt.number.to_be_bytes()]).prefix();
+    let spread = hash_parts(&[&id.0.0, &failures.to_be_bytes()]).prefix();
     let spread = i64::try_from(spread % u64::try_from(half).unwrap_or(0).saturating_add(1)).unwrap_or(0);
-    now.plus_micros(half + spread)
+    now.plus_micros(half.saturating_add(spread))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DeliveryId;
     use crate::testing::{at, id};
 
     fn attempt(number: u64) -> Attempt {

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use watchbell_event::Timestamp;
 
 use super::{DispatchConfig, blocking, retry};
-use crate::AlertStore;
 use crate::notify::{Context, Outcome, Receiver};
-use crate::store::{Attempt, Due, StoreError, Verdict};
+use crate::store::{Attempt, Due, StoreError, Verdict, micros};
+use crate::{AlertStore, DeliveryId};
 
-/// How many failed messages of a receiver may wait for another attempt before pending alerts stay where they
-/// are, to be merged into one message when the receiver works again.
+/// How many failed messages of a receiver may wait for another attempt before new ones are made only once per
+/// longest wait; until then pending alerts stay where they are and are merged.
 const MAX_OPEN: u64 = 8;
 /// The longest sleep, so that a clock that was set is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
@@ -29,8 +29,18 @@ pub(super) struct Worker<C> {
     config: Arc<DispatchConfig>,
     clock: C,
     limiter: DefaultDirectRateLimiter,
+    /// How many attempts failed in a row, whatever the message.
+    failures: u64,
+    pace: Pace,
+}
+
+/// What holds a receiver's messages back, besides its quota.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
     /// Nothing is sent before this time, because the receiver fails or asked for a pause.
     paused_until: Timestamp,
+    /// No new message is made before this time while many failed ones wait.
+    crowded_until: Timestamp,
     /// Whether the last attempt repeated a failed message; they take turns with new ones.
     retried_last: bool,
 }
@@ -54,8 +64,9 @@ enum Standing {
 impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
     pub(super) fn new(receiver: Receiver, store: AlertStore, config: Arc<DispatchConfig>, clock: C) -> Self {
         let limiter = RateLimiter::direct(receiver.quota);
-        let paused_until = Timestamp::from_micros(i64::MIN);
-        Self { receiver, store, config, clock, limiter, paused_until, retried_last: false }
+        let long_ago = Timestamp::from_micros(i64::MIN);
+        let pace = Pace { paused_until: long_ago, crowded_until: long_ago, retried_last: false };
+        Self { receiver, store, config, clock, limiter, failures: 0, pace }
     }
 
     /// Sends until told to stop. An attempt that was begun is finished.
@@ -95,7 +106,7 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
     async fn step(&mut self) -> Result<(Standing, Duration), StoreError> {
         let due = self.due().await?;
         let now = (self.clock)();
-        let next = choose(&due, self.paused_until, self.retried_last, now);
+        let next = choose(&due, self.pace, now);
         match next {
             Next::Wait => return Ok((Standing::Active, MAX_SLEEP)),
             Next::Sleep(until) => {
@@ -110,8 +121,12 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
             let wait = exceeded.wait_time_from(DefaultClock::default().now());
             return Ok((Standing::Active, wait.max(Duration::from_millis(1))));
         }
-        self.retried_last = next == Next::Retry;
-        match self.begin(next == Next::Retry, now).await? {
+        let retry = next == Next::Retry;
+        self.pace.retried_last = retry;
+        if !retry {
+            self.pace.crowded_until = now.plus_micros(micros(self.config.retry_max_ms));
+        }
+        match self.begin(retry, now).await? {
             Some(attempt) => Ok((self.attempt(attempt).await?, Duration::ZERO)),
             None => Ok((Standing::Active, Duration::ZERO)),
         }
@@ -145,15 +160,24 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
         let outcome = self.receiver.notifier.send(&message, context).await;
         let gone = matches!(outcome, Outcome::Gone(_));
         let now = (self.clock)();
+        self.pause(attempt.id, &outcome, now);
         let verdict = retry::verdict(&self.config, &attempt, outcome, now);
         self.note(&attempt, &verdict, now);
-        self.paused_until = match &verdict {
-            Verdict::Retry { not_before, .. } => *not_before,
-            Verdict::Sent { .. } | Verdict::Dead { .. } => now,
-        };
         let store = self.store.clone();
         blocking(move || store.finish(&attempt, &verdict, now)).await?;
         Ok(if gone { Standing::Gone } else { Standing::Active })
+    }
+
+    /// A receiver that fails gets a pause of its own, which grows with the failures in a row and not with the
+    /// attempts of one message that it never takes.
+    fn pause(&mut self, id: DeliveryId, outcome: &Outcome, now: Timestamp) {
+        let Outcome::Later { not_before, .. } = outcome else {
+            self.failures = 0;
+            return;
+        };
+        self.failures += 1;
+        let pause = retry::backoff(&self.config, id, self.failures, now);
+        self.pace.paused_until = pause.max(not_before.unwrap_or(now));
     }
 
     fn note(&self, attempt: &Attempt, verdict: &Verdict, now: Timestamp) {
@@ -184,12 +208,13 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
 
 /// Decides what comes next: failed messages and new ones take turns, so that a message which the receiver
 /// never takes does not hold up the others.
-fn choose(due: &Due, paused_until: Timestamp, retried_last: bool, now: Timestamp) -> Next {
-    let fresh = due.fresh.filter(|_| due.open < MAX_OPEN);
+fn choose(due: &Due, pace: Pace, now: Timestamp) -> Next {
+    let crowded = due.open >= MAX_OPEN;
+    let fresh = due.fresh.map(|fresh| if crowded { fresh.max(pace.crowded_until) } else { fresh });
     let Some(earliest) = fresh.into_iter().chain(due.retry).min() else {
         return Next::Wait;
     };
-    let earliest = earliest.max(paused_until);
+    let earliest = earliest.max(pace.paused_until);
     if earliest > now {
         return Next::Sleep(earliest);
     }
@@ -197,7 +222,7 @@ fn choose(due: &Due, paused_until: Timestamp, retried_last: bool, now: Timestamp
     match (is_due(fresh), is_due(due.retry)) {
         (true, false) => Next::Fresh,
         (false, _) => Next::Retry,
-        (true, true) if retried_last => Next::Fresh,
+        (true, true) if pace.retried_last => Next::Fresh,
         (true, true) => Next::Retry,
     }
 }
@@ -214,21 +239,24 @@ mod tests {
             fresh: fresh.map(at),
             open,
         };
-        let long_ago = at(-1000);
-        for (due, paused_until, retried_last, expect) in [
-            (due(None, None, 0), long_ago, false, Next::Wait),
-            (due(None, Some(0), 0), long_ago, false, Next::Fresh),
-            (due(None, Some(20), 0), long_ago, false, Next::Sleep(at(20))),
-            (due(Some(15), Some(20), 1), long_ago, false, Next::Sleep(at(15))),
-            (due(Some(0), None, 1), long_ago, true, Next::Retry),
-            (due(Some(0), Some(0), 1), long_ago, false, Next::Retry),
-            (due(Some(0), Some(0), 1), long_ago, true, Next::Fresh),
-            (due(Some(15), Some(0), 1), long_ago, false, Next::Fresh),
-            (due(Some(15), Some(0), 1), at(12), false, Next::Sleep(at(12))),
-            (due(Some(15), Some(0), MAX_OPEN), long_ago, true, Next::Sleep(at(15))),
-            (due(Some(0), Some(0), MAX_OPEN), long_ago, true, Next::Retry),
+        let pace =
+            |paused, retried_last| Pace { paused_until: at(paused), crowded_until: at(100), retried_last };
+        for (due, pace, now, expect) in [
+            (due(None, None, 0), pace(0, false), 10, Next::Wait),
+            (due(None, Some(0), 0), pace(0, false), 10, Next::Fresh),
+            (due(None, Some(20), 0), pace(0, false), 10, Next::Sleep(at(20))),
+            (due(Some(15), Some(20), 1), pace(0, false), 10, Next::Sleep(at(15))),
+            (due(Some(0), None, 1), pace(0, true), 10, Next::Retry),
+            (due(Some(0), Some(0), 1), pace(0, false), 10, Next::Retry),
+            (due(Some(0), Some(0), 1), pace(0, true), 10, Next::Fresh),
+            (due(Some(15), Some(0), 1), pace(0, false), 10, Next::Fresh),
+            (due(Some(15), Some(0), 1), pace(12, false), 10, Next::Sleep(at(12))),
+            (due(Some(15), Some(0), MAX_OPEN), pace(0, true), 10, Next::Sleep(at(15))),
+            (due(Some(0), Some(0), MAX_OPEN), pace(0, true), 10, Next::Retry),
+            (due(Some(0), Some(0), MAX_OPEN), pace(0, true), 100, Next::Fresh),
+            (due(Some(200), Some(0), MAX_OPEN), pace(0, true), 10, Next::Sleep(at(100))),
         ] {
-            assert_eq!(choose(&due, paused_until, retried_last, at(10)), expect, "{due:?}");
+            assert_eq!(choose(&due, pace, at(now)), expect, "{due:?} {pace:?}");
         }
     }
 }

@@ -21,8 +21,10 @@ use super::{Context, Outcome, ReceiverError, Secret};
 const MAX_RECIPIENTS: usize = 100;
 /// How much of a server's answer is kept in the history of attempts, in bytes.
 const SHOWN_ANSWER_BYTES: usize = 300;
-/// Answers that are about the login, not about the message: they change when the password is corrected.
-const LOGIN_CODES: [&str; 5] = ["530", "534", "535", "538", "454"];
+/// For how long all recipients wait for one that the server puts off; then the others get the message.
+const MAX_DEFERRAL_MICROS: i64 = 15 * 60 * 1_000_000;
+/// "Authentication required": about the connection, though it may come after MAIL.
+const LOGIN_REQUIRED: &str = "530";
 
 /// How the connection to the mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +124,8 @@ impl Email {
             Err(error) => return Outcome::Refused(format!("the mail could not be written: {error}")),
         };
         let timeout = Duration::from_millis(self.config.timeout_ms);
-        match tokio::time::timeout(timeout, self.deliver(&mail)).await {
+        let may_defer = context.now.micros_since(message.created_at) < MAX_DEFERRAL_MICROS;
+        match tokio::time::timeout(timeout, self.deliver(&mail, may_defer)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => self.judge(&error),
             Err(_) => Outcome::Later { detail: "the mail server took too long".to_owned(), not_before: None },
@@ -130,42 +133,48 @@ impl Email {
     }
 
     /// One SMTP conversation. Recipients are refused one by one: the others still get the message.
-    async fn deliver(&self, mail: &[u8]) -> Result<Outcome, DeliverError> {
+    async fn deliver(&self, mail: &[u8], may_defer: bool) -> Result<Outcome, DeliverError> {
         let mut connection = self.connect().await?;
         connection.command(Mail::new(Some(self.from.email.clone()), Vec::new())).await?;
-        let mut refused = Vec::new();
+        let (mut refused, mut deferred) = (Vec::new(), Vec::new());
         for recipient in &self.to {
-            match connection.command(Rcpt::new(recipient.email.clone(), Vec::new())).await {
+            let result = connection.command(Rcpt::new(recipient.email.clone(), Vec::new())).await;
+            match result {
                 Ok(_) => {}
-                Err(error) if error.is_permanent() => {
-                    refused.push(format!("{} refused: {error}", recipient.email));
-                }
-                Err(error) => {
-                    connection.abort().await;
-                    return Err(error.into());
-                }
+                Err(error) if error.is_permanent() => refused.push(not_told(recipient, &error)),
+                Err(error) if error.is_transient() => deferred.push(not_told(recipient, &error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        if refused.len() == self.to.len() {
+        let accepted = self.to.len() - refused.len() - deferred.len();
+        let not_told = self.shown(&[&deferred[..], &refused[..]].concat().join("; "));
+        if !deferred.is_empty() && (accepted == 0 || may_defer) {
             connection.abort().await;
-            return Ok(Outcome::Refused(self.shown(&refused.join("; "))));
+            return Ok(Outcome::Later { detail: not_told, not_before: None });
+        }
+        if accepted == 0 {
+            connection.abort().await;
+            return Ok(Outcome::Refused(not_told));
         }
         connection.command(Data).await?;
         let response = connection.message(mail).await?;
         // The server has the message; how it takes the goodbye changes nothing.
         let _ = connection.command(Quit).await;
         let answer = response.first_line().unwrap_or_default();
-        let detail = format!("SMTP {} {answer} {}", response.code(), refused.join("; "));
-        Ok(Outcome::Delivered(self.shown(&detail)))
+        Ok(Outcome::Delivered(self.shown(&format!("SMTP {} {answer} {not_told}", response.code()))))
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, DeliverError> {
+        let addresses = self.config.guard.resolve(&self.config.host, self.config.port).await;
+        let addresses = addresses.map_err(DeliverError::Resolve)?;
+        self.log_in(&addresses).await.map_err(DeliverError::Connect)
+    }
+
+    async fn log_in(&self, addresses: &[SocketAddr]) -> Result<AsyncSmtpConnection, SmtpError> {
         let hello = ClientId::default();
         let tls_at_once = self.tls.clone().filter(|_| self.config.security == SmtpSecurity::Tls);
-        let addresses: Vec<SocketAddr> =
-            self.config.guard.resolve(&self.config.host, self.config.port).await?;
         let mut connection =
-            AsyncSmtpConnection::connect_tokio1(&addresses[..], None, &hello, tls_at_once, None).await?;
+            AsyncSmtpConnection::connect_tokio1(addresses, None, &hello, tls_at_once, None).await?;
         if let (SmtpSecurity::StartTls, Some(tls)) = (self.config.security, &self.tls) {
             connection.starttls(tls.clone(), &hello).await?;
         }
@@ -176,10 +185,12 @@ impl Email {
         Ok(connection)
     }
 
+    /// Only what the server says about the message is final. A refused connection or login is tried again:
+    /// it is about this server's state or configuration.
     fn judge(&self, error: &DeliverError) -> Outcome {
         let detail = self.shown(&error.to_string());
         match error {
-            DeliverError::Smtp(error) if error.is_permanent() && !about_login(error) => {
+            DeliverError::Message(error) if error.is_permanent() && !login_required(error) => {
                 Outcome::Refused(detail)
             }
             _ => Outcome::Later { detail, not_before: None },
@@ -200,13 +211,19 @@ impl Email {
 #[derive(Debug, thiserror::Error)]
 enum DeliverError {
     #[error("failed to find the mail server: {0}")]
-    Resolve(#[from] std::io::Error),
+    Resolve(std::io::Error),
+    #[error("failed to connect: SMTP {0}")]
+    Connect(SmtpError),
     #[error("SMTP {0}")]
-    Smtp(#[from] SmtpError),
+    Message(#[from] SmtpError),
 }
 
-fn about_login(error: &SmtpError) -> bool {
-    error.status().is_some_and(|code| LOGIN_CODES.contains(&code.to_string().as_str()))
+fn not_told(recipient: &Mailbox, error: &SmtpError) -> String {
+    format!("{}: {error}", recipient.email)
+}
+
+fn login_required(error: &SmtpError) -> bool {
+    error.status().is_some_and(|code| code.to_string() == LOGIN_REQUIRED)
 }
 
 fn tls(config: &EmailConfig) -> Result<TlsParameters, ReceiverError> {

@@ -69,6 +69,17 @@ fn allows_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn names_are_judged_by_where_they_lead() {
+        let resolve =
+            |host, allow_link_local| async move { Guard { allow_link_local }.resolve(host, 80).await };
+        assert!(resolve("localhost", false).await.is_ok_and(|found| !found.is_empty()));
+        assert!(
+            resolve("169.254.169.254", false).await.is_err_and(|error| error.to_string().contains("refused"))
+        );
+        assert!(resolve("169.254.169.254", true).await.is_ok());
+    }
+
     #[test]
     fn link_local_and_metadata_addresses_are_refused_in_every_spelling() {
         for (address, allowed) in [

@@ -18,6 +18,8 @@ use super::{Outcome, ReceiverError, Secret};
 const MAX_ANSWER_BYTES: usize = 4096;
 /// How much of it is kept in the history of attempts, in bytes.
 const SHOWN_ANSWER_BYTES: usize = 200;
+/// How long a connection is kept for the next message; servers tend to close them soon after.
+const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 /// The longest wait a receiver can ask for; what is beyond was hardly meant.
 const MAX_RETRY_AFTER_MICROS: i64 = 6 * 60 * 60 * 1_000_000;
 
@@ -81,6 +83,7 @@ impl HttpClient {
             .dns_resolver(Resolver(config.guard))
             .timeout(timeout)
             .connect_timeout(timeout)
+            .pool_idle_timeout(IDLE_CONNECTION)
             .user_agent("watchbell")
             .http1_only()
             .build()
@@ -206,6 +209,13 @@ mod tests {
             let expect = expect.map(|time| time.parse().unwrap());
             assert_eq!(retry_after(value, now), expect, "{value}");
         }
+    }
+
+    #[test]
+    fn neither_configuration_nor_client_shows_the_address() {
+        let config = HttpConfig::new(Secret::new("https://eve:hunter2@hooks.example/token-5f9c2d71"));
+        let shown = format!("{config:?} {:?}", HttpClient::new(config.clone()).unwrap());
+        assert!(!shown.contains("token-5f9c2d71") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

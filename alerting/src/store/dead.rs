@@ -1,10 +1,19 @@
-//! What was not delivered: dead letters, and notices for receivers that are gone.
+//! What was not delivered: dead letters and the backlog.
 
 use watchbell_event::{EventId, Timestamp};
 
 use super::list::{MAX_PAGE, time};
 use super::{AlertStore, StoreError, from_sql_int, sql_int};
 use crate::alert::{DeadLetter, DeliveryId};
+
+/// How much waits or was given up.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    /// Notices that no message has taken yet, by receiver.
+    pub(crate) pending: Vec<(String, u64)>,
+    /// Dead letters.
+    pub(crate) dead: u64,
+}
 
 impl AlertStore {
     /// Lists dead letters, newest first, at most 1000.
@@ -50,15 +59,17 @@ impl AlertStore {
         Ok(changed > 0)
     }
 
-    /// How many notices wait for receivers other than `configured`, by receiver.
-    pub(crate) fn orphans(&self, configured: &[String]) -> Result<Vec<(String, u64)>, StoreError> {
-        self.read("look for orphaned notices", |snapshot| {
-            let mut find = snapshot
-                .prepare("SELECT receiver, COUNT(*) FROM outbox WHERE delivery IS NULL GROUP BY receiver")?;
-            let rows = find.query_map([], |row| Ok((row.get::<_, String>(0)?, from_sql_int(row.get(1)?))))?;
-            let mut orphans: Vec<(String, u64)> = rows.collect::<rusqlite::Result<_>>()?;
-            orphans.retain(|(receiver, _)| !configured.contains(receiver));
-            Ok(orphans)
+    /// What was not delivered so far.
+    pub(crate) fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.read("read the backlog", |snapshot| {
+            let mut find = snapshot.prepare_cached(
+                "SELECT receiver, COUNT(*) FROM outbox WHERE delivery IS NULL GROUP BY receiver",
+            )?;
+            let rows = find.query_map([], |row| Ok((row.get(0)?, from_sql_int(row.get(1)?))))?;
+            let pending = rows.collect::<rusqlite::Result<_>>()?;
+            let mut find = snapshot.prepare_cached("SELECT COUNT(*) FROM delivery WHERE state = 'dead'")?;
+            let dead = find.query_row([], |row| row.get(0).map(from_sql_int))?;
+            Ok(Backlog { pending, dead })
         })
     }
 }
