@@ -202,7 +202,8 @@ impl IngestConfig {
             ("quota_burst", config.quota_burst_bytes, config.max_body_bytes, GIB << 10),
         ] {
             if !(low..=high).contains(&value) {
-                let reason = format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
+                let reason =
+                    format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
                 section.errors().add(section.line_of(key), reason);
             }
         }
@@ -277,7 +278,9 @@ impl LogConfig {
         });
         let filter = section.text("level").unwrap_or_else(|| "info".to_owned());
         if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
-            section.errors().add(section.line_of("level"), "log.level must be error, warn, info, debug or trace");
+            section
+                .errors()
+                .add(section.line_of("level"), "log.level must be error, warn, info, debug or trace");
         }
         section.finish();
         Self { json, filter }
@@ -332,7 +335,8 @@ mod tests {
 
     #[test]
     fn values_are_read() {
-        let text = "listen: '[::1]:9000'\njournal: {retention: 36h, segment_size: 64MiB}\nlog: {format: json}";
+        let text =
+            "listen: '[::1]:9000'\njournal: {retention: 36h, segment_size: 64MiB}\nlog: {format: json}";
         let config = Config::parse(text, "test").unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:9000");
         assert_eq!(config.journal.retention, Duration::from_secs(36 * 3600));

@@ -77,7 +77,12 @@ impl Demo {
         for alert in alerts {
             if shown.insert(key(&alert)) {
                 let text = |field: &str| output::printable(alert[field].as_str().unwrap_or_default());
-                output::line(&format!("{:<13} {} — {}", text("level").to_uppercase(), text("title"), text("summary")))?;
+                output::line(&format!(
+                    "{:<13} {} — {}",
+                    text("level").to_uppercase(),
+                    text("title"),
+                    text("first_summary")
+                ))?;
             }
         }
         Ok(())
@@ -101,8 +106,11 @@ fn key(alert: &Value) -> String {
 
 /// The scenario with its last event happening now and everything else as long before as it was.
 fn shifted_to(now: Timestamp) -> Result<Vec<String>> {
-    let mut events: Vec<Value> =
-        SCENARIO.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the scenario is damaged")?;
+    let mut events: Vec<Value> = SCENARIO
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .context("the scenario is damaged")?;
     let time = |event: &Value, field: &str| event[field].as_str()?.parse::<Timestamp>().ok();
     let last = events.iter().filter_map(|event| time(event, "stageTimestamp")).max().unwrap_or(now);
     let shift = now.micros_since(last);

@@ -34,16 +34,18 @@ pub(crate) struct App {
     metrics_public: bool,
     budget: Budget,
     max_body_bytes: u64,
-    /// Bodies decoded at one time; more would only take turns on the same cores.
-    decoders: Semaphore,
     /// Searches at one time.
     searches: Arc<Semaphore>,
     search_timeout: std::time::Duration,
 }
 
 impl App {
-    pub(crate) fn new(config: &Config, tokens: Tokens, pipeline: Pipeline, metrics: PrometheusHandle) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    pub(crate) fn new(
+        config: &Config,
+        tokens: Tokens,
+        pipeline: Pipeline,
+        metrics: PrometheusHandle,
+    ) -> Self {
         Self {
             tokens,
             pipeline,
@@ -52,7 +54,6 @@ impl App {
             metrics_public: config.metrics_public,
             budget: Budget::new(config.ingest.in_flight_bytes),
             max_body_bytes: config.ingest.max_body_bytes,
-            decoders: Semaphore::new(cores),
             searches: Arc::new(Semaphore::new(config.search.concurrency)),
             search_timeout: config.search.timeout,
         }

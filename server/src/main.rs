@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod pipeline;
 mod quota;
+mod rule_files;
 mod self_audit;
 mod telemetry;
 mod tokens;

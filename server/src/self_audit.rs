@@ -17,12 +17,12 @@ pub(crate) const CLUSTER: &str = "watchbell";
 /// Writes the events into the log.
 #[derive(Clone)]
 pub(crate) struct SelfAudit {
-    intake: Arc<IngestPort>,
+    ingest: Arc<IngestPort>,
 }
 
 impl SelfAudit {
-    pub(crate) fn new(intake: Arc<IngestPort>) -> Self {
-        Self { intake }
+    pub(crate) fn new(ingest: Arc<IngestPort>) -> Self {
+        Self { ingest }
     }
 
     pub(crate) async fn started(&self, config: &Config) {
@@ -52,7 +52,7 @@ impl SelfAudit {
     async fn record(&self, verb: &str, resource: &str, name: &str, code: u16, details: Value) {
         let event = event(verb, resource, name, code, details, clock::now());
         // Durability first, but an audit line that cannot be written must not stop the server.
-        if let Err(error) = self.intake.append_own(CLUSTER, event.to_string().into_bytes()).await {
+        if let Err(error) = self.ingest.take_own(CLUSTER, event.to_string().into_bytes()).await {
             tracing::error!(verb, resource, name, %error, "failed to record an administrative action");
         }
     }

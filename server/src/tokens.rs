@@ -95,7 +95,6 @@ pub(crate) struct Token {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) token_id: String,
-    pub(crate) name: String,
     pub(crate) scopes: Vec<Scope>,
 }
 
@@ -212,11 +211,8 @@ impl Tokens {
         }
         let known = state.tokens.get(id)?;
         let same: bool = hash(secret).as_bytes().ct_eq(known.secret_sha256.as_bytes()).into();
-        (same && known.revoked_at.is_none()).then(|| Caller {
-            token_id: known.id.clone(),
-            name: known.name.clone(),
-            scopes: known.scopes.clone(),
-        })
+        (same && known.revoked_at.is_none())
+            .then(|| Caller { token_id: known.id.clone(), scopes: known.scopes.clone() })
     }
 
     /// Looks at the file again and returns all changes not returned before.
@@ -234,7 +230,8 @@ impl Tokens {
 
     fn reload(&self, state: &mut State) -> Result<()> {
         state.looked_at = Some(Instant::now());
-        let stamp = std::fs::metadata(&self.file.path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+        let stamp =
+            std::fs::metadata(&self.file.path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
         if stamp.is_some() && stamp == state.stamp {
             return Ok(());
         }

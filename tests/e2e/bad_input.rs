@@ -28,7 +28,9 @@ fn case(name: &'static str, body: impl Into<Vec<u8>>, status: u16, expect: &'sta
 
 fn cases() -> Vec<Case> {
     let good = |name: &str| event(&format!("good-{name}")).to_string();
-    let list = |items: &str| format!("{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[{items}]}}");
+    let list = |items: &str| {
+        format!("{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[{items}]}}")
+    };
     let mut huge = event("huge");
     huge["requestObject"] = json!({ "blob": "x".repeat(2 << 20) });
     let bomb = gzip(&vec![b' '; 64 << 20]);
@@ -55,7 +57,11 @@ fn cases() -> Vec<Case> {
         Case { kept: 2, ..case("array", format!("[{},{}]", good("a1"), good("a2")), 200, "2/0/0") },
         Case { kept: 2, ..case("lines", format!("{}\n{}\n", good("l1"), good("l2")), 200, "2/0/0") },
         Case { gzip: true, kept: 1, ..case("gzip", gzip(good("gz").as_bytes()), 200, "1/0/0") },
-        Case { kept: 1, quarantined: 1, ..case("cut off", format!("{}\n{{\"auditID\":", good("cut")), 200, "1/0/1") },
+        Case {
+            kept: 1,
+            quarantined: 1,
+            ..case("cut off", format!("{}\n{{\"auditID\":", good("cut")), 200, "1/0/1")
+        },
     ]
 }
 
@@ -96,7 +102,9 @@ async fn bad_bodies_are_answered_clearly_and_lose_nothing_else() {
 async fn deep_nesting_neither_crashes_nor_hides_the_event() {
     let server = Server::start("").await;
     let deep = format!("{}1{}", "{\"a\":".repeat(20_000), "}".repeat(20_000));
-    let body = event("deep").to_string().replace("\"verb\":\"get\"", &format!("\"verb\":\"get\",\"requestObject\":{deep}"));
+    let body = event("deep")
+        .to_string()
+        .replace("\"verb\":\"get\"", &format!("\"verb\":\"get\",\"requestObject\":{deep}"));
     let response = server.post("prod", body).await;
     assert_eq!(response.status(), 200);
     server.wait_for_count("auditID:deep AND verb:get", 1).await;
@@ -146,13 +154,15 @@ async fn only_the_right_token_opens_a_door() {
         (&reader, "/api/v1/quarantine", 403),
         (&reader, "/metrics", 200),
     ] {
-        let response = server.http.get(format!("{}{path}", server.base)).bearer_auth(token).send().await.unwrap();
+        let response =
+            server.http.get(format!("{}{path}", server.base)).bearer_auth(token).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{path}");
     }
     let id = prod.split('_').nth(1).unwrap();
     assert!(server.run(&["token", "revoke", id]).status.success());
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    let refused = server.http.post(format!("{}/ingest/audit/prod", server.base)).bearer_auth(&prod).body(body);
+    let refused =
+        server.http.post(format!("{}/ingest/audit/prod", server.base)).bearer_auth(&prod).body(body);
     assert_eq!(refused.send().await.unwrap().status(), 401);
 }
 

@@ -76,9 +76,7 @@ fn rules_are_tried_on_a_file_without_a_server() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let expect = |line: u64| {
-        json!({ "rule_id": "6f7cf2a7-8a51-4a2e-9a7a-0f4f1d1c5b11", "rule": "Config map read", "level": "low", "event": line })
-    };
+    let expect = |line: u64| json!({ "rule_id": "6f7cf2a7-8a51-4a2e-9a7a-0f4f1d1c5b11", "rule": "Config map read", "level": "low", "event": line });
     assert_eq!(matches, [expect(0), expect(2)]);
 
     let strict = run(&[&eval[..], &["--strict"]].concat(), dir.path());

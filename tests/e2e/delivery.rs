@@ -61,7 +61,9 @@ async fn a_storm_is_a_few_messages_and_every_alert_is_in_the_list() {
     let bots = |alerts: &[serde_json::Value]| {
         alerts.iter().filter(|alert| alert["title"] == alerts[0]["title"]).count()
     };
-    server.wait_for_alerts("a thousand alerts", |alerts| alerts.len() == 1_000 || bots(alerts) >= 1_000).await;
+    server
+        .wait_for_alerts("a thousand alerts", |alerts| alerts.len() == 1_000 || bots(alerts) >= 1_000)
+        .await;
     wait_for("a delivery", || !sink.deliveries().is_empty()).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let messages = sink.deliveries().len();

@@ -49,7 +49,7 @@ impl Sink {
     /// The part of a configuration that sends everything of level medium and above here.
     pub(crate) fn config(&self) -> String {
         format!(
-            "alerting:\n  receivers:\n    - name: sink\n      webhook: {{url: '{}'}}\n  routes:\n    - min_level: medium\n      receiver: sink\n",
+            "alerting:\n  receivers:\n    - name: sink\n      webhook: {{url: '{}'}}\n  route: {{receiver: sink}}\n",
             self.url
         )
     }
@@ -70,12 +70,17 @@ impl Sink {
     /// The ids of all alerts that were delivered, as often as they were.
     pub(crate) fn alert_ids(&self) -> Vec<String> {
         let deliveries = self.deliveries();
-        let alerts = deliveries.iter().flat_map(|delivery| delivery.body["alerts"].as_array().unwrap().clone());
+        let alerts =
+            deliveries.iter().flat_map(|delivery| delivery.body["alerts"].as_array().unwrap().clone());
         alerts.map(|alert| alert["fingerprint"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-async fn receive(State(sink): State<Arc<SinkState>>, headers: HeaderMap, body: Bytes) -> (StatusCode, HeaderMap) {
+async fn receive(
+    State(sink): State<Arc<SinkState>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, HeaderMap) {
     let status = StatusCode::from_u16(sink.status.load(Ordering::SeqCst)).unwrap();
     let mut answer = HeaderMap::new();
     if status.is_success() {

@@ -138,7 +138,11 @@ impl Server {
             if found == expect {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "{query}: {found} events, expected {expect}\n{}", self.log());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{query}: {found} events, expected {expect}\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -58,7 +58,7 @@ impl AlertsCommand {
 const HEADER: [&str; 7] = ["last seen", "level", "status", "count", "cluster", "rule", "what"];
 
 fn row(alert: &Value) -> Vec<String> {
-    ["last_event_time", "level", "status", "count", "cluster", "title", "summary"]
+    ["last_event_time", "level", "status", "count", "cluster", "title", "last_summary"]
         .into_iter()
         .map(|field| match &alert[field] {
             Value::String(text) => text.clone(),

@@ -49,9 +49,8 @@ impl ClusterCommand {
 /// Webhook configuration in the form of a kubeconfig, as `--audit-webhook-config-file` wants it.
 fn kubeconfig(cluster: &str, server: &str, token: &str, authority: Option<&[u8]>) -> String {
     let server = server.trim_end_matches('/');
-    let authority = authority.map_or(String::new(), |pem| {
-        format!("      certificate-authority-data: {}\n", STANDARD.encode(pem))
-    });
+    let authority = authority
+        .map_or(String::new(), |pem| format!("      certificate-authority-data: {}\n", STANDARD.encode(pem)));
     format!(
         "apiVersion: v1\nkind: Config\nclusters:\n  - name: watchbell\n    cluster:\n      \
          server: {server}/ingest/audit/{cluster}\n{authority}users:\n  - name: {cluster}\n    user:\n      \
@@ -85,7 +84,8 @@ mod tests {
         let text = kubeconfig("prod", "https://w:8080/", "wb_1_s", Some(b"PEM"));
         let documents = watchbell_event::yaml::parse(&text).unwrap();
         let root = &documents[0];
-        let first = |list: &str, key: &str| root.get(list).unwrap().items().unwrap()[0].get(key).unwrap().clone();
+        let first =
+            |list: &str, key: &str| root.get(list).unwrap().items().unwrap()[0].get(key).unwrap().clone();
         let cluster = first("clusters", "cluster");
         assert_eq!(cluster.get("server").unwrap().as_str(), Some("https://w:8080/ingest/audit/prod"));
         assert_eq!(cluster.get("certificate-authority-data").unwrap().as_str(), Some("UEVN"));

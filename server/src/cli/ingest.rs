@@ -79,7 +79,9 @@ async fn send_file(client: &Client, path: &str, file: &Path, tally: &mut Tally) 
         whole |= before == 0 && length > 0 && !ends_a_document(&batch);
         let end = length == 0;
         if whole && batch.len() as u64 > MAX_LINE_BYTES {
-            bail!("the file is one document of more than {MAX_LINE_BYTES} bytes; write one event per line instead");
+            bail!(
+                "the file is one document of more than {MAX_LINE_BYTES} bytes; write one event per line instead"
+            );
         }
         if !batch.is_empty() && (end || (!whole && batch.len() >= BATCH_BYTES)) {
             let body = Bytes::from(std::mem::take(&mut batch));
@@ -123,7 +125,8 @@ async fn send(client: &Client, path: &str, body: Bytes, tally: &mut Tally) -> Re
     loop {
         let response = client.post(path, body.clone()).await?;
         let status = response.status();
-        let wait = response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        let wait =
+            response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
         let answer = response.bytes().await.context("failed to read the server's answer")?;
         if status.is_success() {
             let answer: Value = serde_json::from_slice(&answer).context("the server's answer is not JSON")?;

@@ -18,7 +18,7 @@ pub(crate) enum Format {
 /// Prints a table without borders, so that it can be cut and pasted.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
+    table.load_style(NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
     for row in rows {
         table.add_row(row.iter().map(|cell| printable(cell)));
     }

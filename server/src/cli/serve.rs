@@ -53,7 +53,7 @@ impl ServeArgs {
 }
 
 /// Load, build, announce, wait, drain.
-async fn serve(config: Config, with_demo: bool) -> Result<()> {
+async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
     let _lock = lock_data_dir(&config.data_dir)?;
     let admin_token = ensure_admin_token(&config.data_dir)?;
@@ -65,8 +65,8 @@ async fn serve(config: Config, with_demo: bool) -> Result<()> {
     let address = socket.local_addr()?;
 
     let (stop, stopping) = watch::channel(false);
-    let pipeline = Pipeline::start(&config, stopping.clone())?;
-    let self_audit = SelfAudit::new(pipeline.intake());
+    let pipeline = Pipeline::start(&mut config, &stopping)?;
+    let self_audit = SelfAudit::new(pipeline.ingest());
     let app = Arc::new(App::new(&config, tokens, pipeline, metrics));
     self_audit.started(&config).await;
     let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), stopping.clone()));
@@ -75,7 +75,8 @@ async fn serve(config: Config, with_demo: bool) -> Result<()> {
         max_connections: config.max_connections,
         drain_deadline: config.shutdown_deadline.mul_f32(0.4),
     };
-    let serving = listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
+    let serving =
+        listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
     tracing::info!(%address, tls = config.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
@@ -91,7 +92,9 @@ async fn serve(config: Config, with_demo: bool) -> Result<()> {
         app.pipeline.drain().await;
     };
     if tokio::time::timeout(config.shutdown_deadline, drain).await.is_err() {
-        tracing::warn!("not everything was finished before the deadline; the rest is picked up at the next start");
+        tracing::warn!(
+            "not everything was finished before the deadline; the rest is picked up at the next start"
+        );
     }
     if let Some(demo) = demo {
         demo.abort();

@@ -125,7 +125,9 @@ impl<'a> Section<'a> {
     pub(crate) fn integer(&self, key: &'static str, default: u64, min: u64, max: u64) -> u64 {
         let expected = format!("a whole number from {min} to {max}");
         self.convert(key, &expected, |node| match node.value {
-            Value::Integer(number) => u64::try_from(number).ok().filter(|number| (min..=max).contains(number)),
+            Value::Integer(number) => {
+                u64::try_from(number).ok().filter(|number| (min..=max).contains(number))
+            }
             _ => None,
         })
         .unwrap_or(default)
@@ -222,7 +224,12 @@ impl<'a> Section<'a> {
         entries.iter().find(|entry| entry.key == key).map_or(self.line(), |entry| entry.line)
     }
 
-    fn convert<T>(&self, key: &'static str, expected: &str, convert: impl Fn(&Node) -> Option<T>) -> Option<T> {
+    fn convert<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        convert: impl Fn(&Node) -> Option<T>,
+    ) -> Option<T> {
         let node = self.get(key)?;
         convert(node).or_else(|| {
             self.wrong(key, node, expected);

@@ -17,18 +17,22 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.split_once(' '));
-        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let token =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         if let Some(caller) = token.and_then(|token| app.tokens.caller(token)) {
             return Ok(caller);
         }
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
-        let reason = if token.is_some() { "the token is unknown or revoked" } else { "no bearer token was sent" };
+        let reason =
+            if token.is_some() { "the token is unknown or revoked" } else { "no bearer token was sent" };
         metrics::counter!("watchbell_http_unauthenticated_total").increment(1);
         tracing::warn!(peer, path = parts.uri.path(), reason, "refused a request");
         Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            format!("{reason}; send 'Authorization: Bearer TOKEN' (DATA_DIR/admin.token, or `watchbell token create`)"),
+            format!(
+                "{reason}; send 'Authorization: Bearer TOKEN' (DATA_DIR/admin.token, or `watchbell token create`)"
+            ),
         ))
     }
 }

@@ -43,7 +43,11 @@ impl Budget {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let Ok(permits) = Arc::clone(&self.room).try_acquire_many_owned(wanted) else {
             metrics::counter!("watchbell_ingest_refused_total", "reason" => "in_flight").increment(1);
-            return Err(ApiError::slow_down("in_flight_limit", "too many bytes are in flight; send it again", 1));
+            return Err(ApiError::slow_down(
+                "in_flight_limit",
+                "too many bytes are in flight; send it again",
+                1,
+            ));
         };
         match &mut share.permits {
             Some(held) => held.merge(permits),
@@ -66,7 +70,10 @@ pub(crate) async fn read(
 ) -> Result<(Bytes, Share), ApiError> {
     let too_large = || {
         metrics::counter!("watchbell_ingest_refused_total", "reason" => "too_large").increment(1);
-        ApiError::too_large("body_too_large", format!("the body is larger than {max_bytes} bytes (ingest.max_body)"))
+        ApiError::too_large(
+            "body_too_large",
+            format!("the body is larger than {max_bytes} bytes (ingest.max_body)"),
+        )
     };
     let announced: Option<u64> =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -83,7 +90,10 @@ pub(crate) async fn read(
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
-                ApiError::bad_request("body_cut_off", "the connection ended before the whole body had arrived")
+                ApiError::bad_request(
+                    "body_cut_off",
+                    "the connection ended before the whole body had arrived",
+                )
             })?;
             let Ok(data) = frame.into_data() else { continue };
             let length = (bytes.len() + data.len()) as u64;

@@ -45,9 +45,13 @@ impl ApiError {
     }
 
     /// Something broke here; the details go to the log, not to the client.
-    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%error, "request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke here; the server's log says what")
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something broke here; the server's log says what",
+        )
     }
 }
 

@@ -84,10 +84,10 @@ pub(crate) fn tls_acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
         .with_context(|| format!("failed to read certificates from {}", config.cert_file.display()))?;
     let key = PrivateKeyDer::from_pem_slice(&files::read(&config.key_file, MAX_PEM_BYTES)?)
         .with_context(|| format!("failed to read a private key from {}", config.key_file.display()))?;
-    let mut server =
-        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).with_context(
-            || format!("failed to use {} with its key", config.cert_file.display()),
-        )?;
+    let mut server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .with_context(|| format!("failed to use {} with its key", config.cert_file.display()))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(server)))
 }

@@ -38,7 +38,8 @@ impl Params {
     ) -> Result<usize, ApiError> {
         let Some(text) = self.take(name) else { return Ok(default) };
         let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-        number.ok_or_else(|| bad(format!("{name} must be a whole number from {min} to {max}, but is {text:?}")))
+        number
+            .ok_or_else(|| bad(format!("{name} must be a whole number from {min} to {max}, but is {text:?}")))
     }
 
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, ApiError> {

@@ -1,0 +1,68 @@
+//! `GET /api/v1/alerts` and `GET /api/v1/alerts/{id}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use serde_json::{Value, json};
+use watchbell_alerting::{AlertId, AlertStore, Filter, Page, StoreError};
+
+use super::App;
+use super::error::ApiError;
+use super::query::Params;
+use crate::clock;
+use crate::tokens::{Caller, Scope};
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page>, ApiError> {
+    caller.require(&Scope::Read)?;
+    let mut params = Params::parse(&query.unwrap_or_default())?;
+    let now = clock::now();
+    let filter = Filter {
+        min_level: params.parsed("level")?,
+        status: params.parsed("status")?,
+        rule_id: params.take("rule"),
+        cluster: params.take("cluster"),
+        since: params.time("since", now)?,
+        until: params.time("until", now)?,
+    };
+    let limit = params.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)?;
+    let cursor = params.take("cursor");
+    params.finish(&["level", "status", "rule", "cluster", "since", "until", "limit", "cursor"])?;
+    read(&app, move |alerts| alerts.list(&filter, limit as u64, cursor.as_deref())).await.map(Json)
+}
+
+pub(super) async fn by_id(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require(&Scope::Read)?;
+    let id: AlertId = id.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))?;
+    let found = read(&app, move |alerts| {
+        let Some(alert) = alerts.get(id)? else { return Ok(None) };
+        Ok(Some(json!({ "alert": alert, "deliveries": alerts.deliveries(id)? })))
+    });
+    match found.await? {
+        Some(found) => Ok(Json(found)),
+        None => Err(ApiError::not_found(format!("no alert has the id {id}"))),
+    }
+}
+
+async fn read<T: Send + 'static>(
+    app: &Arc<App>,
+    read: impl FnOnce(&AlertStore) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let app = Arc::clone(app);
+    let read = tokio::task::spawn_blocking(move || read(app.pipeline.alerts()));
+    read.await.map_err(|error| ApiError::internal(&error))?.map_err(|error| match error {
+        StoreError::BadCursor => ApiError::bad_request("bad_cursor", error.to_string()),
+        other => ApiError::internal(&other),
+    })
+}

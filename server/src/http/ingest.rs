@@ -1,0 +1,89 @@
+//! `POST /ingest/audit/{cluster}`: what API servers send to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+
+use super::App;
+use super::body;
+use super::error::ApiError;
+use super::listener::Peer;
+use super::query::Params;
+use crate::pipeline::{IngestError, Request};
+use crate::tokens::{Caller, Scope, check_cluster_name};
+
+pub(super) async fn audit(
+    State(app): State<Arc<App>>,
+    Path(cluster): Path<String>,
+    RawQuery(query): RawQuery,
+    caller: Caller,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let started = Instant::now();
+    check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
+    caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
+    let history = history(&query.unwrap_or_default())?;
+    let gzip = is_gzip(&headers)?;
+    let (bytes, mut share) = body::read(&headers, body, app.max_body_bytes, &app.budget).await?;
+    let source = format!("{}/{cluster}", caller.token_id);
+    app.quota.take(&source, bytes.len()).map_err(|wait| {
+        metrics::counter!("watchbell_ingest_refused_total", "reason" => "quota").increment(1);
+        let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
+        ApiError::slow_down(
+            "quota",
+            "this source sends more than its quota (ingest.quota_per_second)",
+            seconds,
+        )
+    })?;
+    if gzip {
+        // Unpacked, it may be as large as any body; room for that is taken before unpacking.
+        let expected = (bytes.len() as u64).saturating_mul(20).min(app.max_body_bytes);
+        app.budget.grow(&mut share, expected)?;
+    }
+
+    let request = Request { cluster, peer: peer.0, history, gzip, max_bytes: app.max_body_bytes };
+    let ingested = app.pipeline.ingest().take(request, bytes).await.map_err(api_error)?;
+    metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());
+    Ok(Json(json!({
+        "stored": ingested.stored, "duplicates": ingested.duplicates, "rejected": ingested.rejected,
+        "durability": "fsync",
+    })))
+}
+
+/// `?history=true` marks imported history, about which nobody is notified. API servers add `timeout`.
+fn history(query: &str) -> Result<bool, ApiError> {
+    let mut params = Params::parse(query)?;
+    let _ = params.take("timeout");
+    let history = params.parsed::<bool>("history")?.unwrap_or(false);
+    params.finish(&["history", "timeout"])?;
+    Ok(history)
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(false) };
+    match encoding.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(false),
+        "gzip" | "x-gzip" => Ok(true),
+        other => {
+            let message = format!("content-encoding {other:?} is not supported; known: gzip, identity");
+            Err(ApiError::new(axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message))
+        }
+    }
+}
+
+fn api_error(error: IngestError) -> ApiError {
+    match error {
+        IngestError::Body(reason) => ApiError::bad_request("bad_body", reason),
+        IngestError::TooLarge(reason) => ApiError::too_large("body_too_large", reason),
+        IngestError::Full(reason) => ApiError::slow_down("log_full", reason, 10),
+        IngestError::Busy => ApiError::slow_down("log_busy", "the log is catching up; send it again", 1),
+        IngestError::Failed(reason) => ApiError::unavailable("log_failed", reason),
+    }
+}

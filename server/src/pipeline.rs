@@ -1,0 +1,256 @@
+//! The only place where the stages meet: opens each of them, connects them through the log, and stops them
+//! in order.
+
+mod detect;
+mod index;
+mod ingest;
+mod rules;
+mod stage;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use watchbell_alerting::{AlertStore, Dispatcher};
+use watchbell_ingest::log::{Journal, JournalConfig, Log, LogState};
+use watchbell_query::{Index, Searcher};
+
+use self::detect::Detect;
+use self::index::{IndexView, Indexing};
+use self::rules::RuleBook;
+use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
+use crate::clock;
+use crate::config::Config;
+
+pub(crate) use self::ingest::{IngestError, IngestPort, Request};
+pub(crate) use self::rules::RuleReload;
+
+/// Everything between the HTTP surface and the disk.
+pub(crate) struct Pipeline {
+    log: Log,
+    ingest: Arc<IngestPort>,
+    rules: Arc<RuleBook>,
+    index: Arc<IndexView>,
+    alerts: AlertStore,
+    stages: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    chores: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Pipeline {
+    /// Opens everything below the data directory and starts the stages, which stop when `stopping` is true.
+    ///
+    /// # Errors
+    /// What cannot be opened, and what to do about it.
+    pub(crate) fn start(config: &mut Config, stopping: &watch::Receiver<bool>) -> Result<Self> {
+        let data_dir = &config.data_dir;
+        let log = Log::Disk(open_journal(config).context("failed to open the journal")?);
+        let index_dir = data_dir.join("index");
+        let index = Index::open(index_config(config), &index_dir).context("failed to open the index")?;
+        stage::check_positions(&log, READER_INDEX, index.positions())?;
+        let alerts = AlertStore::open(
+            &data_dir.join("alerts.sqlite"),
+            config.alerting.store.clone(),
+            std::mem::take(&mut config.alerting.router),
+        )?;
+        stage::check_positions(&log, READER_DETECT, &alerts.positions())?;
+        let rules = Arc::new(RuleBook::open(&config.rules)?);
+        let view = Arc::new(IndexView::new(&index));
+        let ingest = Arc::new(IngestPort::open(config, log.clone(), Arc::clone(&view))?);
+
+        let detect = Detect {
+            reader: log.reader(READER_DETECT, &alerts.positions())?,
+            checkpoints: Checkpoints::new(log.clone(), READER_DETECT),
+            rules: Arc::clone(&rules),
+            alerts: alerts.clone(),
+        };
+        let indexing = Indexing {
+            log: log.clone(),
+            index,
+            view: Arc::clone(&view),
+            config: index_config(config),
+            dir: index_dir,
+            commit_interval: config.index.commit_interval,
+        };
+        let (stop_detect, stop_index) = (stopping.clone(), stopping.clone());
+        let stages = vec![
+            stage::spawn("detect", move || detect.run(&stop_detect))?,
+            stage::spawn("index", move || indexing.run(&stop_index))?,
+        ];
+        let receivers = std::mem::take(&mut config.alerting.receivers);
+        let dispatcher = Dispatcher::new(alerts.clone(), config.alerting.dispatch.clone(), receivers);
+        let chores = vec![
+            tokio::spawn(dispatch(dispatcher, stopping.clone())),
+            tokio::spawn(retain(log.clone(), stopping.clone())),
+            tokio::spawn(reload_rules(Arc::clone(&rules), config.rules.reload_interval, stopping.clone())),
+        ];
+        Ok(Self {
+            log,
+            ingest,
+            rules,
+            index: view,
+            alerts,
+            stages: Mutex::new(stages),
+            chores: Mutex::new(chores),
+        })
+    }
+
+    /// Takes events in.
+    pub(crate) fn ingest(&self) -> Arc<IngestPort> {
+        Arc::clone(&self.ingest)
+    }
+
+    /// Finds events.
+    pub(crate) fn searcher(&self) -> Searcher {
+        self.index.searcher()
+    }
+
+    /// Knows alerts.
+    pub(crate) fn alerts(&self) -> &AlertStore {
+        &self.alerts
+    }
+
+    /// Changes of the rules since the last call.
+    pub(crate) fn take_rule_reloads(&self) -> Vec<RuleReload> {
+        self.rules.take_reloads()
+    }
+
+    /// The rules in force, and why others are not.
+    pub(crate) fn rules_overview(&self) -> Value {
+        let rules = self.rules.current();
+        let rules: Vec<Value> = rules
+            .rules()
+            .iter()
+            .map(|rule| {
+                json!({ "id": rule.key, "title": rule.title, "level": rule.level, "status": rule.status,
+                    "description": rule.description, "tags": rule.tags, "file": rule.file, "line": rule.line })
+            })
+            .collect();
+        json!({ "rules": rules, "problems": self.rules.problems() })
+    }
+
+    /// Why events are not taken at the moment, if they are not.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        match self.log.status().state {
+            LogState::Open => None,
+            LogState::Full(reason) => Some(format!("the journal is full: {reason}")),
+            LogState::Failed(reason) => {
+                Some(format!("the journal failed: {reason}; restart after mending the disk"))
+            }
+        }
+    }
+
+    /// Positions, lag and damage, for people who ask how it is.
+    pub(crate) fn status(&self) -> Value {
+        let log = self.log.status();
+        let (detected, indexed) = (self.alerts.positions(), self.index.positions());
+        let corruptions: Vec<Value> = log
+            .corruptions
+            .iter()
+            .map(|damage| {
+                json!({ "segment": damage.segment, "first_byte": damage.bytes.start, "end_byte": damage.bytes.end,
+                    "first_record_lost": damage.records.start, "end_record_lost": damage.records.end,
+                    "torn_tail": damage.torn_tail, "reason": damage.reason, "copy": damage.copy })
+            })
+            .collect();
+        json!({
+            "ready": self.not_ready().is_none(), "not_ready": self.not_ready(),
+            "log": { "bytes": log.bytes, "oldest": log.oldest, "end": log.end, "corruptions": corruptions },
+            "detect": { "position": detected, "lag": self.log.lag(&detected) },
+            "index": { "position": indexed, "lag": self.log.lag(&indexed) },
+            "rules": { "loaded": self.rules.current().rules().len(), "problems": self.rules.problems().len() },
+        })
+    }
+
+    /// Sets the gauges that are looked at rather than counted.
+    pub(crate) fn publish_gauges(&self) {
+        let log = self.log.status();
+        gauge("watchbell_journal_bytes", "", log.bytes);
+        gauge("watchbell_log_lag_events", READER_DETECT, self.log.lag(&self.alerts.positions()));
+        gauge("watchbell_log_lag_events", READER_INDEX, self.log.lag(&self.index.positions()));
+        gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
+    }
+
+    /// Waits until the stages have committed what they read, then closes the log.
+    pub(crate) async fn drain(&self) {
+        let stages = std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner));
+        let chores = std::mem::take(&mut *self.chores.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(|| stages.into_iter().all(|stage| stage.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a stage ended early; its work is repeated at the next start");
+        }
+        for chore in chores {
+            let _ = chore.await;
+        }
+        self.log.close().await;
+    }
+}
+
+const RETAIN_EVERY: Duration = Duration::from_secs(30);
+
+fn open_journal(config: &Config) -> Result<Journal> {
+    let journal = &config.journal;
+    let settings = JournalConfig {
+        segment_bytes: journal.segment_bytes,
+        max_bytes: journal.max_bytes,
+        keep_free_bytes: journal.min_free_bytes,
+        retention_seconds: journal.retention.as_secs(),
+        group_wait_micros: u64::try_from(journal.group_commit_wait.as_micros()).unwrap_or(u64::MAX),
+        ..JournalConfig::default()
+    };
+    Ok(Journal::open(&config.data_dir.join("journal"), settings)?)
+}
+
+fn index_config(config: &Config) -> watchbell_query::Config {
+    let retention_days = config.index.retention.as_secs() / 86_400;
+    watchbell_query::Config {
+        heap_bytes: usize::try_from(config.index.heap_bytes).unwrap_or(usize::MAX),
+        partition_documents: config.index.partition_max_events,
+        retention_days: u32::try_from(retention_days).unwrap_or(u32::MAX).max(1),
+        ..watchbell_query::Config::default()
+    }
+}
+
+async fn dispatch(dispatcher: Dispatcher, stopping: watch::Receiver<bool>) {
+    if let Err(error) = dispatcher.run(clock::now, stopped(stopping)).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "failed to stop sending in order");
+    }
+}
+
+/// Deletes journal segments that nobody needs.
+async fn retain(log: Log, stopping: watch::Receiver<bool>) {
+    while pause(RETAIN_EVERY, &stopping).await {
+        if let Err(error) = log.retain(clock::now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "failed to delete old journal segments"
+            );
+        }
+    }
+}
+
+async fn reload_rules(rules: Arc<RuleBook>, interval: Duration, stopping: watch::Receiver<bool>) {
+    while pause(interval.max(Duration::from_millis(100)), &stopping).await {
+        let rules = Arc::clone(&rules);
+        let _ = tokio::task::spawn_blocking(move || rules.reload()).await;
+    }
+}
+
+/// Waits; false if it is time to stop.
+async fn pause(interval: Duration, stopping: &watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(interval, stopped(stopping.clone())).await.is_err()
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+fn gauge(name: &'static str, reader: &'static str, value: u64) {
+    if reader.is_empty() {
+        metrics::gauge!(name).set(value as f64);
+    } else {
+        metrics::gauge!(name, "reader" => reader).set(value as f64);
+    }
+}

@@ -1,0 +1,131 @@
+//! The index stage: reads the log, adds documents, commits them with the position, retires old partitions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use watchbell_event::{Positions, Record};
+use watchbell_ingest::log::{Log, LogReader};
+use watchbell_query::{Config, Index, IndexError, Searcher};
+
+use super::stage::{self, Checkpoints, READER_INDEX};
+use crate::clock;
+
+const MAX_EVENTS: usize = 2_000;
+const MAX_BYTES: usize = 8 << 20;
+const RETIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// What others see of the index; replaced when it had to be opened again.
+pub(crate) struct IndexView {
+    searcher: ArcSwap<Searcher>,
+    positions: ArcSwap<Positions>,
+}
+
+impl IndexView {
+    pub(super) fn new(index: &Index) -> Self {
+        Self {
+            searcher: ArcSwap::from_pointee(index.searcher()),
+            positions: ArcSwap::from_pointee(index.positions().clone()),
+        }
+    }
+
+    pub(crate) fn searcher(&self) -> Searcher {
+        Searcher::clone(&self.searcher.load())
+    }
+
+    /// Up to where the log can be searched.
+    pub(crate) fn positions(&self) -> Arc<Positions> {
+        self.positions.load_full()
+    }
+}
+
+/// The stage before it runs.
+pub(super) struct Indexing {
+    pub(super) log: Log,
+    pub(super) index: Index,
+    pub(super) view: Arc<IndexView>,
+    pub(super) config: Config,
+    pub(super) dir: PathBuf,
+    pub(super) commit_interval: Duration,
+}
+
+impl Indexing {
+    /// Runs until told to stop. When the index fails (a full disk, mostly) it is opened again, and what was
+    /// not committed is read from the log again.
+    pub(super) fn run(self, stopping: &watch::Receiver<bool>) {
+        let Self { log, index, view, config, dir, commit_interval } = self;
+        let mut checkpoints = Checkpoints::new(log.clone(), READER_INDEX);
+        let mut index = Some(index);
+        loop {
+            let opened = index.take().map_or_else(
+                || stage::until_done("open the index again", stopping, || Index::open(config.clone(), &dir)),
+                Some,
+            );
+            let Some(opened) = opened else { return };
+            view.searcher.store(Arc::new(opened.searcher()));
+            let reader = || log.reader(READER_INDEX, opened.positions());
+            let Some(reader) = stage::until_done("read the log", stopping, reader) else { return };
+            let mut running = Running { index: opened, reader, view: &view, checkpoints: &mut checkpoints };
+            match running.run(commit_interval, stopping) {
+                Ok(()) => return,
+                Err(error) => {
+                    metrics::counter!("watchbell_index_failures_total").increment(1);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the index failed; it is opened again and continues from its last commit"
+                    );
+                }
+            }
+            if !stage::pause(stopping) {
+                return;
+            }
+        }
+    }
+}
+
+struct Running<'a> {
+    index: Index,
+    reader: LogReader,
+    view: &'a IndexView,
+    checkpoints: &'a mut Checkpoints,
+}
+
+impl Running<'_> {
+    fn run(&mut self, commit_interval: Duration, stopping: &watch::Receiver<bool>) -> Result<(), IndexError> {
+        let (mut committed, mut retired, mut dirty) = (Instant::now(), Instant::now(), false);
+        while let Some(batch) =
+            stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, commit_interval / 2, stopping)
+        {
+            dirty |= self.add(&batch.records)?;
+            if dirty && committed.elapsed() >= commit_interval {
+                self.commit()?;
+                (committed, dirty) = (Instant::now(), false);
+            }
+            if retired.elapsed() >= RETIRE_EVERY {
+                self.index.apply_retention(clock::now())?;
+                retired = Instant::now();
+            }
+        }
+        if dirty { self.commit() } else { Ok(()) }
+    }
+
+    fn add(&mut self, records: &[Record]) -> Result<bool, IndexError> {
+        if records.is_empty() {
+            return Ok(false);
+        }
+        self.index.add(records)?;
+        metrics::counter!("watchbell_index_events_total").increment(records.len() as u64);
+        Ok(true)
+    }
+
+    fn commit(&mut self) -> Result<(), IndexError> {
+        let started = Instant::now();
+        self.index.commit()?;
+        metrics::histogram!("watchbell_index_commit_seconds").record(started.elapsed().as_secs_f64());
+        self.view.positions.store(Arc::new(self.index.positions().clone()));
+        self.checkpoints.keep(self.index.positions());
+        Ok(())
+    }
+}

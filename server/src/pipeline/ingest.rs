@@ -1,0 +1,260 @@
+//! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
+//! deduplicate, append.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use watchbell_event::EventId;
+use watchbell_ingest::decode::{
+    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+};
+use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError};
+use watchbell_ingest::log::{AppendError, Log};
+use watchbell_ingest::quarantine::{
+    Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
+};
+use watchbell_ingest::redact::Redactor;
+
+use super::index::IndexView;
+use crate::clock;
+use crate::config::Config;
+use crate::files;
+
+/// The name of this source in records.
+const SOURCE: &str = "audit";
+
+/// Takes events in, durably.
+pub(crate) struct IngestPort {
+    intake: Intake,
+    redactor: Redactor,
+    limits: DecodeLimits,
+    quarantine: Quarantine,
+    index: Arc<IndexView>,
+    /// Bodies decoded at one time; more would only take turns on the same cores.
+    decoders: Arc<Semaphore>,
+}
+
+/// What is known of a body beside its bytes.
+pub(crate) struct Request {
+    pub(crate) cluster: String,
+    pub(crate) peer: IpAddr,
+    pub(crate) history: bool,
+    pub(crate) gzip: bool,
+    pub(crate) max_bytes: u64,
+}
+
+/// What became of a body's events. All that is counted here is durable.
+#[derive(Debug, Default)]
+pub(crate) struct Ingested {
+    pub(crate) stored: usize,
+    pub(crate) duplicates: usize,
+    pub(crate) rejected: usize,
+}
+
+/// Why a body was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IngestError {
+    /// Nothing in it can be kept.
+    #[error("{0}")]
+    Body(String),
+    /// It is too large once unpacked, or its events are.
+    #[error("{0}")]
+    TooLarge(String),
+    /// There is no room for it.
+    #[error("{0}")]
+    Full(String),
+    /// The log is catching up.
+    #[error("the log is catching up")]
+    Busy,
+    /// The disk failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl IngestPort {
+    pub(super) fn open(config: &Config, log: Log, index: Arc<IndexView>) -> Result<Self> {
+        let ingest = &config.ingest;
+        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
+        let intake_config = IntakeConfig {
+            window_seconds: ingest.dedupe_window.as_secs(),
+            window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
+        };
+        let quarantine_config =
+            QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            intake: Intake::open(log, &intake_config, clock::now())?,
+            redactor: Redactor::new(key, ingest.redact.clone()),
+            limits: DecodeLimits {
+                event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
+                ..DecodeLimits::default()
+            },
+            quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            index,
+            decoders: Arc::new(Semaphore::new(cores)),
+        })
+    }
+
+    /// Takes one request body; returns once its events, and what was wrong with others, are on disk.
+    pub(crate) async fn take(
+        self: Arc<Self>,
+        request: Request,
+        body: Bytes,
+    ) -> Result<Ingested, IngestError> {
+        let origin = self.origin(&request.cluster, Some(request.peer), request.history);
+        let decoded = self.decode(origin, request, body).await?;
+        self.append(decoded).await
+    }
+
+    /// Takes one event of this server's own.
+    pub(crate) async fn take_own(&self, cluster: &str, event: Vec<u8>) -> Result<(), IngestError> {
+        let origin = self.origin(cluster, None, false);
+        let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
+            .map_err(|error| IngestError::Body(error.to_string()))?;
+        self.append(decoded).await.map(drop)
+    }
+
+    /// What could not be read, newest first.
+    pub(crate) fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        self.quarantine.list(limit)
+    }
+
+    fn origin(&self, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
+        Origin { source: SOURCE.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
+    }
+
+    /// Unpacks and decodes; keeps in quarantine what cannot be kept otherwise.
+    async fn decode(
+        self: &Arc<Self>,
+        origin: Origin,
+        request: Request,
+        body: Bytes,
+    ) -> Result<Decoded, IngestError> {
+        let turn = Arc::clone(&self.decoders).acquire_owned().await;
+        let port = Arc::clone(self);
+        let decoding = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            port.decode_blocking(&origin, &request, body)
+        });
+        decoding.await.map_err(|error| IngestError::Failed(error.to_string()))?
+    }
+
+    fn decode_blocking(
+        &self,
+        origin: &Origin,
+        request: &Request,
+        body: Bytes,
+    ) -> Result<Decoded, IngestError> {
+        let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
+        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+            None => body,
+            Some(Ok(unpacked)) => unpacked,
+            Some(Err(error @ GunzipError::TooLong { .. })) => {
+                return Err(IngestError::TooLarge(error.to_string()));
+            }
+            Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
+        };
+        match decode_audit(&body, origin, &self.limits, &self.redactor) {
+            Ok(decoded) => {
+                let entries: Vec<_> =
+                    decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+                self.keep(&entries)?;
+                Ok(decoded)
+            }
+            Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
+            Err(error @ DecodeError::TooManyEvents { .. }) => Err(IngestError::TooLarge(error.to_string())),
+            Err(error) => Err(self.refuse(origin, error.to_string(), body)),
+        }
+    }
+
+    /// Keeps a body of which nothing can be used, once, and makes the answer to its sender.
+    fn refuse(&self, origin: &Origin, reason: String, bytes: Bytes) -> IngestError {
+        let entry = QuarantineEntry {
+            time: origin.received_at,
+            source: origin.source.to_string(),
+            cluster: origin.cluster.to_string(),
+            peer: origin.peer,
+            place: "the whole body".to_owned(),
+            reason: reason.clone(),
+            repaired: false,
+            bytes,
+        };
+        match self.keep(&[entry]) {
+            Ok(()) => IngestError::Body(reason),
+            Err(error) => error,
+        }
+    }
+
+    fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), IngestError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        // What is not even in quarantine must be sent again.
+        self.quarantine.append(entries).map(drop).map_err(|error| IngestError::Failed(error_chain(&error)))
+    }
+
+    async fn append(&self, decoded: Decoded) -> Result<Ingested, IngestError> {
+        let rejected = decoded.rejected.iter().filter(|rejected| !rejected.repaired).count();
+        let receipt = self.intake.append(decoded.envelopes, |ids| self.stored_before(ids)).await?;
+        metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
+        metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
+        Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
+    }
+
+    /// Asks the index for events that are older than the window of remembered ids.
+    async fn stored_before(&self, ids: Vec<EventId>) -> Result<Vec<bool>, LookupError> {
+        let searcher = self.index.searcher();
+        let looked_up = tokio::task::spawn_blocking(move || searcher.contains(&ids));
+        let failed = |error: &dyn std::error::Error| LookupError(error_chain(error));
+        looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+}
+
+impl From<AppendError> for IngestError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full(_) => Self::Full(error.to_string()),
+            AppendError::Backpressure => Self::Busy,
+            AppendError::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            AppendError::Failed(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+fn entry(origin: &Origin, rejected: &Rejected) -> QuarantineEntry {
+    QuarantineEntry {
+        time: origin.received_at,
+        source: origin.source.to_string(),
+        cluster: origin.cluster.to_string(),
+        peer: origin.peer,
+        place: rejected.place.to_string(),
+        reason: rejected.reason.to_string(),
+        repaired: rejected.repaired,
+        bytes: rejected.bytes.clone(),
+    }
+}
+
+fn error_chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// The key under which redacted values are hashed, made at the first start. With another key, equal values
+/// no longer correlate across the change.
+fn redaction_key(path: &Path) -> Result<[u8; 32]> {
+    if !path.exists() {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).context("failed to get random bytes from the operating system")?;
+        files::write_private(path, &key)?;
+    }
+    match files::read(path, 1 << 10)?.try_into() {
+        Ok(key) => Ok(key),
+        Err(_) => bail!("{} must hold 32 bytes; restore it from a backup", path.display()),
+    }
+}

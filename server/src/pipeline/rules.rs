@@ -1,0 +1,205 @@
+//! The rules in force: the shipped library and a directory over it, compiled off the hot path and swapped
+//! between two batches. A set with a mistake in it is reported and the previous set stays.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, bail};
+use arc_swap::ArcSwap;
+use watchbell_rules::{LoadError, Loaded, RuleSet, library, load, override_rules};
+
+use crate::config::RulesConfig;
+use crate::rule_files;
+
+/// The current rules and what is wrong with the files they come from.
+pub(crate) struct RuleBook {
+    builtin: bool,
+    directory: Option<std::path::PathBuf>,
+    current: ArcSwap<RuleSet>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fingerprint: Option<blake3::Hash>,
+    problems: Vec<Problem>,
+    reloads: Vec<RuleReload>,
+}
+
+/// Why the directory's rules, or one of them, are not in force.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Problem {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) reason: String,
+}
+
+/// One change of the rule files that was taken or refused.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleReload {
+    /// Rules in force afterwards.
+    pub(crate) rules: usize,
+    /// Why the change was refused; empty if it was taken.
+    pub(crate) errors: Vec<Problem>,
+}
+
+/// Reloads that nobody asked about are forgotten beyond this.
+const MAX_REMEMBERED_RELOADS: usize = 16;
+
+impl RuleBook {
+    /// Loads the rules for the first time.
+    ///
+    /// # Errors
+    /// If the shipped rules are broken. Mistakes in the directory leave the shipped rules in force, so that
+    /// a server that was restarted at night still detects.
+    pub(crate) fn open(config: &RulesConfig) -> Result<Self> {
+        let shipped = shipped_rules(config.builtin);
+        if let Some(error) = shipped.errors.first() {
+            bail!("the shipped rules are broken: {error}");
+        }
+        let book = Self {
+            builtin: config.builtin,
+            directory: config.directory.clone(),
+            current: ArcSwap::from_pointee(RuleSet::compile(shipped.rules)),
+            state: Mutex::default(),
+        };
+        book.reload();
+        book.lock().reloads.clear();
+        tracing::info!(rules = book.current().rules().len(), "rules loaded");
+        Ok(book)
+    }
+
+    /// The rules in force.
+    pub(crate) fn current(&self) -> Arc<RuleSet> {
+        self.current.load_full()
+    }
+
+    /// True if `set` is the one in force; costs no more than a load.
+    pub(crate) fn is_current(&self, set: &Arc<RuleSet>) -> bool {
+        Arc::ptr_eq(&self.current.load(), set)
+    }
+
+    /// What is wrong with the directory.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        self.lock().problems.clone()
+    }
+
+    /// Reloads since the last call.
+    pub(crate) fn take_reloads(&self) -> Vec<RuleReload> {
+        std::mem::take(&mut self.lock().reloads)
+    }
+
+    /// Looks at the directory, and if anything in it changed, loads and compiles it.
+    pub(crate) fn reload(&self) {
+        let Some(directory) = &self.directory else { return };
+        let files = rule_files::read(directory);
+        let fingerprint = fingerprint(&files);
+        if self.lock().fingerprint == Some(fingerprint) {
+            return;
+        }
+        let problems = match files {
+            Ok(files) => self.install(&files),
+            Err(error) => {
+                vec![Problem { file: directory.display().to_string(), line: 0, reason: format!("{error:#}") }]
+            }
+        };
+        for problem in &problems {
+            tracing::error!(
+                problem.file,
+                problem.line,
+                problem.reason,
+                "failed to load rules; the previous ones stay"
+            );
+        }
+        let reload = RuleReload { rules: self.current().rules().len(), errors: problems.clone() };
+        metrics::counter!("watchbell_rules_reloads_total", "outcome" => if problems.is_empty() { "taken" } else { "refused" })
+            .increment(1);
+        if problems.is_empty() {
+            tracing::info!(rules = reload.rules, "rules reloaded");
+        }
+        let mut state = self.lock();
+        state.fingerprint = Some(fingerprint);
+        state.problems = problems;
+        state.reloads.push(reload);
+        let surplus = state.reloads.len().saturating_sub(MAX_REMEMBERED_RELOADS);
+        state.reloads.drain(..surplus);
+    }
+
+    /// Puts the directory's rules over the shipped ones, unless something is wrong with them.
+    fn install(&self, files: &[(String, String)]) -> Vec<Problem> {
+        let loaded = load(files);
+        if loaded.errors.is_empty() {
+            let rules = override_rules(shipped_rules(self.builtin).rules, loaded.rules);
+            self.current.store(Arc::new(RuleSet::compile(rules)));
+        }
+        loaded.errors.into_iter().map(Problem::from).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Self { file: error.file, line: error.line, reason: error.reason }
+    }
+}
+
+fn shipped_rules(builtin: bool) -> Loaded {
+    if builtin { load(&library::files()) } else { Loaded::default() }
+}
+
+/// Changes when any name or text does, and when the files can no longer be read.
+fn fingerprint(files: &Result<Vec<(String, String)>>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    match files {
+        Ok(files) => files.iter().for_each(|(name, text)| {
+            add(name);
+            add(text);
+        }),
+        Err(error) => add(&format!("{error:#}")),
+    }
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RULE: &str = "title: T\nid: 6f7cf2a7-8a51-4a2e-9a7a-0f4f1d1c5b11\nlogsource: {product: kubernetes}\n\
+        detection: {selection: {verb: get}, condition: selection}\n";
+
+    #[test]
+    fn a_broken_change_leaves_the_previous_rules_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yml");
+        std::fs::write(&file, RULE).unwrap();
+        let config = RulesConfig {
+            builtin: false,
+            directory: Some(dir.path().to_owned()),
+            reload_interval: Duration::from_secs(1),
+        };
+        let book = RuleBook::open(&config).unwrap();
+        let titles = || book.current().rules().iter().map(|rule| rule.title.to_string()).collect::<Vec<_>>();
+        assert_eq!(titles(), ["T"]);
+
+        std::fs::write(&file, RULE.replace("condition: selection", "condition: nothing")).unwrap();
+        book.reload();
+        assert_eq!(titles(), ["T"]);
+        let problem = &book.problems()[0];
+        assert!(problem.file.ends_with("a.yml") && problem.line == 4, "{problem:?}");
+
+        std::fs::write(&file, RULE.replace("title: T", "title: U")).unwrap();
+        book.reload();
+        assert_eq!(titles(), ["U"]);
+        assert!(book.problems().is_empty());
+        let taken: Vec<bool> = book.take_reloads().iter().map(|reload| reload.errors.is_empty()).collect();
+        assert_eq!(taken, [false, true]);
+    }
+}
