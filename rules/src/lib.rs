@@ -18,6 +18,7 @@ mod load;
 mod pattern;
 mod problems;
 mod rule;
+pub mod samples;
 mod sigma;
 mod text;
 

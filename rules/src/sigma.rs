@@ -166,6 +166,12 @@ fn extension(document: &Node, problems: &mut Problems<'_>) -> (Vec<String>, Vec<
             problems.add(entry.line, reason);
         }
     }
+    for entry in entries {
+        let items = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
+        for item in items.iter().filter(|item| item.scalar_text().is_none()) {
+            problems.add(item.line, format!("{} takes text, not {}; quote it", entry.key, item.kind()));
+        }
+    }
     let group_by = texts(extension, "group-by");
     if group_by.len() > MAX_GROUP_FIELDS {
         problems.add(extension.line, format!("group-by has more than {MAX_GROUP_FIELDS} fields"));
