@@ -6,7 +6,7 @@
 //! - `requestObject` and `responseObject` give at most [`MAX_VALUES_PER_BODY`] values each, everything else
 //!   together at most [`MAX_VALUES_OUTSIDE`].
 //! - Nothing is read below [`MAX_DEPTH`] levels, nor under a path longer than [`MAX_PATH_BYTES`] or with a
-//!   NUL in it.
+//!   NUL or a line break in it.
 //!
 //! Where a bound bites, the event has a value [`CUT`] that names the part that is incomplete, so such events
 //! are found with `_exists_:_cut` or `_cut:responseObject`.
@@ -30,10 +30,13 @@ pub const MAX_PATH_BYTES: usize = 512;
 pub const CUT: &str = "_cut";
 
 /// Calls `take` with the path and value of every string, number, true and false in a JSON document, in its
-/// order. Text that is not JSON gives the values before the fault.
+/// order. Text that is not JSON gives the values before the fault, bytes that are not text give none.
 pub fn visit<'a>(bytes: &'a [u8], take: &mut impl FnMut(&str, Scalar<'a>)) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return take(CUT, Scalar::Text(Cow::Borrowed(SECTIONS[OUTSIDE])));
+    };
     let mut walk = Walk { path: String::with_capacity(128), section: OUTSIDE, budgets: BUDGETS, take };
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let complete = Node { walk: &mut walk, depth: 0 }.deserialize(&mut deserializer).is_ok();
     let cut = walk.budgets.map(|budget| budget.cut);
     for (section, name) in SECTIONS.iter().enumerate() {
@@ -153,7 +156,7 @@ impl<'de, F: FnMut(&str, Scalar<'de>)> Visitor<'de> for Node<'_, '_, F> {
             }
             if key == "managedFields" && under_metadata(&self.walk.path[..parent]) {
                 entries.next_value::<IgnoredAny>()?;
-            } else if !self.walk.readable(self.depth) || self.walk.path[parent..].contains('\0') {
+            } else if !self.walk.readable(self.depth) || self.walk.path[parent..].contains(['\0', '\n']) {
                 self.walk.budgets[self.walk.section].cut = true;
                 entries.next_value::<IgnoredAny>()?;
             } else {

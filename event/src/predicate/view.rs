@@ -34,7 +34,7 @@ impl<'a> EventView<'a> {
             Target::Actor => {
                 let impersonated = self.exists("impersonatedUser.username");
                 let path = if impersonated { "impersonatedUser.username" } else { "user.username" };
-                self.values(path).any(|value| test.accepts(Kind::General, value))
+                self.passes(Target::Path(path), test)
             }
             Target::Outcome => general(self.outcome().name()),
             Target::SourceAddress => self.source_address().is_some_and(|ip| test.accepts_address(ip)),
