@@ -77,12 +77,12 @@ impl Report {
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["measured", "", ""]);
+        table.load_style(presets::NOTHING).set_header(["measured", "", ""]);
         for row in self.rows() {
             table.add_row(row);
         }
         let mut goals = Table::new();
-        goals.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["goal", "measured", "wanted", ""]);
+        goals.load_style(presets::NOTHING).set_header(["goal", "measured", "wanted", ""]);
         for goal in self.goals() {
             let met = if goal.met { "met" } else { "MISSED" };
             goals.add_row([goal.name.to_owned(), plain(goal.measured), plain(goal.wanted), met.to_owned()]);
@@ -160,9 +160,10 @@ impl Report {
                 "disk bytes per raw byte",
                 plain(ratio(self.disk_bytes as f64, raw)),
                 format!(
-                    "journal {}, index {}; {:.0} MB raw, {:.0} bytes per event",
+                    "journal {}, index {}, else {}; {:.0} MB raw, {:.0} bytes per event",
                     ratio(self.journal_bytes as f64, raw),
                     ratio(self.index_bytes as f64, raw),
+                    ratio(self.disk_bytes.saturating_sub(self.journal_bytes + self.index_bytes) as f64, raw),
                     megabytes(self.raw_bytes),
                     self.event_bytes_mean
                 ),

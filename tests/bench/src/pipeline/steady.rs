@@ -1,8 +1,8 @@
 //! Finds the highest rate at which nothing falls behind, and measures there.
 //!
-//! The rate follows the index: what it took in during the last seconds, a little more while its lag is below
-//! the target and a little less above. So the lag stays bounded whatever limits the server, and the rate
-//! settles where everything that is answered is also indexed.
+//! The rate rises until the index falls behind. From then on it follows the index: what that took in during
+//! the last seconds, a little more while its lag is below the target and a little less above. So the lag stays
+//! bounded whatever limits the server, and the rate settles where everything that is answered is also indexed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -20,9 +20,16 @@ use crate::stats::{per_second, ratio};
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// The rate is taken over this much of the past; a commit every second makes shorter times uneven.
 const MEMORY: Duration = Duration::from_secs(8);
-const FIRST_RATE: f64 = 4_000.0;
+const FIRST_RATE: f64 = 2_000.0;
+const MIN_RATE: f64 = 200.0;
+/// No machine takes more; beyond, only the connections limit the load.
+const MAX_RATE: f64 = 1_000_000.0;
+/// How much the rate rises with each observation at first.
+const RISE: f64 = 1.1;
 /// The lag that the rate is steered to, in seconds of load.
 const TARGET_LAG_SECONDS: f64 = 2.5;
+/// The lag is a mean over so many observations.
+const LAG_OBSERVATIONS: usize = 8;
 /// How much longer the lag may be in the last third of the window than in the first, in seconds of load.
 const GROWTH_SECONDS: f64 = 1.0;
 
@@ -54,7 +61,7 @@ pub(crate) async fn run(
 ) -> Result<(Steady, Tally)> {
     let mut load = Load::start(server, Arc::clone(generator), FIRST_RATE, Some(Duration::ZERO)).await?;
     let mut status = server.connect().await?;
-    let mut governor = Governor::default();
+    let mut governor = Governor::new();
     let mut observe = async |load: &mut Load, duration: Duration| -> Result<Vec<Observation>> {
         let begun = Instant::now();
         let mut ticks = tokio::time::interval(OBSERVE_EVERY);
@@ -95,22 +102,40 @@ struct Observation {
 }
 
 /// Steers the rate.
-#[derive(Default)]
 struct Governor {
     recent: VecDeque<Observation>,
+    rate: f64,
+    rising: bool,
 }
 
 impl Governor {
+    fn new() -> Self {
+        Self { recent: VecDeque::new(), rate: FIRST_RATE, rising: true }
+    }
+
     fn next_rate(&mut self, observation: Observation) -> f64 {
         self.recent.push_back(observation);
         while self.recent.front().is_some_and(|oldest| observation.at - oldest.at > MEMORY) {
             self.recent.pop_front();
         }
-        let rate = rate(self.recent.iter(), |progress| progress.indexed).max(FIRST_RATE);
-        let lags = self.recent.iter().rev().take(8).map(|observation| observation.progress.index_lag());
-        let (sum, count) = lags.fold((0, 0), |(sum, count), lag| (sum + lag, count + 1));
-        let lag_seconds = sum as f64 / f64::from(count.max(1)) / rate;
-        rate * (1.0 + 0.2 * (1.0 - lag_seconds / TARGET_LAG_SECONDS)).clamp(0.7, 1.15)
+        let indexed = rate(self.recent.iter(), |progress| progress.indexed).max(MIN_RATE);
+        let lag_seconds = self.recent_lag() / indexed;
+        self.rising &= lag_seconds < TARGET_LAG_SECONDS || self.recent.len() < LAG_OBSERVATIONS;
+        self.rate = if self.rising {
+            self.rate * RISE
+        } else {
+            indexed * (1.0 + 0.2 * (1.0 - lag_seconds / TARGET_LAG_SECONDS)).clamp(0.7, 1.15)
+        };
+        self.rate = self.rate.min(MAX_RATE);
+        self.rate
+    }
+
+    /// Events, as a mean over two commits.
+    fn recent_lag(&self) -> f64 {
+        let lags = self.recent.iter().rev().take(LAG_OBSERVATIONS);
+        let (sum, count) =
+            lags.fold((0, 0), |(sum, count), seen| (sum + seen.progress.index_lag(), count + 1));
+        sum as f64 / f64::from(count.max(1))
     }
 }
 
@@ -157,6 +182,7 @@ fn summary(observations: &[Observation], tally: &Tally, took: Duration, used: [f
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "simulated counts are small")]
 mod tests {
     use super::*;
 
@@ -181,16 +207,35 @@ mod tests {
         assert_eq!(rate([].iter(), |progress| progress.indexed), 0.0);
     }
 
+    /// A server that indexes at most `capacity` per second and commits every second, and answers at most
+    /// `answers` per second: the rate that is set at the end and the lag then, in seconds.
+    fn settle(capacity: f64, answers: f64) -> (f64, f64) {
+        let begin = Instant::now();
+        let (mut governor, mut set) = (Governor::new(), FIRST_RATE);
+        let (mut logged, mut taken, mut committed) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let quarter = OBSERVE_EVERY.as_secs_f64();
+        for n in 0..100 {
+            logged += set.min(answers) * quarter;
+            taken = (taken + capacity * quarter).min(logged);
+            if n % 4 == 3 {
+                committed = taken;
+            }
+            let progress =
+                Progress { logged: logged as u64, indexed: committed as u64, detected: logged as u64 };
+            set = governor.next_rate(Observation { at: begin + OBSERVE_EVERY * n, progress });
+        }
+        (set, (logged - committed) / capacity)
+    }
+
     #[test]
-    fn the_load_rises_while_the_index_keeps_up_and_falls_when_it_does_not() {
-        let settle = |observations: Vec<Observation>| {
-            let mut governor = Governor::default();
-            observations.into_iter().map(|observation| governor.next_rate(observation)).last().unwrap()
-        };
-        let keeping_up = settle(observe(10, 10_000, 10_000));
-        assert!((10_500.0..11_600.0).contains(&keeping_up), "{keeping_up}");
-        let behind = settle(observe(30, 12_000, 10_000));
-        assert!((7_000.0..9_500.0).contains(&behind), "{behind}");
+    fn the_rate_settles_where_the_index_keeps_up() {
+        for capacity in [800.0, 5_000.0, 20_000.0, 60_000.0] {
+            let (rate, lag) = settle(capacity, 1e9);
+            assert!((0.85..1.15).contains(&(rate / capacity)), "{rate} for {capacity}");
+            assert!(lag < 5.0, "{lag} s behind at {capacity}");
+        }
+        let (rate, lag) = settle(50_000.0, 10_000.0);
+        assert!(rate > 10_000.0 && lag < 1.5, "{rate}, {lag} s behind");
     }
 
     #[test]
