@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Timestamp};
+use watchbell_event::{Envelope, EventId, Timestamp};
 
 use crate::log::{AppendError, Log, LogError};
 use window::{Known, Outcome, Window};
@@ -16,13 +16,14 @@ use window::{Known, Outcome, Window};
 pub struct IntakeConfig {
     /// How long the identities of events are remembered, in seconds.
     pub window_seconds: u64,
-    /// How many are remembered at most, at about 40 bytes each.
+    /// How many are remembered at most, at 20 to 40 bytes each.
     pub window_ids: usize,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
-        Self { window_seconds: 15 * 60, window_ids: 1_500_000 }
+        // the most that fit into the hash tables of 36 MB that hold a little less
+        Self { window_seconds: 15 * 60, window_ids: 1_835_008 }
     }
 }
 
@@ -76,7 +77,7 @@ impl Intake {
     {
         let total = envelopes.len();
         let (mut claim, in_flight) = self.claim(envelopes);
-        let old = claim.older();
+        let old = std::mem::take(&mut claim.older);
         if !old.is_empty() {
             let failed = |error: LookupError| AppendError::Failed(error.to_string().into());
             let stored = older(old.clone()).await.map_err(failed)?;
@@ -107,16 +108,20 @@ impl Intake {
     fn claim(&self, envelopes: Vec<Envelope>) -> (Claim, Vec<watch::Receiver<Outcome>>) {
         let (outcome, _) = watch::channel(None);
         let mut claim =
-            Claim { window: self.window.clone(), outcome, envelopes: Vec::new(), lookup_until: None };
+            Claim { window: self.window.clone(), outcome, envelopes: Vec::new(), older: Vec::new() };
         let mut in_flight: Vec<watch::Receiver<Outcome>> = Vec::new();
         let mut window = lock(&self.window);
         if let Some(now) = envelopes.iter().map(|envelope| envelope.received_at).max() {
             window.forget_before(now);
         }
-        claim.lookup_until = window.complete_since().map(|since| since.plus_micros(FUTURE_TOLERANCE_MICROS));
         for envelope in envelopes {
             match window.claim(envelope.id, &claim.outcome) {
-                Known::New => claim.envelopes.push(envelope),
+                Known::New => {
+                    if window.may_have_forgotten(&envelope) {
+                        claim.older.push(envelope.id);
+                    }
+                    claim.envelopes.push(envelope);
+                }
                 Known::InFlight(other) => {
                     let own = claim.outcome.subscribe();
                     if !other.same_channel(&own) && !in_flight.iter().any(|known| known.same_channel(&other))
@@ -136,24 +141,18 @@ struct Claim {
     window: Arc<Mutex<Window>>,
     outcome: watch::Sender<Outcome>,
     envelopes: Vec<Envelope>,
-    /// Events up to this time may be older than the window; none if it holds all there are.
-    lookup_until: Option<Timestamp>,
+    /// Those that may have been stored before the window begins.
+    older: Vec<EventId>,
 }
 
 impl Claim {
-    fn older(&self) -> Vec<EventId> {
-        let Some(until) = self.lookup_until else { return Vec::new() };
-        let old = self.envelopes.iter().filter(|envelope| envelope.event_time <= until);
-        old.map(|envelope| envelope.id).collect()
-    }
-
     /// Gives up the events that were found to be stored.
     fn release_stored(&mut self, ids: &[EventId], stored: &[bool]) {
         let mut window = lock(&self.window);
         let found = ids.iter().zip(stored).filter(|(_, stored)| **stored).map(|(id, _)| *id);
         let found: std::collections::HashSet<EventId> = found.collect();
         for envelope in self.envelopes.extract_if(.., |envelope| found.contains(&envelope.id)) {
-            window.settle(envelope.id, Some(envelope.received_at));
+            window.settle(&envelope, true);
         }
     }
 
@@ -167,7 +166,7 @@ impl Claim {
     fn settle(&mut self, result: Result<(), AppendError>) {
         let mut window = lock(&self.window);
         for envelope in self.envelopes.drain(..) {
-            window.settle(envelope.id, result.is_ok().then_some(envelope.received_at));
+            window.settle(&envelope, result.is_ok());
         }
         drop(window);
         self.outcome.send_replace(Some(result));

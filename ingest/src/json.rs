@@ -170,3 +170,6 @@ impl<'a> Value<'a> {
         self.members().find(|(name, _)| name.is(key)).map(|(_, value)| value)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,11 +123,22 @@ pub struct LogStatus {
     pub corruptions: Vec<CorruptionReport>,
 }
 
+/// The identity of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentId {
+    /// Itself.
+    pub id: EventId,
+    /// When the record arrived.
+    pub received_at: Timestamp,
+    /// When it happened, or a later time.
+    pub event_time: Timestamp,
+}
+
 /// Identities of the newest records, from which the window of known events is rebuilt.
 #[derive(Debug)]
 pub struct RecentIds {
-    /// With their arrival, in no order.
-    pub ids: Vec<(EventId, Timestamp)>,
+    /// In no order.
+    pub ids: Vec<RecentId>,
     /// Every record that arrived at this time or later is among them; none if all records are.
     pub complete_since: Option<Timestamp>,
 }

@@ -100,6 +100,18 @@ impl Subject {
     }
 }
 
+/// True if a JSON pointer into a Secret leads to what is not secret, the last applied configuration aside.
+fn is_metadata(pointer: &str) -> bool {
+    let mut segments = pointer.trim_start_matches('/').splitn(3, '/');
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("metadata"), Some("annotations"), Some(key)) => {
+            key.replace("~1", "/").replace("~0", "~") != LAST_APPLIED
+        }
+        (Some("metadata" | "type" | "immutable" | "kind" | "apiVersion"), _, _) => true,
+        _ => false,
+    }
+}
+
 struct Finder<'a> {
     redactor: &'a Redactor,
     edits: Vec<Edit>,
@@ -120,23 +132,14 @@ impl Finder<'_> {
             return self.replace(operation);
         }
         let subject = Subject { secret: true, ..Subject::default() };
-        let path = operation.get("path").and_then(|path| path.as_text()).unwrap_or_default();
-        let mut segments = path.trim_start_matches('/').splitn(3, '/');
-        let (first, second, third) = (segments.next(), segments.next(), segments.next());
-        let harmless = match (first, second) {
-            (Some("metadata"), Some("annotations")) => {
-                third.is_none_or(|key| key.replace("~1", "/").replace("~0", "~") != LAST_APPLIED)
-            }
-            (Some("metadata" | "type" | "immutable" | "kind" | "apiVersion"), _) => true,
-            _ => false,
-        };
+        let path = operation.get("path").and_then(|path| path.as_text());
         for (key, value) in operation.members() {
-            if !key.is("value") || harmless {
-                self.member(key, value, subject);
-            } else if value.kind() == Kind::Object && path.is_empty() {
-                self.walk(value, subject);
-            } else {
-                self.content(value);
+            let is_value = key.as_text().is_some_and(|key| key.eq_ignore_ascii_case("value"));
+            match path.as_deref() {
+                Some(path) if !is_value || is_metadata(path) => self.member(key, value, subject),
+                Some("") if value.kind() == Kind::Object => self.walk(value, subject),
+                None if !is_value => self.member(key, value, subject),
+                _ => self.content(value),
             }
         }
     }

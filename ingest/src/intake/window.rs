@@ -1,9 +1,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::watch;
-use watchbell_event::{EventId, Timestamp};
+use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Timestamp};
 
-use crate::log::{AppendError, RecentIds};
+use crate::log::{AppendError, RecentId, RecentIds};
 
 /// Parts of the window, of which the oldest is forgotten at once.
 const BUCKETS: usize = 8;
@@ -28,8 +28,8 @@ pub(super) struct Window {
     /// The oldest first.
     buckets: VecDeque<Bucket>,
     in_flight: HashMap<EventId, watch::Receiver<Outcome>>,
-    /// Every event that arrived since is in a bucket; none if there never was another.
-    complete_since: Option<Timestamp>,
+    /// All events that happened later are in a bucket; none if all there ever were are.
+    forgotten_until: Option<Timestamp>,
     ids: usize,
     max_ids: usize,
     window_micros: i64,
@@ -41,7 +41,15 @@ struct Bucket {
     since: Timestamp,
     /// The latest arrival.
     until: Timestamp,
+    /// When the latest of its events happened.
+    latest_event: Timestamp,
     ids: HashSet<EventId>,
+}
+
+impl Bucket {
+    fn new(since: Timestamp, latest_event: Timestamp) -> Self {
+        Self { since, until: since, latest_event, ids: HashSet::new() }
+    }
 }
 
 impl Window {
@@ -49,22 +57,26 @@ impl Window {
         let mut window = Self {
             buckets: VecDeque::new(),
             in_flight: HashMap::new(),
-            complete_since: recent.complete_since,
+            // what arrived before had happened at most this much later
+            forgotten_until: recent.complete_since.map(|since| since.plus_micros(FUTURE_TOLERANCE_MICROS)),
             ids: 0,
             max_ids: max_ids.max(BUCKETS),
             window_micros,
         };
         let mut ids = recent.ids;
-        ids.sort_unstable_by_key(|(_, received_at)| *received_at);
-        for (id, received_at) in ids {
-            window.remember(id, received_at);
-        }
+        ids.sort_unstable_by_key(|id| id.received_at);
+        ids.into_iter().for_each(|id| window.remember(id));
         window
     }
 
-    /// Events that arrived before this may be unknown here; none if all are known.
-    pub(super) fn complete_since(&self) -> Option<Timestamp> {
-        self.complete_since
+    /// True if an event that is not in the window may have been stored before.
+    pub(super) fn may_have_forgotten(&self, envelope: &Envelope) -> bool {
+        let Some(until) = self.forgotten_until else { return false };
+        let Envelope { event_time, received_at, .. } = *envelope;
+        // then the event's own time is not known, and a copy of it would have had another
+        let claims_none = event_time == received_at;
+        let is_clamped = event_time.micros_since(received_at) >= FUTURE_TOLERANCE_MICROS;
+        event_time <= until || claims_none || is_clamped
     }
 
     /// Says what is known about an event, and notes a new one as in flight with `outcome`.
@@ -79,11 +91,12 @@ impl Window {
         Known::New
     }
 
-    /// The event is no longer in flight; it is stored if it has an arrival.
-    pub(super) fn settle(&mut self, id: EventId, received_at: Option<Timestamp>) {
+    /// The event is no longer in flight, and if it is stored, it is remembered.
+    pub(super) fn settle(&mut self, envelope: &Envelope, stored: bool) {
+        let Envelope { id, received_at, event_time, .. } = *envelope;
         self.in_flight.remove(&id);
-        if let Some(received_at) = received_at {
-            self.remember(id, received_at);
+        if stored {
+            self.remember(RecentId { id, received_at, event_time });
         }
     }
 
@@ -96,16 +109,23 @@ impl Window {
         metrics::gauge!("watchbell_ingest_window_ids").set(self.ids as f64);
     }
 
-    fn remember(&mut self, id: EventId, received_at: Timestamp) {
+    /// Number of events remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.ids
+    }
+
+    fn remember(&mut self, RecentId { id, received_at, event_time }: RecentId) {
         let (span, limit) = (self.window_micros / BUCKETS as i64, self.max_ids / BUCKETS);
         let full =
             |bucket: &Bucket| bucket.ids.len() >= limit || received_at.micros_since(bucket.since) >= span;
         if self.buckets.back().is_none_or(full) {
-            self.buckets.push_back(Bucket { since: received_at, until: received_at, ids: HashSet::new() });
+            self.buckets.push_back(Bucket::new(received_at, event_time));
         }
         if let Some(bucket) = self.buckets.back_mut() {
             self.ids += usize::from(bucket.ids.insert(id));
             bucket.until = bucket.until.max(received_at);
+            bucket.latest_event = bucket.latest_event.max(event_time);
         }
         while self.ids > self.max_ids {
             metrics::counter!("watchbell_ingest_window_evicted_early_total").increment(self.forget_oldest());
@@ -116,8 +136,7 @@ impl Window {
     fn forget_oldest(&mut self) -> u64 {
         let Some(oldest) = self.buckets.pop_front() else { return 0 };
         self.ids -= oldest.ids.len();
-        // arrivals are not in strict order between requests, so this may be later than the next bucket's first
-        self.complete_since = self.complete_since.max(Some(oldest.until.plus_micros(1)));
+        self.forgotten_until = self.forgotten_until.max(Some(oldest.latest_event));
         oldest.ids.len() as u64
     }
 }

@@ -20,7 +20,7 @@
 //! ```text
 //!   0   4  "WBJ1": magic and version of the format
 //!   4   8  the journal's marker, random, so that nothing an event holds can pass for a frame
-//!  12   4  CRC-32C of bytes 16 to 120
+//!  12   4  CRC-32C of bytes 16 to 128
 //!  16   8  offset of the first record
 //!  24   4  number of records, at least 1
 //!  28   4  length of the payload
@@ -29,9 +29,10 @@
 //!  40   4  CRC-32C of the payload
 //!  44   4  zero
 //!  48   8  latest received_at of its records, in microseconds
-//!  56  32  hash of the frame before: BLAKE3 of a domain and its 120 header bytes
+//!  56  32  hash of the frame before: BLAKE3 of a domain and its 128 header bytes
 //!  88  32  Merkle root over the records' stored bytes (RFC 9162 with BLAKE3)
-//! 120   …  table: per record its event id (16) and received_at (8)
+//! 120   8  latest event_time of its records
+//! 128   …  table: per record its event id (16) and received_at (8)
 //!   …   …  payload, zstd: per record the length (4) of its stored envelope, and that
 //! ```
 //!
@@ -337,4 +338,5 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use watchbell_event::{Envelope, Position, Positions, Record, Timestamp};
 
-use super::{AppendError, Batch, FullReason, LogError, LogState, LogStatus, RecentIds};
+use super::{AppendError, Batch, FullReason, LogError, LogState, LogStatus, RecentId, RecentIds};
 
 const PARTITIONS: usize = 2;
 
@@ -86,12 +86,18 @@ impl MemoryLog {
     pub(super) fn recent_ids(&self, since: Timestamp, limit: usize) -> RecentIds {
         let shared = self.lock();
         let all = shared.partitions.iter().flatten();
-        let mut ids: Vec<_> = all.map(|record| (record.envelope.id, record.envelope.received_at)).collect();
+        let mut ids: Vec<RecentId> = all
+            .map(|Record { envelope: Envelope { id, received_at, event_time, .. }, .. }| RecentId {
+                id: *id,
+                received_at: *received_at,
+                event_time: *event_time,
+            })
+            .collect();
         let count = ids.len();
-        ids.retain(|(_, received_at)| *received_at >= since);
-        ids.sort_by_key(|(_, received_at)| std::cmp::Reverse(*received_at));
+        ids.retain(|id| id.received_at >= since);
+        ids.sort_by_key(|id| std::cmp::Reverse(id.received_at));
         let complete_since = match ids.get(limit) {
-            Some((_, received_at)) => Some(received_at.plus_micros(1)),
+            Some(id) => Some(id.received_at.plus_micros(1)),
             None => (ids.len() < count).then_some(since),
         };
         ids.truncate(limit);

@@ -135,7 +135,7 @@ fn recent_identities_are_those_since_a_time_up_to_a_limit() {
         }
         let received = |number| envelope(number).received_at;
         let recent = log.recent_ids(received(12), 100).unwrap();
-        let mut ids: Vec<EventId> = recent.ids.iter().map(|(id, _)| *id).collect();
+        let mut ids: Vec<EventId> = recent.ids.iter().map(|recent| recent.id).collect();
         let mut expect: Vec<EventId> = (12..20).map(|number| envelope(number).id).collect();
         ids.sort_unstable();
         expect.sort_unstable();

@@ -1,1 +1,86 @@
+use std::os::unix::fs::PermissionsExt;
 
+use super::*;
+
+fn entry(bytes: &[u8]) -> QuarantineEntry {
+    QuarantineEntry {
+        time: "2026-01-31T08:15:00Z".parse().unwrap(),
+        source: "audit".into(),
+        cluster: "test".into(),
+        peer: Some("10.0.0.1".parse().unwrap()),
+        place: "event 3 at byte 1200".into(),
+        reason: "not JSON".into(),
+        repaired: false,
+        bytes: Bytes::copy_from_slice(bytes),
+    }
+}
+
+fn open(directory: &Path, max_bytes: u64) -> Quarantine {
+    Quarantine::open(directory, QuarantineConfig { max_bytes, entry_bytes: 20 }).unwrap()
+}
+
+#[test]
+fn the_same_bytes_are_kept_once_and_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let quarantine = open(directory.path(), 1 << 20);
+    let other = QuarantineEntry { cluster: "other".into(), ..entry(b"{") };
+    assert_eq!(quarantine.append(&[entry(b"{"), entry(b"{"), entry(b"[")]).unwrap(), 2);
+    drop(quarantine);
+    let quarantine = open(directory.path(), 1 << 20);
+    for _ in 0..5 {
+        assert_eq!(quarantine.append(&[entry(b"{")]).unwrap(), 0);
+    }
+    assert_eq!(quarantine.append(&[other]).unwrap(), 1);
+    let listed = quarantine.list(2).unwrap();
+    assert_eq!((listed[0].cluster.as_str(), listed[1].text.as_deref()), ("other", Some("[")));
+    assert_eq!((listed[1].place.as_str(), listed[1].total_bytes), ("event 3 at byte 1200", 1));
+    assert_eq!((quarantine.list(0).unwrap().len(), quarantine.list(10).unwrap().len()), (0, 3));
+}
+
+#[test]
+fn entries_are_cut_and_bytes_that_are_no_text_are_encoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let quarantine = open(directory.path(), 1 << 20);
+    let check = |bytes: &[u8], text: Option<&str>, base64: Option<&str>| {
+        assert_eq!(quarantine.append(&[entry(bytes)]).unwrap(), 1);
+        let newest = quarantine.list(1).unwrap().remove(0);
+        assert_eq!((newest.text.as_deref(), newest.base64.as_deref()), (text, base64));
+        assert_eq!(newest.total_bytes, bytes.len());
+    };
+    check(b"a\n\"b\"", Some("a\n\"b\""), None);
+    check(&[b'x'; 25], Some(&"x".repeat(20)), None);
+    check("12345678901234567890é".as_bytes(), Some("12345678901234567890"), None);
+    check("1234567890123456789é0".as_bytes(), Some("1234567890123456789"), None);
+    check(&[0xFF, 0xFE], None, Some("//4="));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("quarantine.jsonl")), 0o600);
+}
+
+#[test]
+fn the_oldest_entries_are_rotated_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let quarantine = open(directory.path(), 4000);
+    for number in 0..100 {
+        assert_eq!(quarantine.append(&[entry(format!("{number}").as_bytes())]).unwrap(), 1);
+        let bytes: u64 =
+            std::fs::read_dir(directory.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        assert!(bytes <= 4000);
+    }
+    let listed = quarantine.list(100).unwrap();
+    assert!(listed.len() > 5 && listed.len() < 20, "{}", listed.len());
+    assert_eq!(listed[0].text.as_deref(), Some("99"));
+    assert_eq!(quarantine.append(&[entry(b"99"), entry(b"0")]).unwrap(), 1, "what is gone can come again");
+}
+
+#[test]
+fn a_line_cut_short_by_a_crash_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path(), 1 << 20).append(&[entry(b"1"), entry(b"2")]).unwrap();
+    let path = directory.path().join("quarantine.jsonl");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+    let quarantine = open(directory.path(), 1 << 20);
+    assert_eq!(quarantine.append(&[entry(b"1"), entry(b"2"), entry(b"3")]).unwrap(), 2);
+    let texts: Vec<_> = quarantine.list(9).unwrap().into_iter().map(|entry| entry.text.unwrap()).collect();
+    assert_eq!(texts, ["3", "2", "1"]);
+}

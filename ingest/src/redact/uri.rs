@@ -41,7 +41,7 @@ fn is_token_name(name: &str) -> bool {
 
 /// Replaces JSON Web Tokens, and what follows the word `Bearer`.
 fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
-    let is_part = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '-' | '_' | '.' | '~');
+    let is_part = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '-' | '_' | '.' | '~' | ':');
     let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
     let mut after_bearer = false;
@@ -54,7 +54,7 @@ fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
         }
         let (word, tail) = rest.split_at(rest.find(|byte| !is_part(byte)).unwrap_or(rest.len()));
         let is_jwt = word.find(JWT).is_some_and(|at| word[at..].matches('.').count() >= 2);
-        if is_jwt || after_bearer {
+        if (is_jwt || after_bearer) && !super::is_replacement(word) {
             redacted.push_str(&replacement(word));
         } else {
             redacted.push_str(word);

@@ -7,7 +7,7 @@ use super::merkle::{self, Hash};
 use super::stored;
 
 /// Length of a header.
-pub(crate) const HEADER_BYTES: usize = 120;
+pub(crate) const HEADER_BYTES: usize = 128;
 /// Length of one row of the table of ids.
 pub(crate) const ROW_BYTES: usize = 24;
 /// Longest table and payload, compressed and not. Longer claims are not believed.
@@ -42,6 +42,8 @@ pub(crate) struct Header {
     payload_crc: u32,
     /// Latest `received_at` of its records.
     pub(crate) newest: Timestamp,
+    /// Latest `event_time` of its records.
+    pub(crate) latest_event: Timestamp,
     /// Hash of the frame before; zeros in a journal's first.
     pub(crate) previous: Hash,
     /// Merkle root over the stored envelopes.
@@ -88,6 +90,7 @@ impl Header {
         put(48, &self.newest.as_micros().to_le_bytes());
         put(56, &self.previous);
         put(88, &self.root);
+        put(120, &self.latest_event.as_micros().to_le_bytes());
         let crc = crc32c::crc32c(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -106,6 +109,7 @@ impl Header {
             table_crc: u32_at(36)?,
             payload_crc: u32_at(40)?,
             newest: Timestamp::from_micros(field(bytes, 48).map(i64::from_le_bytes)?),
+            latest_event: Timestamp::from_micros(field(bytes, 120).map(i64::from_le_bytes)?),
             previous: field(bytes, 56)?,
             root: field(bytes, 88)?,
         };
@@ -181,11 +185,13 @@ pub(crate) struct Encoded {
     table: Vec<u8>,
     leaves: Vec<Hash>,
     newest: Timestamp,
+    latest_event: Timestamp,
 }
 
 impl Encoded {
     pub(crate) fn new(envelopes: &[Envelope]) -> Self {
-        let mut encoded = Self { newest: Timestamp::from_micros(i64::MIN), ..Self::default() };
+        let earliest = Timestamp::from_micros(i64::MIN);
+        let mut encoded = Self { newest: earliest, latest_event: earliest, ..Self::default() };
         encoded.raw.reserve(envelopes.iter().map(|envelope| size(envelope) + 4).sum());
         for envelope in envelopes {
             let start = encoded.raw.len();
@@ -197,6 +203,7 @@ impl Encoded {
             encoded.table.extend_from_slice(&envelope.id.0);
             encoded.table.extend_from_slice(&envelope.received_at.as_micros().to_le_bytes());
             encoded.newest = encoded.newest.max(envelope.received_at);
+            encoded.latest_event = encoded.latest_event.max(envelope.event_time);
         }
         encoded
     }
@@ -215,6 +222,7 @@ impl Encoded {
         self.table.extend_from_slice(&other.table);
         self.leaves.extend_from_slice(&other.leaves);
         self.newest = self.newest.max(other.newest);
+        self.latest_event = self.latest_event.max(other.latest_event);
     }
 
     /// The header and all bytes of a frame with these records.
@@ -235,6 +243,7 @@ impl Encoded {
             table_crc: crc32c::crc32c(&self.table),
             payload_crc: crc32c::crc32c(&payload),
             newest: self.newest,
+            latest_event: self.latest_event,
             previous,
             root: merkle::root(&self.leaves),
         };

@@ -1,11 +1,11 @@
 //! Reads the identities of the newest records from the tables of their frames, without decompressing any.
 
-use watchbell_event::{EventId, Timestamp};
+use watchbell_event::Timestamp;
 
 use super::frame::rows;
 use super::segment::{self, Depth, Step};
 use super::{Segment, Shared, io_error};
-use crate::log::{LogError, RecentIds};
+use crate::log::{LogError, RecentId, RecentIds};
 
 /// The identities of records that arrived at `since` or later, at most `limit`, the newest.
 pub(super) fn recent_ids(shared: &Shared, since: Timestamp, limit: usize) -> Result<RecentIds, LogError> {
@@ -47,7 +47,7 @@ fn read_segment(
     shared: &Shared,
     segment: Segment,
     since: Timestamp,
-    ids: &mut Vec<(EventId, Timestamp)>,
+    ids: &mut Vec<RecentId>,
 ) -> Result<Span, LogError> {
     let name = segment::name(segment.first);
     let mut walk = shared.walk(segment)?;
@@ -60,7 +60,9 @@ fn read_segment(
             Step::Frame { header, body, .. } => {
                 span.newest = span.newest.max(Some(header.newest));
                 let known = ids.len();
-                ids.extend(rows(&body).filter(|(_, received_at)| *received_at >= since));
+                let event_time = header.latest_event;
+                let rows = rows(&body).map(|(id, received_at)| RecentId { id, received_at, event_time });
+                ids.extend(rows.filter(|id| id.received_at >= since));
                 span.older |= ids.len() - known < header.count as usize;
             }
             // a reader that comes here reports it
@@ -71,12 +73,12 @@ fn read_segment(
 }
 
 /// Drops the oldest beyond the limit and returns from when on all are there, if any was dropped.
-fn cut(ids: &mut Vec<(EventId, Timestamp)>, limit: usize) -> Option<Timestamp> {
+fn cut(ids: &mut Vec<RecentId>, limit: usize) -> Option<Timestamp> {
     if ids.len() <= limit {
         return None;
     }
-    ids.sort_unstable_by_key(|(_, received_at)| std::cmp::Reverse(*received_at));
-    let newest_dropped = ids.get(limit).map(|(_, received_at)| received_at.plus_micros(1));
+    ids.sort_unstable_by_key(|id| std::cmp::Reverse(id.received_at));
+    let newest_dropped = ids.get(limit).map(|id| id.received_at.plus_micros(1));
     ids.truncate(limit);
     newest_dropped
 }

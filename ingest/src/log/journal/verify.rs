@@ -63,10 +63,9 @@ pub(super) fn verify_on(disk: &dyn Disk, directory: &Path) -> Result<VerifyRepor
     let mut segments: Vec<(u64, u64)> =
         entries.iter().filter_map(|entry| Some((segment::parse_name(&entry.name)?, entry.len))).collect();
     segments.sort_unstable();
-    let mut chain = Chain::begin(disk, segments.first().map_or(0, |(first, _)| *first));
-    if let Some((file, record)) =
-        broken_roots(disk).map_err(|error| io_error("read", retention::ROOTS, error))?
-    {
+    let mut chain = Chain::begin(segments.first().map_or(0, |(first, _)| *first));
+    let roots_error = |error| io_error("read", retention::ROOTS, error);
+    if let Some((file, record)) = chain.read_roots(disk).map_err(roots_error)? {
         let (file, reason) =
             (directory.join(file), "the roots of a deleted segment do not follow those before");
         chain.report.broken = Some(Broken { file, byte: 0, record, reason });
@@ -100,54 +99,58 @@ pub(super) fn verify_on(disk: &dyn Disk, directory: &Path) -> Result<VerifyRepor
     Ok(chain.report)
 }
 
-/// The first deleted segment whose roots do not follow those of the segment before it.
-fn broken_roots(disk: &dyn Disk) -> std::io::Result<Option<(&'static str, u64)>> {
-    let mut last = None;
-    for file in [retention::OLDER_ROOTS, retention::ROOTS] {
-        for roots in retention::read_roots(disk, file)?.records {
-            if last.is_some_and(|last| last != roots.previous) {
-                return Ok(Some((file, roots.first)));
-            }
-            last = Some(roots.last);
-        }
-    }
-    Ok(None)
-}
-
 /// The frames verified so far.
 struct Chain {
     report: VerifyReport,
-    /// What the next frame must name as the one before it; unknown at the start of a journal whose roots
-    /// are gone.
-    previous: Option<Hash>,
+    /// What the next frame must name as the one before it.
+    previous: Hash,
 }
 
 impl Chain {
-    fn begin(disk: &dyn Disk, first: u64) -> Self {
-        let deleted = retention::last_hash(disk);
-        let previous = (first == 0 || deleted != [0; 32]).then_some(deleted);
+    fn begin(first: u64) -> Self {
         let report = VerifyReport {
             segments: 0,
             frames: 0,
             records: 0,
             first,
             end: first,
-            head: deleted,
+            head: Hash::default(),
             broken: None,
             unfinished_bytes: 0,
         };
-        Self { report, previous }
+        Self { report, previous: Hash::default() }
+    }
+
+    /// Follows the roots of deleted segments up to the first segment that is there. Returns the first that
+    /// do not follow those before.
+    fn read_roots(&mut self, disk: &dyn Disk) -> std::io::Result<Option<(&'static str, u64)>> {
+        let mut last = None;
+        for file in [retention::OLDER_ROOTS, retention::ROOTS] {
+            // a segment whose roots are written may still be there after a crash
+            let first = self.report.first;
+            let deleted =
+                retention::read_roots(disk, file)?.records.into_iter().filter(|roots| roots.first < first);
+            for roots in deleted {
+                if last.is_some_and(|last| last != roots.previous) {
+                    return Ok(Some((file, roots.first)));
+                }
+                last = Some(roots.last);
+            }
+        }
+        self.previous = last.unwrap_or_default();
+        self.report.head = self.previous;
+        Ok(None)
     }
 
     fn extend(&mut self, header: &Header, body: &Bytes) -> Result<(), &'static str> {
         if header.first != self.report.end {
             return Err("records are missing before this frame");
         }
-        if self.previous.is_some_and(|previous| previous != header.previous) {
+        if self.previous != header.previous {
             return Err("the frame does not follow the one before it");
         }
         check_records(header, body)?;
-        self.previous = Some(header.hash());
+        self.previous = header.hash();
         self.report.head = header.hash();
         self.report.end = header.end();
         self.report.frames += 1;

@@ -1,0 +1,130 @@
+//! What is kept, for how long, and what outlives it.
+
+use super::*;
+use crate::log::MAX_READERS;
+
+const LONG_AFTER: i64 = 3_600_000_000;
+
+#[test]
+fn a_segment_goes_only_when_it_is_old_and_all_readers_are_past_it() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        for number in 0..12 {
+            log.append(&[envelope(number)]).await.unwrap();
+        }
+        let now = envelope(12).received_at;
+        let oldest = || log.status().oldest.next(0);
+        log.retain(now.plus_micros(LONG_AFTER)).await.unwrap();
+        assert_eq!(oldest(), 0, "nobody has said that anything is no longer needed");
+        log.checkpoint("detect", &log.end()).await.unwrap();
+        let _reader = log.reader("index", &position(2)).unwrap();
+        log.retain(now.plus_micros(LONG_AFTER)).await.unwrap();
+        assert!(oldest() <= 2);
+        log.checkpoint("index", &position(9)).await.unwrap();
+        log.retain(now).await.unwrap();
+        assert!(oldest() <= 2, "it is not old enough");
+        log.retain(now.plus_micros(LONG_AFTER)).await.unwrap();
+        let kept = oldest();
+        assert!(kept > 2 && kept <= 9, "{kept}");
+        assert_eq!(read_all(&log, kept).await.len() as u64, 12 - kept);
+        assert_eq!(read_all(&log, 0).await.len() as u64, 12 - kept, "reading begins at what is there");
+        log.checkpoint("index", &log.end()).await.unwrap();
+        log.checkpoint("test", &log.end()).await.unwrap();
+        log.retain(now.plus_micros(LONG_AFTER)).await.unwrap();
+        assert!(oldest() < 12, "the newest segment stays");
+        assert_eq!(log.status().corruptions, []);
+        close(log).await;
+    });
+    assert_verifies(&disk);
+    let report = verified(&disk);
+    assert!(report.first > 0 && report.end == 12);
+    let roots = retention::read_roots(&disk, retention::ROOTS).unwrap();
+    assert!(!roots.records.is_empty() && roots.len == disk.content(retention::ROOTS).unwrap().len() as u64);
+    let broken = verified(&disk.flipped(retention::ROOTS, 60, 1)).broken;
+    assert!(broken.is_some(), "history that does not follow the roots is noticed");
+}
+
+#[test]
+fn roots_are_bounded() {
+    let disk = SimDisk::default();
+    run(async {
+        let small = JournalConfig { roots_bytes: 500, segment_bytes: 1, ..config() };
+        let log = Log::Disk(Journal::open_on(Arc::new(disk.clone()), small).unwrap());
+        for number in 0..40 {
+            log.append(&[envelope(number)]).await.unwrap();
+            log.checkpoint("a", &log.end()).await.unwrap();
+            log.retain(envelope(number).received_at.plus_micros(LONG_AFTER)).await.unwrap();
+        }
+        close(log).await;
+    });
+    let len = |name: &str| disk.content(name).unwrap().len();
+    assert!(len("roots") < 700 && len("roots.old") < 700);
+    assert_verifies(&disk);
+}
+
+#[test]
+fn offsets_that_a_reader_has_seen_are_not_used_again() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        log.append(&numbers(0..5)).await.unwrap();
+        // the index keeps its own position and may know more than the log, after a disk was replaced
+        let mut reader = log.reader("index", &position(8)).unwrap();
+        let positions = log.append(&numbers(5..6)).await.unwrap();
+        assert_eq!(positions[0].offset, 8);
+        assert_eq!(reader.next(10, 1000).await.unwrap().records[0].envelope, envelope(5));
+        log.checkpoint("index", &position(20)).await.unwrap();
+        close(log).await;
+        let log = open(&disk);
+        assert_eq!(log.append(&numbers(6..7)).await.unwrap()[0].offset, 20);
+        assert_eq!(read_all(&log, 0).await.len(), 7);
+        close(log).await;
+    });
+}
+
+#[test]
+fn readers_are_bounded_and_a_damaged_checkpoint_holds_everything() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        log.append(&numbers(0..5)).await.unwrap();
+        for number in 0..MAX_READERS {
+            log.checkpoint(&format!("r{number}"), &log.end()).await.unwrap();
+        }
+        assert!(matches!(log.reader("more", &position(0)), Err(LogError::TooManyReaders)));
+        assert!(matches!(log.checkpoint("more", &position(0)).await, Err(LogError::TooManyReaders)));
+        close(log).await;
+        let damaged = disk.flipped("reader-r3", 2, 1);
+        let log = open(&damaged);
+        assert_eq!(log.checkpointed("r2"), position(5));
+        assert_eq!(log.checkpointed("r3"), Positions::default());
+        close(log).await;
+    });
+}
+
+#[test]
+fn on_a_real_disk_it_opens_reads_and_verifies_and_only_one_process_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    run(async {
+        let log = Log::Disk(Journal::open(&path, config()).unwrap());
+        assert!(matches!(Journal::open(&path, config()), Err(OpenError::Directory { .. })));
+        for number in 0..30 {
+            log.append(&[envelope(number)]).await.unwrap();
+        }
+        log.checkpoint("a", &position(25)).await.unwrap();
+        log.retain(envelope(30).received_at.plus_micros(LONG_AFTER)).await.unwrap();
+        assert_eq!(verify(&path).unwrap().broken, None);
+        close(log.clone()).await;
+        drop(log);
+        let log = Log::Disk(Journal::open(&path, config()).unwrap());
+        let oldest = log.status().oldest.next(0);
+        assert!(oldest > 10);
+        assert_eq!(read_all(&log, 0).await.len() as u64, 30 - oldest);
+        close(log).await;
+    });
+    let report = verify(&path).unwrap();
+    assert_eq!((report.end, report.broken), (30, None));
+    assert!(verify(Path::new("/nonexistent")).is_err());
+}
