@@ -72,7 +72,7 @@ impl Sink {
         let deliveries = self.deliveries();
         let alerts =
             deliveries.iter().flat_map(|delivery| delivery.body["alerts"].as_array().unwrap().clone());
-        alerts.map(|alert| alert["fingerprint"].as_str().unwrap().to_owned()).collect()
+        alerts.map(|alert| alert_id(&alert)).collect()
     }
 }
 
@@ -92,4 +92,9 @@ async fn receive(
         answer.insert(HeaderName::from_static("retry-after"), HeaderValue::from_static("2"));
     }
     (status, answer)
+}
+
+/// The id of an alert in a message.
+pub(crate) fn alert_id(alert: &Value) -> String {
+    alert["watchbell"]["alert_id"].as_str().unwrap().to_owned()
 }
