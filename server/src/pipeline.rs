@@ -4,6 +4,7 @@
 mod detect;
 mod index;
 mod ingest;
+mod rule_query;
 mod rules;
 mod stage;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use watchbell_alerting::{AlertStore, Dispatcher};
+use watchbell_event::predicate::Predicate;
 use watchbell_ingest::log::{Journal, JournalConfig, Log, LogState};
 use watchbell_query::{Index, Searcher};
 
@@ -25,6 +27,7 @@ use crate::clock;
 use crate::config::Config;
 
 pub(crate) use self::ingest::{IngestError, IngestPort, Request};
+pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
 
 /// Everything between the HTTP surface and the disk.
@@ -104,6 +107,11 @@ impl Pipeline {
     /// Finds events.
     pub(crate) fn searcher(&self) -> Searcher {
         self.index.searcher()
+    }
+
+    /// Puts the events a rule matched in place of `rule:ID`. Blocks on the alert database.
+    pub(crate) fn resolve_rules(&self, query: Predicate) -> Result<Predicate, RuleQueryError> {
+        rule_query::resolve(query, &self.alerts)
     }
 
     /// Knows alerts.

@@ -50,7 +50,7 @@ impl SelfAudit {
     }
 
     async fn record(&self, verb: &str, resource: &str, name: &str, code: u16, details: Value) {
-        let event = event(verb, resource, name, code, details, clock::now());
+        let event = event(verb, resource, name, code, &details, clock::now());
         // Durability first, but an audit line that cannot be written must not stop the server.
         if let Err(error) = self.ingest.take_own(CLUSTER, event.to_string().into_bytes()).await {
             tracing::error!(verb, resource, name, %error, "failed to record an administrative action");
@@ -64,7 +64,7 @@ fn token_details(token: &Token) -> Value {
 }
 
 /// An `audit.k8s.io/v1` Event at level Request: `details` is what was asked for.
-fn event(verb: &str, resource: &str, name: &str, code: u16, details: Value, now: Timestamp) -> Value {
+fn event(verb: &str, resource: &str, name: &str, code: u16, details: &Value, now: Timestamp) -> Value {
     let id = blake3::hash(format!("{verb}/{resource}/{name}/{now}").as_bytes()).to_hex();
     json!({
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Request", "stage": "ResponseComplete",
@@ -91,7 +91,7 @@ mod tests {
             created_at: clock::now(),
             revoked_at: None,
         };
-        let text = event("create", "tokens", "ab12", 200, token_details(&token), clock::now()).to_string();
+        let text = event("create", "tokens", "ab12", 200, &token_details(&token), clock::now()).to_string();
         assert!(!text.contains("hash-of-secret"));
         let event = watchbell_event::audit::AuditEvent::parse(text.as_bytes());
         assert_eq!(event.verb.as_deref(), Some("create"));

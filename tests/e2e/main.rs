@@ -1,5 +1,8 @@
 //! End-to-end tests through the public surface: the binary, its HTTP API and its files.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "tests read what they themselves made")]
+
 mod bad_input;
 mod command_line;
 mod crash;

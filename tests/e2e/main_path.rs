@@ -38,6 +38,11 @@ async fn an_event_is_answered_stored_searched_and_alerted_on() {
         })
         .await;
     assert!(alerts.iter().all(|alert| alert["labels"]["user.name"] != "alice@example.org"), "{alerts:#?}");
+    let rule = alerts[0]["rule_id"].as_str().unwrap();
+    let matched = server.search(&format!("rule:{rule}")).await;
+    assert_eq!(matched["hits"][0]["event"]["auditID"], "a-2");
+    assert_eq!(matched["total"]["value"], 1);
+    server.wait_for_count("cluster:prod AND NOT rule:no-such-rule", 2).await;
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl EvalArgs {
         report(&loaded.errors);
         let set = Arc::new(RuleSet::compile(loaded.rules));
         let mut evaluator = Evaluator::new(Arc::clone(&set));
-        let input: Box<dyn Read> = if self.events == PathBuf::from("-") {
+        let input: Box<dyn Read> = if self.events.as_os_str() == "-" {
             Box::new(std::io::stdin())
         } else {
             let name = self.events.display();

@@ -6,12 +6,13 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use watchbell_event::EventId;
-use watchbell_query::{Hit, MAX_LIMIT, SearchError, SearchRequest, SearchResponse, Searcher, parse};
+use watchbell_query::{Hit, MAX_LIMIT, SearchError, SearchRequest, SearchResponse, parse};
 
 use super::App;
 use super::error::ApiError;
 use super::query::Params;
 use crate::clock;
+use crate::pipeline::{Pipeline, RuleQueryError};
 use crate::tokens::{Caller, Scope};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -23,8 +24,12 @@ pub(super) async fn search(
 ) -> Result<Json<SearchResponse>, ApiError> {
     caller.require(&Scope::Read)?;
     let started = Instant::now();
-    let request = search_request(&query.unwrap_or_default(), started + app.search_timeout)?;
-    let response = blocking(&app, move |searcher| searcher.search(&request)).await?;
+    let mut request = search_request(&query.unwrap_or_default(), started + app.search_timeout)?;
+    let response = blocking(&app, move |pipeline| {
+        request.query = pipeline.resolve_rules(request.query).map_err(rule_query_error)?;
+        pipeline.searcher().search(&request).map_err(search_error)
+    });
+    let response = response.await?;
     metrics::histogram!("watchbell_search_seconds").record(started.elapsed().as_secs_f64());
     Ok(Json(response))
 }
@@ -36,7 +41,7 @@ pub(super) async fn by_id(
 ) -> Result<Json<Hit>, ApiError> {
     caller.require(&Scope::Read)?;
     let id: EventId = id.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))?;
-    match blocking(&app, move |searcher| searcher.by_id(id)).await? {
+    match blocking(&app, move |pipeline| pipeline.searcher().by_id(id).map_err(search_error)).await? {
         Some(hit) => Ok(Json(hit)),
         None => Err(ApiError::not_found(format!("no event has the id {id}"))),
     }
@@ -61,19 +66,26 @@ fn search_request(query: &str, deadline: Instant) -> Result<SearchRequest, ApiEr
 /// Runs a search where it may take its time, a few at once.
 async fn blocking<T: Send + 'static>(
     app: &Arc<App>,
-    search: impl FnOnce(&Searcher) -> Result<T, SearchError> + Send + 'static,
+    search: impl FnOnce(&Pipeline) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let waiting = tokio::time::timeout(app.search_timeout, Arc::clone(&app.searches).acquire_owned());
     let Ok(Ok(slot)) = waiting.await else {
         metrics::counter!("watchbell_search_refused_total").increment(1);
         return Err(ApiError::slow_down("searches_busy", "too many searches are running; try again", 2));
     };
-    let searcher = app.pipeline.searcher();
+    let app = Arc::clone(app);
     let searched = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        search(&searcher)
+        search(&app.pipeline)
     });
-    searched.await.map_err(|error| ApiError::internal(&error))?.map_err(search_error)
+    searched.await.map_err(|error| ApiError::internal(&error))?
+}
+
+fn rule_query_error(error: RuleQueryError) -> ApiError {
+    match error {
+        RuleQueryError::NotAnId => ApiError::bad_request("bad_query", error.to_string()),
+        RuleQueryError::Store(error) => ApiError::internal(&error),
+    }
 }
 
 fn search_error(error: SearchError) -> ApiError {
