@@ -2,6 +2,8 @@
 //!
 //! Never in either: tokens, passwords, webhook URLs, bodies of Secrets, or whole events.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -18,7 +20,10 @@ const SECONDS_BUCKETS: [f64; 14] =
 /// When logging has been started before.
 pub(crate) fn start_logs(config: &LogConfig) -> Result<()> {
     let filter = EnvFilter::try_new(&config.filter).context("failed to read log.level")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = if config.json { logs.json().try_init() } else { logs.with_target(false).try_init() };
     started.map_err(|error| anyhow::anyhow!("failed to start logging: {error}"))
 }

@@ -8,5 +8,7 @@ mod command_line;
 mod crash;
 mod delivery;
 mod main_path;
+mod operations;
 mod sink;
+mod storage;
 mod support;

@@ -34,7 +34,7 @@ impl Server {
         server
     }
 
-    /// Starts the process again on the same data and waits until it is ready.
+    /// Starts the process again on the same data and waits until it answers.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         let port = free_port();
@@ -51,13 +51,13 @@ impl Server {
         self.child = Some(child);
         let started = Instant::now();
         loop {
-            if let Ok(response) = self.http.get(format!("{}/readyz", self.base)).send().await
+            if let Ok(response) = self.http.get(format!("{}/healthz", self.base)).send().await
                 && response.status().is_success()
             {
                 return;
             }
             let exited = self.child.as_mut().unwrap().try_wait().unwrap();
-            assert!(exited.is_none() && started.elapsed() < PATIENCE, "not ready; its log:\n{}", self.log());
+            assert!(exited.is_none() && started.elapsed() < PATIENCE, "no answer; its log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

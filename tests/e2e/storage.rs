@@ -1,0 +1,122 @@
+//! Disks that fill up and files that are damaged.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, event, event_list};
+
+/// Events whose bodies do not compress.
+fn bulky(first: u64, count: u64) -> Vec<Value> {
+    let mut state = first + 1;
+    let noise = |state: &mut u64| {
+        (0..400)
+            .map(|_| {
+                *state =
+                    state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                format!("{:08x}", *state >> 32)
+            })
+            .collect::<String>()
+    };
+    (first..first + count)
+        .map(|n| {
+            let mut event = event(&format!("bulky-{n}"));
+            event["annotations"]["noise"] = json!(noise(&mut state));
+            event
+        })
+        .collect()
+}
+
+/// Posts until intake says no; returns how many events were stored and the refusal.
+async fn fill(server: &Server) -> (u64, reqwest::Response) {
+    for batch in 0..200 {
+        let response = server.post("prod", event_list(&bulky(batch * 100, 100)).to_string()).await;
+        if !response.status().is_success() {
+            return (batch * 100, response);
+        }
+    }
+    panic!("intake never said no");
+}
+
+#[tokio::test]
+async fn a_full_journal_answers_429_and_overwrites_nothing() {
+    let server = Server::start("journal: {segment_size: 1MiB, max_size: 4MiB}\n").await;
+    let (stored, refusal) = fill(&server).await;
+    assert_eq!(refusal.status(), 429);
+    let wait: u32 = refusal.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait));
+    assert!(refusal.text().await.unwrap().contains("size limit"));
+    assert!(stored > 500, "{stored}");
+    server.wait_for_count("cluster:prod", stored).await;
+    let ready = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+}
+
+#[tokio::test]
+async fn a_full_journal_takes_events_again_once_old_segments_may_go() {
+    let config = "journal: {segment_size: 1MiB, max_size: 4MiB, retention: 1s}\n";
+    let mut server = Server::start(config).await;
+    let (stored, refusal) = fill(&server).await;
+    assert_eq!(refusal.status(), 429);
+    server.wait_for_count("cluster:prod", stored).await;
+    // At a start segments that everybody has read and that are past retention go.
+    server.stop();
+    server.restart().await;
+    for _ in 0..60 {
+        let response = server.post("prod", event("after").to_string()).await;
+        if response.status().is_success() {
+            server.wait_for_count("auditID:after", 1).await;
+            server.wait_for_count("cluster:prod", stored + 1).await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    panic!("intake stayed closed\n{}", server.log());
+}
+
+#[tokio::test]
+async fn a_disk_with_too_little_room_is_not_filled_up() {
+    let server = Server::start("journal: {min_free_disk: 1000TiB}\n").await;
+    let response = server.post("prod", event("x").to_string()).await;
+    assert_eq!(response.status(), 429);
+    assert!(response.text().await.unwrap().contains("disk is nearly full"));
+    let ready = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
+    assert!(ready.text().await.unwrap().contains("disk is nearly full"));
+}
+
+#[tokio::test]
+async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
+    let mut server = Server::start("").await;
+    for batch in 0..20 {
+        server.ingest("prod", &bulky(batch * 10, 10)).await;
+    }
+    server.wait_for_count("cluster:prod", 200).await;
+    server.stop();
+    flip_a_byte_in_the_middle(&server);
+    // The index is made anew from the journal, so every frame is read.
+    std::fs::remove_dir_all(server.data_dir().join("index")).unwrap();
+    server.restart().await;
+    server.ingest("prod", &[event("afterwards")]).await;
+    server.wait_for_count("auditID:afterwards", 1).await;
+    let damage = server.json("/api/v1/status").await["log"]["corruptions"].clone();
+    let damage = damage.as_array().unwrap();
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    let lost =
+        damage[0]["end_record_lost"].as_u64().unwrap() - damage[0]["first_record_lost"].as_u64().unwrap();
+    assert!((1..=20).contains(&lost), "{damage:?}");
+    assert_eq!(server.count("cluster:prod").await, 201 - lost);
+    assert!(server.log().contains("ERROR"), "damage must be loud");
+}
+
+fn flip_a_byte_in_the_middle(server: &Server) {
+    let journal = server.data_dir().join("journal");
+    let segments = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut file = std::fs::File::options().read(true).write(true).open(&segment).unwrap();
+    let middle = SeekFrom::Start(file.metadata().unwrap().len() / 2);
+    let mut byte = [0];
+    file.seek(middle).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(middle).unwrap();
+    file.write_all(&[byte[0] ^ 0x55]).unwrap();
+}
