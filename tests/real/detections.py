@@ -32,7 +32,8 @@ RULES = {
     "role with sensitive verbs": ["rbac/role-escalates"],
     "role with exec": ["rbac/role-reaches-into-pods"],
     "system role changed": ["rbac/built-in-role-changed"],
-    "impersonation": ["rbac/privileged-impersonation"],
+    "impersonation": ["rbac/impersonation"],
+    "privileged impersonation": ["rbac/privileged-impersonation"],
     "node proxy": ["rbac/kubelet-through-api-server"],
     # policies
     "pod security denied": ["admission/pod-security-denied"],
@@ -44,6 +45,40 @@ RULES = {
     "webhook configuration changed": ["admission/webhook-changed"],
     "webhook failed open": ["admission/webhook-failed-open"],
     "denied by a webhook": ["admission/webhook-denied"],
+    # pods and workloads
+    "privileged container": ["workload/privileged-container"],
+    "host path": ["workload/host-path"],
+    "sensitive host path": ["workload/sensitive-host-path"],
+    "host network": ["workload/host-network"],
+    "host processes": ["workload/host-processes"],
+    "host IPC": ["workload/host-ipc"],
+    "dangerous capability": ["workload/dangerous-capabilities"],
+    "daemon set created": ["workload/daemon-set-created"],
+    "pod in a system namespace": ["workload/pod-in-system-namespace"],
+    "controller identity in a pod": ["workload/controller-identity-in-pod"],
+    # reaching into them
+    "exec": ["exec/exec"],
+    "exec: cloud metadata": ["exec/exec-cloud-metadata"],
+    "exec: credential file": ["exec/exec-credential-file"],
+    "exec: reverse shell": ["exec/exec-reverse-shell"],
+    "exec: download": ["exec/exec-downloads"],
+    "attach": ["exec/attach"],
+    "port-forward": ["exec/port-forward"],
+    "ephemeral container": ["exec/ephemeral-container"],
+    # staying
+    "certificate requested": ["persistence/client-certificate-requested"],
+    "certificate approved": ["persistence/certificate-approved"],
+    "node made by a person": ["persistence/node-made-by-person"],
+    "cron job changed": ["persistence/cron-job-changed"],
+    # exposure and destruction
+    "node port service": ["network/node-port-service"],
+    "ingress without TLS": ["network/ingress-without-tls"],
+    "DNS configuration changed": ["network/dns-configuration-changed"],
+    "network policy deleted": ["network/network-policy-deleted"],
+    "limits removed": ["impact/limits-removed"],
+    "workload deleted": ["impact/workload-deleted"],
+    "namespace deleted": ["impact/namespace-deleted"],
+    "events deleted": ["audit/events-deleted"],
 }
 
 

@@ -7,7 +7,7 @@ from processes import EXPECTED, Failure
 
 class Report:
     def __init__(self):
-        self.passed = self.failed = 0
+        self.passed = self.failed = self.skipped = 0
         self.started = time.monotonic()
 
     def check(self, name, action):
@@ -31,10 +31,16 @@ class Report:
         self.failed += 1
         self._line("FAILED", name, reason)
 
+    def skip(self, name, reason):
+        """What cannot be checked here; it counts, so that nobody takes it for passed."""
+        self.skipped += 1
+        self._line("SKIPPED", name, reason)
+
     def _line(self, verdict, name, detail):
         seconds = time.monotonic() - self.started
-        print(f"{seconds:6.1f}s {verdict:6} {name}" + (f" -- {detail}" if detail else ""), flush=True)
+        print(f"{seconds:6.1f}s {verdict:7} {name}" + (f" -- {detail}" if detail else ""), flush=True)
 
     def end(self):
-        print(f"{self.passed} passed, {self.failed} failed", flush=True)
+        skipped = f", {self.skipped} SKIPPED" if self.skipped else ""
+        print(f"{self.passed} passed, {self.failed} failed{skipped}", flush=True)
         return 1 if self.failed or not self.passed else 0

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import full_disk
 from cluster import Cluster
 from pki import Authority
 from processes import EXPECTED, TooLate, kill_all, wait_until
@@ -15,7 +16,7 @@ from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
 from tools import ROOT, exim_binary, kube_binary, note, watchbell_binary
-from watchbell import Watchbell
+from watchbell import Watchbell, notifications
 
 DEADLINE_S = 480
 
@@ -54,13 +55,30 @@ def run(report, directory, kube, binary):
     mail = MailServer(directory / "mail", authority)
     report.check("mail: server takes mail over TLS with a password", lambda: probe(mail))
     hook = Sink()
-    watchbell = Watchbell(binary, directory / "watchbell", authority, mail, f"http://127.0.0.1:{hook.port}/alerts")
+    watchbell = Watchbell(binary, directory / "watchbell", authority, notifications(mail, hook))
     watchbell.start()
     webhook = watchbell.add_cluster(directory / "webhook.yaml")
     cluster = Cluster(kube, directory / "cluster", ROOT / "deploy" / "audit-policy.yaml", webhook)
     cluster.start()
     Scenario(report, cluster, watchbell, mail, hook).run()
     cluster.stop()
+    fill_disk(report, directory, binary, authority, mail)
+
+
+def fill_disk(report, directory, binary, authority, mail):
+    try:
+        disk = full_disk.SmallDisk(directory / "small-disk")
+    except PermissionError as refused:
+        report.skip("full disk", refused)
+        return
+    try:
+        hook = Sink()
+        settings = notifications(mail, hook) + full_disk.SETTINGS
+        watchbell = Watchbell(binary, directory / "watchbell-full", authority, settings, disk.data)
+        for name, action in full_disk.checks(watchbell, disk, hook):
+            report.check(name, action)
+    finally:
+        disk.unmount()
 
 
 def probe(mail):

@@ -1,32 +1,37 @@
 """The scenario from start to end, and what must be true afterwards."""
 
+import base64
 import json
+import re
 import time
 from collections import Counter
 
+import delivery
 import manifests
 import steps
 import work
 from detections import rule_ids
 from match import matches, query
 from processes import EXPECTED, Failure, wait_until
-from smtp import text_of
-from watchbell import CLUSTER, MAIL_TO
+from watchbell import CLUSTER
 
 SETTLE_S = 3
-SEARCH_DEADLINE_S = 30
-DELIVERY_DEADLINE_S = 60
-ALERTING_LEVELS = ("medium", "high", "critical")
 
 # Before these steps watchbell is told to stop or killed, and later started again: meanwhile events wait in the
-# API server.
+# API server. And the mail server is dead for a while.
 INTERRUPTIONS = {
-    "contractor may not list secrets": ("SIGTERM", lambda watchbell: watchbell.stop()),
-    "developer may not bind cluster-admin": ("start after SIGTERM", lambda watchbell: watchbell.start()),
-    "pod on the host's network": ("SIGKILL", lambda watchbell: watchbell.kill()),
-    "deployment made privileged by a JSON patch": ("start after SIGKILL", lambda watchbell: watchbell.start()),
-    "Pod Security enforced": ("SIGKILL and start at once", lambda watchbell: (watchbell.kill(), watchbell.start())),
+    "contractor may not list secrets": ("watchbell: SIGTERM", lambda scenario: scenario.watchbell.stop()),
+    "developer may not bind cluster-admin": ("watchbell: start after SIGTERM", lambda scenario: scenario.watchbell.start()),
+    "pod on the host's network": ("watchbell: SIGKILL", lambda scenario: scenario.watchbell.kill()),
+    "deployment made privileged by a JSON patch": ("watchbell: start after SIGKILL", lambda scenario: scenario.watchbell.start()),
+    "exec opens a reverse shell": ("mail: the server is gone", lambda scenario: scenario.mail.stop()),
+    "Pod Security enforced": ("watchbell: SIGKILL and start at once",
+                              lambda scenario: (scenario.watchbell.kill(), scenario.watchbell.start())),
+    "admission policy audits": ("mail: what failed meanwhile waits, and the webhook has it", lambda scenario: scenario.mail_waits()),
+    "webhook configuration added": ("mail: the server is back", lambda scenario: scenario.mail.start()),
 }
+KILLS = 2
+TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.eyJ|PRIVATE KEY")
 
 
 class Scenario:
@@ -66,10 +71,7 @@ class Scenario:
     def _wait_for_all_events(self):
         time.sleep(SETTLE_S)
         events, _ = self.cluster.audit_events()
-
-        def indexed():
-            return self.watchbell.get("/api/v1/search", q=f"cluster:{CLUSTER}", limit=1)["total"]["value"] >= len(events)
-        wait_until(f"{len(events)} events by search", indexed, SEARCH_DEADLINE_S, 0.5)
+        self.watchbell.wait_for_events(len(events))
         return f"{len(events)} events"
 
     # ---- what must be seen ----
@@ -78,7 +80,7 @@ class Scenario:
         for step in steps.ALL:
             if step.name in INTERRUPTIONS:
                 name, interrupt = INTERRUPTIONS[step.name]
-                self.report.check(f"watchbell: {name}", lambda: interrupt(self.watchbell) and None)
+                self.report.check(name, lambda: interrupt(self))
             try:
                 step.act(self.cluster)
                 self.acted.append(step)
@@ -92,6 +94,7 @@ class Scenario:
         time.sleep(SETTLE_S)
         self.events, _ = self.cluster.audit_events()
         self.report.check("search: every event is there exactly once, unchanged", self._exactly_once)
+        self.report.check("search: no credential was stored", self._no_credential_stored)
         for step in self.acted:
             self.report.check(f"search: {step.name}", lambda: self._find(step))
         alerts = self.watchbell.alerts()
@@ -100,7 +103,10 @@ class Scenario:
             for detection in step.alerts:
                 self.report.check(f"alert: {step.name}: {detection}",
                                   lambda: self._alerted(detection, alerts, linked, self.ids.get(step.name, set())))
-        self._check_delivery(alerts)
+        self.report.check("alerts: none of level medium or above but by the steps", lambda: self._nothing_else(alerts, linked))
+        self.report.check("alerts: every match counted exactly once", lambda: self._counted_once(alerts))
+        for name, action in delivery.checks(self.watchbell, self.mail, self.hook, alerts, KILLS):
+            self.report.check(name, action)
         self.report.check("API server: no audit event was given up", self._nothing_given_up)
         self.report.check("watchbell: no password or token in its log", self._no_secrets_logged)
         self.report.check("watchbell: ends when told to", lambda: self.watchbell.stop())
@@ -119,11 +125,11 @@ class Scenario:
 
     def _exactly_once(self):
         self._wait_for_all_events()
-        truth, found = Counter(map(_identity, self.events)), Counter()
-        by_identity = {_identity(event): event for event in self.events}
+        truth, found = Counter(map(identity, self.events)), Counter()
+        by_identity = {identity(event): event for event in self.events}
         for hit in self.watchbell.search(f"cluster:{CLUSTER}"):
-            found[_identity(hit["event"])] += 1
-            original = by_identity.get(_identity(hit["event"]))
+            found[identity(hit["event"])] += 1
+            original = by_identity.get(identity(hit["event"]))
             if original is not None and not _same(original, hit["event"]):
                 before, after = json.dumps(original)[:1500], json.dumps(hit["event"])[:1500]
                 raise Failure(f"an event was changed: {before} became {after}")
@@ -132,6 +138,16 @@ class Scenario:
             raise Failure(f"{sum(missing.values())} missing {list(missing)[:3]}, "
                           f"{sum(surplus.values())} surplus {list(surplus)[:3]}")
         return f"{len(self.events)} events"
+
+    def _no_credential_stored(self):
+        """What people, pods and Secrets hold must not be in any event, in clear or in base64."""
+        secrets = [*self.cluster.tokens.values(), *(path.read_text() for path in self.cluster.pod_tokens.iterdir()), work.DATABASE_URL]
+        secrets += [base64.b64encode(secret.encode()).decode().rstrip("=") for secret in secrets]
+        for hit in self.watchbell.search(f"cluster:{CLUSTER}"):
+            text = json.dumps(hit["event"])
+            if any(secret in text for secret in secrets) or TOKEN.search(text):
+                raise Failure(f"a credential is in {text[:1500]}")
+        return f"{len(secrets)} credentials looked for"
 
     def _alerted(self, detection, alerts, linked, ids):
         """There is an alert by one of the detection's rules that is linked to one of these events."""
@@ -145,34 +161,37 @@ class Scenario:
         others = sorted({alert["title"] for alert in alerts if linked[alert["id"]] & ids})
         raise Failure(f"expected an alert by {rules}; {len(of_rule)} such alerts, none about this step; its alerts: {others}")
 
-    def _check_delivery(self, alerts):
-        """Every alert of level medium or above reaches the mail server and the HTTP receiver."""
-        due = {alert["id"]: alert for alert in alerts if alert["level"] in ALERTING_LEVELS}
+    def mail_waits(self):
+        """While the mail server is gone, its messages are tried again and again, and others are not held up."""
+        (rule,) = rule_ids("exec: reverse shell")
 
-        def undelivered(text):
-            return [alert for alert in due.values() if alert["id"] not in text]
+        def tried():
+            alerts = [alert for alert in self.watchbell.alerts() if alert["rule_id"] == rule]
+            record = {d["receiver"]: d for d in self.watchbell.get(f"/api/v1/alerts/{alerts[0]['id']}")["deliveries"]} if alerts else {}
+            attempts = record["oncall-mail"]["attempts"] if record else []
+            if record and record["oncall-mail"]["state"] == "retry" and record["collector"]["state"] == "sent" and len(attempts) > 1:
+                return f"{len(attempts)} attempts, last: {attempts[-1]['outcome']}"
+            return None
+        return wait_until("a delivered webhook and a mail that is tried again", tried, 30, 0.5)
 
-        def check(read):
-            def act():
-                deadline = time.monotonic() + DELIVERY_DEADLINE_S
-                while (missing := undelivered(read())) and time.monotonic() < deadline:
-                    time.sleep(1)
-                if missing:
-                    raise Failure(f"{len(missing)} of {len(due)} alerts missing: {sorted({a['title'] for a in missing})}")
-                return f"{len(due)} alerts"
-            return act
+    def _nothing_else(self, alerts, linked):
+        """Every alert of level medium or above is about a step, or about the pod that the manifests' check has refused."""
+        known = set().union(*self.ids.values())
+        known |= {hit["id"] for hit in self.watchbell.search(f"cluster:{CLUSTER} AND objectRef.namespace:{manifests.NAMESPACE}")}
+        others = [alert for alert in alerts if alert["level"] in delivery.ALERTING_LEVELS and not linked[alert["id"]] & known]
+        if others:
+            raise Failure(f"{len(others)} others: " + "; ".join(f"{a['title']}: {a['first_summary']}" for a in others[:10]))
 
-        self.report.check("mail: every alert arrived", check(lambda: "\n".join(map(text_of, self.mail.messages()))))
-        self.report.check("webhook: every alert arrived",
-                          check(lambda: "\n".join(request.body.decode() for request in self.hook.received())))
-        self.report.check("mail: addressed as configured", self._addressed)
-
-    def _addressed(self):
-        messages = self.mail.messages()
-        wrong = [message["to"] for message in messages if MAIL_TO not in str(message["to"])]
-        if wrong or not messages:
-            raise Failure(f"{len(messages)} messages; recipients {wrong[:3]}")
-        return f"{len(messages)} messages, {len(self.hook.received())} webhook posts"
+    def _counted_once(self, alerts):
+        """The occurrences of the alerts are the matches of their rules: none lost, none counted twice."""
+        wanted = self.watchbell.evaluate([hit["event"] for hit in self.watchbell.search(f"cluster:{CLUSTER}")])
+        counted = Counter()
+        for alert in alerts:
+            counted[alert["rule_id"]] += alert["count"] if alert["cluster"] == CLUSTER else 0
+        wrong = {rule: (wanted[rule], counted[rule]) for rule in wanted | counted if wanted[rule] != counted[rule]}
+        if wrong:
+            raise Failure(f"rule: matches, occurrences: {wrong}")
+        return f"{sum(wanted.values())} occurrences of {len(wanted)} rules in {len(alerts)} alerts"
 
     def _nothing_given_up(self):
         metrics = self.cluster.http(self.cluster.tokens["olivia"], "GET", "/metrics").body
@@ -182,7 +201,7 @@ class Scenario:
 
     def _no_secrets_logged(self):
         log = self.watchbell.log()
-        secrets = {"SMTP password": self.mail.password, "admin token": (self.watchbell.data / "admin.token").read_text().strip(),
+        secrets = {"SMTP password": self.mail.password, "admin token": self.watchbell.admin_token(),
                    "cluster token": self.cluster_token()}
         seen = [name for name, value in secrets.items() if value in log]
         if seen:
@@ -195,7 +214,7 @@ class Scenario:
         raise Failure("the webhook kubeconfig has no token")
 
 
-def _identity(event):
+def identity(event):
     return event["auditID"], event["stage"], event["stageTimestamp"], event["requestURI"]
 
 

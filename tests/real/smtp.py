@@ -105,6 +105,9 @@ class MailServer:
             port=self.port, directory=self.directory, mail_user=MAIL_USER, user=self.user, password=self.password))
         os.chown(configuration, 0, owner.pw_gid)
         os.chmod(configuration, 0o640)
+        self.password_file = self.directory / "password"
+        self.password_file.touch(0o600)
+        self.password_file.write_text(self.password + "\n")
 
     def start(self):
         command = [exim_binary(), "-C", self.directory / "exim4.conf", "-bdf", "-q1m"]

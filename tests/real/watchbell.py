@@ -6,12 +6,14 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 from processes import Failure, Server, free_ports, wait_until
 
 CLUSTER = "real"
 PAGE = 1000
+SEARCH_DEADLINE_S = 30
 MAX_PAGES = 500
 MAIL_FROM, MAIL_TO = "watchbell@example.org", "oncall@example.org"
 
@@ -19,6 +21,9 @@ CONFIGURATION = """\
 tls:
   cert_file: {cert}
   key_file: {key}
+"""
+
+NOTIFICATIONS = """\
 alerting:
   external_url: https://watchbell.example.org
   receivers:
@@ -34,7 +39,7 @@ alerting:
     - name: collector
       group_wait: 1s
       webhook:
-        url: {hook_url}
+        url: http://127.0.0.1:{hook_port}/alerts
   route:
     routes:
       - receiver: oncall-mail
@@ -45,21 +50,25 @@ alerting:
 """
 
 
+def notifications(mail, hook):
+    """The part of the configuration that sends alerts to both."""
+    return NOTIFICATIONS.format(smtp_port=mail.port, smtp_user=mail.user, password_file=mail.password_file, ca=mail.authority.cert,
+                                mail_from=MAIL_FROM, mail_to=MAIL_TO, hook_port=hook.port)
+
+
 class Watchbell:
-    def __init__(self, binary, directory, authority, mail, hook_url):
+    """`settings` are appended to the configuration; `data` is another place for the data directory."""
+
+    def __init__(self, binary, directory, authority, settings="", data=None):
         self.binary, self.directory, self.authority = binary, Path(directory), authority
         self.directory.mkdir(parents=True)
-        self.data = self.directory / "data"
+        self.data = data or self.directory / "data"
         (self.port,) = free_ports(1)
         self.url = f"https://127.0.0.1:{self.port}"
         self.context = ssl.create_default_context(cafile=str(authority.cert))
-        cert, key = authority.issue("watchbell", "watchbell", server=True)
-        password_file = self.directory / "smtp-password"
-        password_file.write_text(mail.password + "\n")
+        cert, key = authority.issue(self.directory.name, "watchbell", server=True)
         self.config = self.directory / "watchbell.yaml"
-        self.config.write_text(CONFIGURATION.format(
-            cert=cert, key=key, smtp_port=mail.port, smtp_user=mail.user, password_file=password_file, ca=authority.cert,
-            mail_from=MAIL_FROM, mail_to=MAIL_TO, hook_url=hook_url))
+        self.config.write_text(CONFIGURATION.format(cert=cert, key=key) + settings)
         self.server = None
 
     # ---- life ----
@@ -67,7 +76,7 @@ class Watchbell:
     def start(self):
         self.server = Server("watchbell", [self.binary, "serve", "--config", self.config, "--data-dir", self.data,
                                            "--listen", f"127.0.0.1:{self.port}"], self.directory / "watchbell.log")
-        wait_until("ready watchbell", lambda: self._request("/readyz", token=None)[0] == 200, 30, 0.1, server=self.server)
+        wait_until("ready watchbell", lambda: self.request("/readyz")[0] == 200, 30, 0.1, server=self.server)
 
     def stop(self):
         code = self.server.stop(30)
@@ -93,23 +102,27 @@ class Watchbell:
 
     # ---- questions ----
 
+    def admin_token(self):
+        return (self.data / "admin.token").read_text().strip()
+
     def get(self, path, **params):
         query = urllib.parse.urlencode({name: value for name, value in params.items() if value is not None})
-        status, body = self._request(path + ("?" + query if query else ""), (self.data / "admin.token").read_text().strip())
+        status, _, body = self.request(path + ("?" + query if query else ""), self.admin_token())
         if status != 200:
             raise Failure(f"GET {path} {params} answered {status}: {body[:500]}")
         return json.loads(body)
 
-    def _request(self, path, token):
-        request = urllib.request.Request(self.url + path)
+    def request(self, path, token=None, body=None):
+        """One request, a POST if there is a body: status, headers, text. Refusals are answers, too."""
+        request = urllib.request.Request(self.url + path, data=body)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=20, context=self.context) as response:
-                return response.status, response.read().decode()
+                return response.status, response.headers, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, error.read().decode(errors="replace")
+                return error.code, error.headers, error.read().decode(errors="replace")
 
     def pages(self, path, member, **params):
         """Every item of a paged answer."""
@@ -125,6 +138,12 @@ class Watchbell:
     def search(self, query):
         return self.pages("/api/v1/search", "hits", q=query)
 
+    def wait_for_events(self, count, cluster=CLUSTER):
+        """Until so many events of the cluster are searchable."""
+        def indexed():
+            return self.get("/api/v1/search", q=f"cluster:{cluster}", limit=1)["total"]["value"] >= count
+        wait_until(f"{count} events of {cluster} by search", indexed, SEARCH_DEADLINE_S, 0.5, server=self.server)
+
     def alerts(self, level=None):
         return self.pages("/api/v1/alerts", "alerts", level=level)
 
@@ -133,5 +152,19 @@ class Watchbell:
         found = self.get(f"/api/v1/alerts/{alert_id}")["alert"]
         return {linked["id"] for linked in found["events"]}
 
-    def rules(self):
-        return self.get("/api/v1/rules")
+    def evaluate(self, events):
+        """How many of these requests each shipped rule matches, by `rules eval`, which needs no server. A request may
+        have events of several stages."""
+        path = self.directory / "events.jsonl"
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        ran = subprocess.run([self.binary, "rules", "eval", "--strict", "--events", path], capture_output=True, text=True, timeout=60)
+        if ran.returncode != 0:
+            raise Failure(f"watchbell rules eval failed: {ran.stderr.strip()[:600]}")
+        matches = (json.loads(line) for line in ran.stdout.splitlines())
+        requests = {(found["rule_id"], _request_of(events[found["event"]])) for found in matches}
+        return Counter(rule for rule, _ in requests)
+
+
+def _request_of(event):
+    """The client chooses the audit id: it alone does not tell one request from another."""
+    return event["auditID"], event["requestReceivedTimestamp"], event["requestURI"]

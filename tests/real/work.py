@@ -9,6 +9,8 @@ from objects import (account, binding, container, group, job_spec, namespace, ob
                      role, rule, service, workload)
 from processes import Failure, wait_until
 
+DATABASE_URL = "postgres://web:ordinary@db/shop"
+
 
 def bootstrap_done(cluster):
     """Waits until the controllers have made what every cluster has."""
@@ -67,7 +69,7 @@ def shop(version="1.4.2"):
     stock = pod_spec(container("stock"), serviceAccountName="stock")
     return [
         obj("ConfigMap", "web", "shop", data={"web.yaml": "currency: EUR\n"}),
-        obj("Secret", "web", "shop", stringData={"DATABASE_URL": "postgres://web:ordinary@db/shop"}),
+        obj("Secret", "web", "shop", stringData={"DATABASE_URL": DATABASE_URL}),
         workload("Deployment", "web", "shop", spec, replicas=3),
         workload("Deployment", "stock", "shop", stock, replicas=1),
         workload("StatefulSet", "cache", "shop", pod_spec(container("cache")), replicas=2, serviceName="cache"),

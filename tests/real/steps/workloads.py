@@ -28,7 +28,7 @@ def sneak_into_deployment(cluster):
 WORKLOADS = [
     Step("namespace without limits", make_lab, event("namespaces", "create", 201, "lab", user="mallory"), ()),
     Step("privileged pod", risky("privileged", PRIVILEGED), pod_created("privileged"), ("privileged container",)),
-    Step("pod with the host's disk", risky("host-path", ROOT_MOUNT, **HOST_ROOT), pod_created("host-path"), ("host path",)),
+    Step("pod with the host's disk", risky("host-path", ROOT_MOUNT, **HOST_ROOT), pod_created("host-path"), ("host path", "sensitive host path")),
     Step("pod on the host's network", risky("host-network", hostNetwork=True), pod_created("host-network"), ("host network",)),
     Step("pod among the host's processes", risky("host-pid", hostPID=True), pod_created("host-pid"), ("host processes",)),
     Step("pod with the host's IPC", risky("host-ipc", hostIPC=True), pod_created("host-ipc"), ("host IPC",)),
@@ -42,11 +42,11 @@ WORKLOADS = [
     Step("privileged daemon on every node",
          created(workload("DaemonSet", "miner", "lab", {"containers": [
              {"name": "miner", "image": "registry.example/xmrig:6", **PRIVILEGED, **ROOT_MOUNT}], **HOST_ROOT})),
-         event("daemonsets", "create", 201, "miner", "lab", "mallory"), ("privileged container", "host path")),
+         event("daemonsets", "create", 201, "miner", "lab", "mallory"), ("privileged container", "host path", "sensitive host path", "daemon set created")),
     Step("privileged cron job",
          created(obj("CronJob", "every-night", "lab", "batch/v1", spec={"schedule": "0 3 * * *", "jobTemplate": {"spec": job_spec(
              [], {"restartPolicy": "Never", "containers": [{"name": "c", "image": "registry.example/c:1", **PRIVILEGED}]})}})),
-         event("cronjobs", "create", 201, "every-night", "lab", "mallory"), ("privileged container",)),
+         event("cronjobs", "create", 201, "every-night", "lab", "mallory"), ("privileged container", "cron job changed")),
     Step("pod in kube-system", created(bare_pod("kube-proxy-2", "kube-system")),
          pod_created("kube-proxy-2", "kube-system"), ("pod in a system namespace",)),
     Step("pod with a controller's identity",
