@@ -9,6 +9,7 @@ mod rules;
 mod search;
 mod serve;
 mod token;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum Command {
     /// Make, list and revoke tokens, on the machine that holds the data directory.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Prove offline that nothing in the journal was changed, removed or reordered; exit code 1 names the
+    /// first place where the proof fails.
+    Verify(verify::VerifyArgs),
     /// Connect clusters.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -65,6 +69,7 @@ impl Cli {
             Command::Rules(command) => command.run(),
             Command::Alerts(command) => command.run(),
             Command::Token(command) => command.run(),
+            Command::Verify(args) => args.run(),
             Command::Cluster(command) => command.run(),
         }
     }

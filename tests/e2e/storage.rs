@@ -92,7 +92,14 @@ async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
     }
     server.wait_for_count("cluster:prod", 200).await;
     server.stop();
+    let verify = ["verify", "--format", "json"];
+    let whole = server.run(&verify);
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
     flip_a_byte_in_the_middle(&server);
+    let broken = server.run(&verify);
+    assert_eq!(broken.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&broken.stdout).unwrap();
+    assert!(report["broken"]["byte"].as_u64().unwrap() > 0, "{report}");
     // The index is made anew from the journal, so every frame is read.
     std::fs::remove_dir_all(server.data_dir().join("index")).unwrap();
     server.restart().await;
