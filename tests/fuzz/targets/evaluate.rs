@@ -1,0 +1,73 @@
+//! Detection over arbitrary bytes with a fixed set of rules: the ones that ship, and some that use every
+//! modifier.
+#![no_main]
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use watchbell_event::{Detection, Position, Record};
+use watchbell_fuzz::events::{envelope, spellings};
+use watchbell_fuzz::verdicts;
+use watchbell_rules::{Detector, Evaluator, RuleSet, library, load};
+
+const EVERY_MODIFIER: &str = include_str!("../seeds/rules/modifiers.yml");
+/// Longest value of a label, in characters.
+const MAX_LABEL_CHARACTERS: usize = 256;
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::new(State::new());
+}
+
+fuzz_target!(|data: &[u8]| STATE.with_borrow_mut(|state| state.check(data)));
+
+/// The rules, compiled once; the used evaluator has seen all inputs before.
+struct State {
+    set: Arc<RuleSet>,
+    used: Evaluator,
+    detector: Detector,
+}
+
+impl State {
+    fn new() -> Self {
+        let mut files = library::files();
+        files.push(("modifiers.yml".to_owned(), EVERY_MODIFIER.to_owned()));
+        let loaded = load(&files);
+        assert_eq!(loaded.errors, []);
+        let set = Arc::new(RuleSet::compile(loaded.rules));
+        Self { used: Evaluator::new(set.clone()), detector: Detector::new(set.clone()), set }
+    }
+
+    fn check(&mut self, data: &[u8]) {
+        for event in data.split(|byte| *byte == b'\n').take(8) {
+            let verdict = verdicts(&mut self.used, event);
+            assert_eq!(
+                verdict,
+                verdicts(&mut Evaluator::new(self.set.clone()), event),
+                "an earlier event shows"
+            );
+            let mut spelt =
+                spellings(event).into_iter().map(|event| verdicts(&mut self.used, event.as_bytes()));
+            if let Some(first) = spelt.next() {
+                assert!(verdict.is_some(), "an object was not read");
+                assert!(spelt.all(|verdict| verdict == first), "the spelling of an event changes a verdict");
+            }
+            self.detects(event, verdict.map_or(0, |rules| rules.len()));
+        }
+    }
+
+    /// One sound detection per match.
+    fn detects(&mut self, event: &[u8], matches: usize) {
+        let mut detections: Vec<Detection> = Vec::new();
+        self.detector.detect(&record(event), &mut detections);
+        assert_eq!(detections.len(), matches);
+        for detection in &detections {
+            assert!(!detection.summary.chars().any(char::is_control), "{}", detection.summary);
+            assert!(detection.labels.iter().all(|(_, value)| value.chars().count() <= MAX_LABEL_CHARACTERS));
+        }
+    }
+}
+
+fn record(event: &[u8]) -> Record {
+    Record { position: Position { partition: 0, offset: 0 }, envelope: envelope(event) }
+}
