@@ -22,6 +22,8 @@ index:
 BATCH_EVENTS = 20
 USERS = 5  # so many alerts, with many occurrences each
 REFUSALS = (429, 503)
+# of mount(2), umount(2) and unshare(2)
+MS_REC, MS_PRIVATE, MNT_DETACH, CLONE_NEWNS = 0x4000, 1 << 18, 2, 0x20000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,9 +33,16 @@ class SmallDisk:
     def __init__(self, directory):
         self.path = directory
         self.path.mkdir()
-        if _libc.mount(b"tmpfs", bytes(self.path), b"tmpfs", 0, f"size={DISK_MIB}m".encode()) != 0:
-            raise PermissionError(f"cannot mount a tmpfs: {os.strerror(ctypes.get_errno())}")
+        # Mounts of this process and its children end with them, however they end.
+        self._try(_libc.unshare(CLONE_NEWNS))
+        self._try(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+        self._try(_libc.mount(b"tmpfs", bytes(self.path), b"tmpfs", 0, f"size={DISK_MIB}m".encode()))
         self.data, self.ballast = self.path / "data", self.path / "ballast"
+
+    @staticmethod
+    def _try(result):
+        if result != 0:
+            raise PermissionError(f"cannot mount a tmpfs: {os.strerror(ctypes.get_errno())}")
 
     def fill(self):
         """Until not a byte is left."""
@@ -53,7 +62,7 @@ class SmallDisk:
         self.ballast.unlink()
 
     def unmount(self):
-        _libc.umount2(bytes(self.path), 2)  # MNT_DETACH
+        _libc.umount2(bytes(self.path), MNT_DETACH)
 
 
 class Sender:

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,9 +31,10 @@ def _die_with_parent():
 
 
 class Server:
-    """One child process, its output in a file."""
+    """One child process, its output in a file. It ends with this one; `guarded` is for one that changes its user, and
+    thereby loses the signal that tells of its parent's end."""
 
-    def __init__(self, name, argv, log_path, env=None, cwd=None):
+    def __init__(self, name, argv, log_path, env=None, cwd=None, guarded=False):
         self.name, self.log_path = name, log_path
         with open(log_path, "ab") as log:
             self.process = subprocess.Popen(
@@ -40,7 +43,13 @@ class Server:
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True, preexec_fn=_die_with_parent,
             )
+        self.guard = self._start_guard() if guarded else None
         _running.append(self)
+
+    def _start_guard(self):
+        """A process that waits for the end of this one, which holds the other end of its standard input."""
+        script = f"read _; kill -9 -{self.process.pid}"
+        return subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def alive(self):
         return self.process.poll() is None
@@ -57,6 +66,10 @@ class Server:
 
     def kill(self):
         """Ends it and whatever it started in its session."""
+        if self.guard:
+            self.guard.kill()
+            self.guard.communicate()
+            self.guard = None
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -99,11 +112,17 @@ def wait_until(what, condition, timeout_s=60, interval_s=0.2, server=None):
 
 
 def free_ports(count):
-    """Loopback ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Loopback ports that nobody listens on now, and that no outgoing connection is given."""
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    sockets = []
     try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            held = socket.socket()
+            sockets.append(held)
+            try:
+                held.bind(("127.0.0.1", random.randrange(10_000, max(first_outgoing, 12_000))))
+            except OSError:
+                sockets.pop().close()
         return [held.getsockname()[1] for held in sockets]
     finally:
         for held in sockets:

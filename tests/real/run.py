@@ -15,26 +15,28 @@ from report import Report
 from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
-from tools import ROOT, exim_binary, kube_binary, note, watchbell_binary
+from tools import ROOT, exim_binary, kube_binary, note, openssl, watchbell_binary
 from watchbell import Watchbell, notifications
 
 DEADLINE_S = 480
 
 
 def main():
-    # Builds and installations come first: their time does not count.
-    exim_binary()
-    kube, binary = kube_binary(), watchbell_binary()
-
-    def too_late(*_):
-        raise TooLate(f"not done within {DEADLINE_S} s")
     signal.signal(signal.SIGALRM, too_late)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    try:
+        openssl()
+        exim_binary()
+        kube, binary = kube_binary(), watchbell_binary()
+    except EXPECTED as failure:
+        report.fail("preparation", failure)
+        return report.end()
+    # Builds and installations were first: their time does not count.
     signal.alarm(DEADLINE_S)
-
     directory = Path(tempfile.mkdtemp(prefix="watchbell-real-"))
     directory.chmod(0o711)  # the mail server's user passes through
-    report, failed = Report(), True
+    failed = True
     try:
         run(report, directory, kube, binary)
         failed = report.failed > 0
@@ -48,6 +50,10 @@ def main():
         else:
             shutil.rmtree(directory, ignore_errors=True)
     return report.end()
+
+
+def too_late(*_):
+    raise TooLate(f"not done within {DEADLINE_S} s")
 
 
 def run(report, directory, kube, binary):

@@ -111,7 +111,7 @@ class MailServer:
 
     def start(self):
         command = [exim_binary(), "-C", self.directory / "exim4.conf", "-bdf", "-q1m"]
-        self.server = Server("exim4", command, self.directory / "exim4.out")
+        self.server = Server("exim4", command, self.directory / "exim4.out", guarded=True)
         wait_until("SMTP greeting", self._greets, 20, server=self.server)
 
     def stop(self):

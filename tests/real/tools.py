@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from processes import Failure
@@ -15,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("WATCHBELL_REAL_CACHE") or Path.home() / ".cache" / "watchbell-real")
 EXIM = "/usr/sbin/exim4"
+NO_SERVICES = Path("/usr/sbin/policy-rc.d")
 
 
 def note(text):
@@ -23,8 +25,6 @@ def note(text):
 
 def kube_binary():
     """The Kubernetes program of ./kube, built when its sources are not the ones of the cached build."""
-    if not shutil.which("go"):
-        raise Failure("go is needed to build tests/real/kube")
     module = HERE / "kube"
     flags = _linker_flags(module)
     sources = sorted(module.glob("*.go")) + [module / "go.mod", module / "go.sum"]
@@ -50,6 +50,12 @@ def _linker_flags(module):
 
 def _build_kube(module, flags, binary):
     note("building Kubernetes (about ten minutes on two cores when nothing is cached)")
+    if not shutil.which("go"):
+        _install("golang-go")
+    for attempt in range(3):  # a download may fail for a moment
+        if subprocess.run(["go", "mod", "download"], cwd=module).returncode == 0:
+            break
+        time.sleep(5)
     partial = binary.with_suffix(".partial")
     subprocess.run(["nice", "go", "build", "-trimpath", "-ldflags", flags, "-o", partial, "."], cwd=module, check=True)
     partial.rename(binary)
@@ -59,30 +65,46 @@ def _build_kube(module, flags, binary):
 
 
 def watchbell_binary():
-    """The release binary under test: WATCHBELL_BIN, or built here."""
+    """The release binary under test: WATCHBELL_BIN, or built from the sources as they are."""
     named = os.environ.get("WATCHBELL_BIN")
     if named:
         if not os.access(named, os.X_OK):
             raise Failure(f"WATCHBELL_BIN={named} is not an executable file")
         return Path(named).resolve()
-    binary = ROOT / "target" / "release" / "watchbell"
-    if not binary.exists():
-        note("building watchbell")
-        subprocess.run(["cargo", "build", "--release", "-p", "watchbell"], cwd=ROOT, check=True)
-    return binary
+    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "watchbell"], cwd=ROOT, check=True)
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release" / "watchbell"
 
 
 def exim_binary():
     """Debian's exim4; installed when it is missing and we may."""
     if not os.path.exists(EXIM):
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise Failure("exim4 is needed (Debian package exim4-daemon-light)")
-        note("installing exim4-daemon-light")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "exim4-daemon-light"]
-        if subprocess.run(install, env=environment, stdout=subprocess.DEVNULL).returncode != 0:
-            subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
-            subprocess.run(install, env=environment, check=True, stdout=subprocess.DEVNULL)
+        _install("exim4-daemon-light")
     if os.geteuid() != 0:
         raise Failure("exim4 must be started by root, because it delivers as its own user")
     return EXIM
+
+
+def openssl():
+    if not shutil.which("openssl"):
+        _install("openssl")
+
+
+def _install(package):
+    """With apt-get; services that come with a package are not started."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Failure(f"the Debian package {package} is needed")
+    note(f"installing {package}")
+    policy = None
+    if not NO_SERVICES.exists():
+        policy = NO_SERVICES
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package]
+    try:
+        if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode != 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    finally:
+        if policy:
+            policy.unlink()
