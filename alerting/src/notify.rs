@@ -128,6 +128,8 @@ pub(crate) enum Outcome {
     Delivered(String),
     /// It may work later, not before the time the receiver asked for.
     Later { detail: String, not_before: Option<Timestamp> },
+    /// The receiver takes no message of this size; with fewer alerts it may.
+    TooLarge(String),
     /// The receiver refused this message for good.
     Refused(String),
     /// The receiver is gone for good.
@@ -183,6 +185,14 @@ impl Notifier {
         match self {
             Self::Email(_) | Self::Webhook(_) => 1_000,
             Self::Slack(_) => 10_000,
+        }
+    }
+
+    /// How many alerts of a message fit into what is sent, counted from its first.
+    pub(crate) fn fitting(&self, message: &Message, context: Context<'_>) -> u64 {
+        match self {
+            Self::Webhook(_) => webhook::fitting(message, context),
+            Self::Email(_) | Self::Slack(_) => message.total,
         }
     }
 

@@ -8,16 +8,20 @@ use crate::alert::hash_parts;
 use crate::notify::Outcome;
 use crate::store::{Attempt, Verdict, micros};
 
-/// Judges an attempt.
+/// Judges an attempt to send `alerts` alerts.
 pub(super) fn verdict(
     config: &DispatchConfig,
     attempt: &Attempt,
+    alerts: u64,
     outcome: Outcome,
     now: Timestamp,
 ) -> Verdict {
     match outcome {
+        Outcome::TooLarge(outcome) if alerts > 1 => Verdict::Split { outcome, keep: alerts / 2 },
         Outcome::Delivered(outcome) => Verdict::Sent { outcome },
-        Outcome::Refused(outcome) | Outcome::Gone(outcome) => Verdict::Dead { outcome },
+        Outcome::TooLarge(outcome) | Outcome::Refused(outcome) | Outcome::Gone(outcome) => {
+            Verdict::Dead { outcome }
+        }
         Outcome::Later { detail, not_before } => {
             let next = backoff(config, attempt.id, attempt.number, now).max(not_before.unwrap_or(now));
             let age_micros = next.micros_since(attempt.created_at);
@@ -58,7 +62,7 @@ mod tests {
     fn waits_double_up_to_the_limit_and_are_spread() {
         let config = DispatchConfig::default();
         for (number, longest_s) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)] {
-            let Verdict::Retry { not_before, .. } = verdict(&config, &attempt(number), later(None), at(0))
+            let Verdict::Retry { not_before, .. } = verdict(&config, &attempt(number), 1, later(None), at(0))
             else {
                 panic!("attempt {number} was given up");
             };
@@ -69,21 +73,35 @@ mod tests {
 
     #[test]
     fn a_receiver_that_asks_for_more_time_gets_it() {
-        let verdict = verdict(&DispatchConfig::default(), &attempt(1), later(Some(at(3600))), at(0));
+        let verdict = verdict(&DispatchConfig::default(), &attempt(1), 1, later(Some(at(3600))), at(0));
         assert_eq!(verdict, Verdict::Retry { outcome: "HTTP 503".to_owned(), not_before: at(3600) });
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_halved_down_to_one_alert() {
+        let too_large = || Outcome::TooLarge("HTTP 413".to_owned());
+        for (alerts, keep) in [(1000, Some(500)), (3, Some(1)), (2, Some(1)), (1, None)] {
+            let expect = match keep {
+                Some(keep) => Verdict::Split { outcome: "HTTP 413".to_owned(), keep },
+                None => Verdict::Dead { outcome: "HTTP 413".to_owned() },
+            };
+            let verdict = verdict(&DispatchConfig::default(), &attempt(5), alerts, too_large(), at(0));
+            assert_eq!(verdict, expect, "{alerts}");
+        }
     }
 
     #[test]
     fn messages_are_given_up_by_age_by_attempts_and_when_refused() {
         let config = DispatchConfig { max_attempts: 3, ..DispatchConfig::default() };
         let dead = |attempt: &Attempt, outcome, now| {
-            matches!(verdict(&config, attempt, outcome, now), Verdict::Dead { .. })
+            matches!(verdict(&config, attempt, 1, outcome, now), Verdict::Dead { .. })
         };
         assert!(!dead(&attempt(2), later(None), at(24 * 3600)));
         assert!(dead(&attempt(3), later(None), at(0)));
         assert!(dead(&attempt(2), later(None), at(48 * 3600)));
         assert!(dead(&attempt(1), Outcome::Refused("HTTP 400".to_owned()), at(0)));
         assert!(dead(&attempt(1), Outcome::Gone("HTTP 410".to_owned()), at(0)));
+        assert!(dead(&attempt(1), Outcome::TooLarge("HTTP 413".to_owned()), at(0)));
         assert!(!dead(&attempt(1), Outcome::Delivered("HTTP 200".to_owned()), at(0)));
     }
 }

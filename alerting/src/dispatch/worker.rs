@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use watchbell_event::Timestamp;
 
 use super::{DispatchConfig, blocking, retry};
+use crate::notify::message::Message;
 use crate::notify::{Context, Outcome, Receiver};
 use crate::store::{Attempt, Due, StoreError, Verdict, micros};
 use crate::{AlertStore, DeliveryId};
@@ -32,6 +33,12 @@ pub(super) struct Worker<C> {
     /// How many attempts failed in a row, whatever the message.
     failures: u64,
     pace: Pace,
+    /// How many alerts a new message takes: fewer than the notifier allows once a message was too large.
+    max_alerts: u64,
+    /// What came of the last attempt, until the database has it.
+    unsettled: Option<(Attempt, Verdict, Timestamp)>,
+    /// The latest time seen, to notice a clock that was set back.
+    latest: Timestamp,
 }
 
 /// What holds a receiver's messages back, besides its quota.
@@ -43,6 +50,13 @@ struct Pace {
     crowded_until: Timestamp,
     /// Whether the last attempt repeated a failed message; they take turns with new ones.
     retried_last: bool,
+}
+
+impl Pace {
+    fn none() -> Self {
+        let long_ago = Timestamp::from_micros(i64::MIN);
+        Self { paused_until: long_ago, crowded_until: long_ago, retried_last: false }
+    }
 }
 
 /// What a worker does next.
@@ -64,9 +78,19 @@ enum Standing {
 impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
     pub(super) fn new(receiver: Receiver, store: AlertStore, config: Arc<DispatchConfig>, clock: C) -> Self {
         let limiter = RateLimiter::direct(receiver.quota);
-        let long_ago = Timestamp::from_micros(i64::MIN);
-        let pace = Pace { paused_until: long_ago, crowded_until: long_ago, retried_last: false };
-        Self { receiver, store, config, clock, limiter, failures: 0, pace }
+        Self {
+            max_alerts: receiver.notifier.max_alerts(),
+            receiver,
+            store,
+            config,
+            clock,
+            limiter,
+            failures: 0,
+            pace: Pace::none(),
+            unsettled: None,
+            // The process before this one may have lived in the future.
+            latest: Timestamp::from_micros(i64::MAX),
+        }
     }
 
     /// Sends until told to stop. An attempt that was begun is finished.
@@ -104,8 +128,10 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
 
     /// Makes at most one attempt and says how long nothing else is to be done.
     async fn step(&mut self) -> Result<(Standing, Duration), StoreError> {
-        let due = self.due().await?;
+        self.settle().await?;
         let now = (self.clock)();
+        self.notice_clock(now).await?;
+        let due = self.due().await?;
         let next = choose(&due, self.pace, now);
         match next {
             Next::Wait => return Ok((Standing::Active, MAX_SLEEP)),
@@ -132,6 +158,17 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
         }
     }
 
+    /// Waits that were set before the clock was set back would last as much longer: they end.
+    async fn notice_clock(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if now < self.latest {
+            let (store, name) = (self.store.clone(), self.receiver.name.clone());
+            blocking(move || store.clock_went_back(&name, now)).await?;
+            self.pace = Pace::none();
+        }
+        self.latest = now;
+        Ok(())
+    }
+
     async fn due(&self) -> Result<Due, StoreError> {
         let (store, name, wait) =
             (self.store.clone(), self.receiver.name.clone(), self.receiver.group_wait_ms);
@@ -139,8 +176,7 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
     }
 
     async fn begin(&self, retry: bool, now: Timestamp) -> Result<Option<Attempt>, StoreError> {
-        let (store, name, max) =
-            (self.store.clone(), self.receiver.name.clone(), self.receiver.notifier.max_alerts());
+        let (store, name, max) = (self.store.clone(), self.receiver.name.clone(), self.max_alerts);
         blocking(move || match retry {
             true => store.begin_retry(&name, now),
             false => store.begin_fresh(&name, max, now),
@@ -149,23 +185,83 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
     }
 
     async fn attempt(&mut self, attempt: Attempt) -> Result<Standing, StoreError> {
-        let (store, listed, begun) =
+        let (alerts, outcome) = match self.fitting_message(&attempt).await {
+            Ok(message) => (message.total, self.receiver.notifier.send(&message, self.context()).await),
+            Err(error) => {
+                let receiver = self.receiver.name.as_str();
+                tracing::error!(receiver, error = &error as &dyn std::error::Error, "no message to send");
+                (1, Outcome::Later { detail: "the message could not be read".to_owned(), not_before: None })
+            }
+        };
+        let gone = matches!(outcome, Outcome::Gone(_));
+        let now = (self.clock)();
+        self.resize(alerts, &outcome);
+        self.pause(attempt.id, &outcome, now);
+        let verdict = retry::verdict(&self.config, &attempt, alerts, outcome, now);
+        self.note(&attempt, &verdict, now);
+        self.unsettled = Some((attempt, verdict, now));
+        self.settle().await?;
+        Ok(if gone { Standing::Gone } else { Standing::Active })
+    }
+
+    /// Writes what came of the last attempt. Until that succeeds nothing else is begun; the message would
+    /// count as in flight until the next start.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some((attempt, verdict, at)) = self.unsettled.clone() {
+            let store = self.store.clone();
+            blocking(move || store.finish(&attempt, &verdict, at)).await?;
+            self.unsettled = None;
+        }
+        Ok(())
+    }
+
+    /// Reads a message; alerts that do not fit return to the outbox.
+    async fn fitting_message(&self, attempt: &Attempt) -> Result<Message, StoreError> {
+        let message = self.message(attempt).await?;
+        let keep = self.receiver.notifier.fitting(&message, self.context());
+        if keep >= message.total {
+            return Ok(message);
+        }
+        let (store, attempt) = (self.store.clone(), attempt.clone());
+        let attempt = blocking(move || store.keep(&attempt, keep).map(|()| attempt)).await?;
+        self.count_returned(message.total - keep);
+        self.message(&attempt).await
+    }
+
+    async fn message(&self, attempt: &Attempt) -> Result<Message, StoreError> {
+        let (store, listed, attempt) =
             (self.store.clone(), self.receiver.notifier.max_listed(), attempt.clone());
-        let message = blocking(move || store.message(&begun, listed)).await?;
-        let context = Context {
+        blocking(move || store.message(&attempt, listed)).await
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
             receiver: &self.receiver.name,
             external_url: self.config.external_url.as_deref(),
             now: (self.clock)(),
-        };
-        let outcome = self.receiver.notifier.send(&message, context).await;
-        let gone = matches!(outcome, Outcome::Gone(_));
-        let now = (self.clock)();
-        self.pause(attempt.id, &outcome, now);
-        let verdict = retry::verdict(&self.config, &attempt, outcome, now);
-        self.note(&attempt, &verdict, now);
-        let store = self.store.clone();
-        blocking(move || store.finish(&attempt, &verdict, now)).await?;
-        Ok(if gone { Standing::Gone } else { Standing::Active })
+        }
+    }
+
+    /// After a message that was too large new ones take half as many alerts; as long as they are taken that
+    /// grows again, by an eighth each, should the receiver's limit have been raised.
+    fn resize(&mut self, alerts: u64, outcome: &Outcome) {
+        match outcome {
+            Outcome::TooLarge(_) => {
+                self.max_alerts = (alerts / 2).max(1);
+                self.count_returned(alerts - self.max_alerts.min(alerts));
+            }
+            Outcome::Delivered(_) if alerts >= self.max_alerts => {
+                let grown = self.max_alerts + self.max_alerts / 8 + 1;
+                self.max_alerts = grown.min(self.receiver.notifier.max_alerts());
+            }
+            _ => {}
+        }
+    }
+
+    /// Shows when the size of messages is the limit.
+    fn count_returned(&self, notices: u64) {
+        counter!("watchbell_alerting_returned_notices_total", "receiver" => self.receiver.name.clone())
+            .increment(notices);
     }
 
     /// A receiver that fails gets a pause of its own, which grows with the failures in a row and not with the
@@ -195,6 +291,10 @@ impl<C: Fn() -> Timestamp + Send + Sync + 'static> Worker<C> {
             Verdict::Retry { outcome, not_before } => {
                 tracing::warn!(receiver, delivery, attempts, outcome, %not_before, "message failed for now");
                 "retry"
+            }
+            Verdict::Split { outcome, keep } => {
+                tracing::warn!(receiver, delivery, attempts, outcome, keep, "message was too large");
+                "split"
             }
             Verdict::Dead { outcome } => {
                 tracing::error!(receiver, delivery, attempts, outcome, "message became a dead letter");

@@ -2,6 +2,7 @@
 
 mod compose;
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const SHOWN_ANSWER_BYTES: usize = 300;
 const MAX_DEFERRAL_MICROS: i64 = 15 * 60 * 1_000_000;
 /// "Authentication required": about the connection, though it may come after MAIL.
 const LOGIN_REQUIRED: &str = "530";
+/// "Exceeded storage allocation": the message or the mailbox is too large.
+const TOO_LARGE: &str = "552";
 
 /// How the connection to the mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +193,7 @@ impl Email {
     fn judge(&self, error: &DeliverError) -> Outcome {
         let detail = self.shown(&error.to_string());
         match error {
+            DeliverError::Message(error) if too_large(error) => Outcome::TooLarge(detail),
             DeliverError::Message(error) if error.is_permanent() && !login_required(error) => {
                 Outcome::Refused(detail)
             }
@@ -224,6 +228,17 @@ fn not_told(recipient: &Mailbox, error: &SmtpError) -> String {
 
 fn login_required(error: &SmtpError) -> bool {
     error.status().is_some_and(|code| code.to_string() == LOGIN_REQUIRED)
+}
+
+/// True if the server refuses the message for its size: 552 (RFC 5321, 4.2.3), unless an enhanced code says
+/// that it means something else, such as a full mailbox (RFC 3463, 3.3 and 3.4).
+fn too_large(error: &SmtpError) -> bool {
+    let text = error.source().map(ToString::to_string).unwrap_or_default();
+    let enhanced = text.split_whitespace().next().filter(|word| word.starts_with("5."));
+    match enhanced {
+        Some(code) => error.is_permanent() && matches!(code, "5.3.4" | "5.2.3"),
+        None => error.status().is_some_and(|code| code.to_string() == TOO_LARGE),
+    }
 }
 
 fn tls(config: &EmailConfig) -> Result<TlsParameters, ReceiverError> {

@@ -110,6 +110,7 @@ impl HttpClient {
         match status {
             _ if status.is_success() => Outcome::Delivered(detail),
             StatusCode::GONE => Outcome::Gone(detail),
+            StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge(detail),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Outcome::Later { detail, not_before }
             }

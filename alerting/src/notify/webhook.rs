@@ -13,6 +13,10 @@ use super::signature::Signer;
 use super::{Context, Outcome, ReceiverError, Secret};
 use crate::{AlertId, DeliveryId};
 
+/// Longest body in bytes; common receivers take 1 MiB (nginx) or 2 MB (axum) unless told otherwise.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// What of it is kept for everything but the alerts and what they have in common: names, ids, the subject.
+const ENVELOPE_BYTES: usize = 4096;
 /// What Alertmanager writes for "has not ended".
 const NO_END: &str = "0001-01-01T00:00:00Z";
 
@@ -58,6 +62,20 @@ impl Webhook {
         };
         values.into_iter().filter_map(header).collect()
     }
+}
+
+/// How many alerts of a message fit into one body, at least one. What they have in common is a part of the
+/// first, so that one is counted twice.
+pub(super) fn fitting(message: &Message, context: Context<'_>) -> u64 {
+    let size = |notice: &Notice| {
+        serde_json::to_vec(&BodyAlert::new(notice, context.external_url)).map_or(0, |json| json.len() + 1)
+    };
+    let mut used = ENVELOPE_BYTES + message.notices.first().map_or(0, size);
+    let fits = |notice: &&Notice| {
+        used += size(notice);
+        used <= MAX_BODY_BYTES
+    };
+    (message.notices.iter().take_while(fits).count() as u64).max(1)
 }
 
 #[derive(Serialize)]

@@ -271,7 +271,9 @@ impl<'a> Batch<'a> {
             let (digest, due) = match told.get(receiver) {
                 Some(Told { pending: true, .. }) => continue,
                 Some(Told { at, .. }) => {
-                    (true, now.max(at.saturating_add(micros(self.config.repeat_interval_ms))))
+                    // A clock that was set back since must not make the wait longer.
+                    let last = (*at).min(now);
+                    (true, last.saturating_add(micros(self.config.repeat_interval_ms)).max(now))
                 }
                 None => (false, now),
             };

@@ -10,6 +10,8 @@ use crate::notify::message::{Message, Notice, RuleCount};
 
 /// Most rules that a message counts separately.
 const MAX_RULE_COUNTS: i64 = 100;
+/// The order of the alerts of a message.
+const MESSAGE_ORDER: &str = "alert.level DESC, alert.seq";
 /// Most event ids shown with one alert of a message.
 const SHOWN_EVENTS: i64 = 5;
 
@@ -38,9 +40,21 @@ pub(crate) struct Attempt {
 /// What is to become of a message after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Sent { outcome: String },
-    Retry { outcome: String, not_before: Timestamp },
-    Dead { outcome: String },
+    Sent {
+        outcome: String,
+    },
+    Retry {
+        outcome: String,
+        not_before: Timestamp,
+    },
+    Dead {
+        outcome: String,
+    },
+    /// Try again at once with the first `keep` alerts; the others return to the outbox.
+    Split {
+        outcome: String,
+        keep: u64,
+    },
 }
 
 /// Makes attempts due again that were in flight when the process died.
@@ -70,6 +84,24 @@ impl AlertStore {
             let waiting = earliest(false)?.map(|due| due.saturating_add(micros(group_wait_ms)));
             let fresh = earliest(true)?.into_iter().chain(waiting).min();
             Ok(Due { retry: retry.map(time), fresh: fresh.map(time), open: from_sql_int(open) })
+        })
+    }
+
+    /// Ends the waits of a receiver that began at a time which is yet to come.
+    pub(crate) fn clock_went_back(&self, receiver: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write("adapt to a clock that was set back", |transaction| {
+            transaction.execute(
+                "UPDATE outbox SET due_at = ?2, queued_at = ?2
+                 WHERE receiver = ?1 AND delivery IS NULL AND queued_at > ?2",
+                (receiver, now.as_micros()),
+            )?;
+            transaction.execute(
+                "UPDATE delivery SET not_before = ?2 WHERE receiver = ?1 AND state = 'retry' AND EXISTS (
+                    SELECT 1 FROM attempt WHERE attempt.delivery = delivery.seq
+                    AND number = delivery.attempts AND ended_at > ?2)",
+                (receiver, now.as_micros()),
+            )?;
+            Ok(())
         })
     }
 
@@ -141,6 +173,7 @@ impl AlertStore {
             Verdict::Sent { outcome } => ("sent", outcome, None),
             Verdict::Retry { outcome, not_before } => ("retry", outcome, Some(not_before.as_micros())),
             Verdict::Dead { outcome } => ("dead", outcome, None),
+            Verdict::Split { outcome, .. } => ("retry", outcome, Some(now.as_micros())),
         };
         let finished = not_before.is_none().then_some(now.as_micros());
         self.write("finish an attempt", |transaction| {
@@ -154,8 +187,17 @@ impl AlertStore {
                 "UPDATE attempt SET ended_at = ?3, outcome = ?4 WHERE delivery = ?1 AND number = ?2",
             )?;
             update.execute((attempt.delivery, sql_int(attempt.number), now.as_micros(), outcome))?;
-            Ok(())
+            match verdict {
+                Verdict::Split { keep, .. } => release(transaction, attempt.delivery, *keep),
+                _ => Ok(()),
+            }
         })
+    }
+
+    /// Keeps the first `keep` alerts in the message of an attempt, the most severe ones; the others return to
+    /// the outbox.
+    pub(crate) fn keep(&self, attempt: &Attempt, keep: u64) -> Result<(), StoreError> {
+        self.write("return notices to the outbox", |transaction| release(transaction, attempt.delivery, keep))
     }
 
     /// Makes attempts due again whose sender was stopped before it knew the outcome.
@@ -195,7 +237,35 @@ fn due_notices(
     rows.collect()
 }
 
-/// A hash of the receiver and the notices; no notice is ever in two messages.
+/// Returns all notices but the first `keep` of a message. What was queued about their alerts meanwhile gives
+/// way: they count at the time they are sent.
+fn release(transaction: &Transaction<'_>, delivery: i64, keep: u64) -> rusqlite::Result<()> {
+    let mut find = transaction.prepare_cached(&format!(
+        "SELECT outbox.seq FROM outbox JOIN alert ON alert.seq = outbox.alert
+         WHERE outbox.delivery = ?1 ORDER BY {MESSAGE_ORDER} LIMIT -1 OFFSET ?2"
+    ))?;
+    let rows = find.query_map((delivery, sql_int(keep.max(1))), |row| row.get(0))?;
+    let released: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
+    let mut overtake = transaction.prepare_cached(
+        "DELETE FROM outbox WHERE delivery IS NULL
+         AND (alert, receiver) = (SELECT alert, receiver FROM outbox WHERE seq = ?1)",
+    )?;
+    let mut update = transaction.prepare_cached(
+        "UPDATE outbox SET delivery = NULL, taken_at = NULL, count_at_take = NULL WHERE seq = ?1",
+    )?;
+    for seq in &released {
+        overtake.execute([seq])?;
+        update.execute([seq])?;
+    }
+    let mut update = transaction.prepare_cached(
+        "UPDATE delivery SET alerts = (SELECT COUNT(*) FROM outbox WHERE delivery = ?1) WHERE seq = ?1",
+    )?;
+    update.execute([delivery])?;
+    Ok(())
+}
+
+/// A hash of the receiver and the notices. No two messages begin with the same: one that returns notices to
+/// the outbox keeps at least one.
 fn delivery_id(receiver: &str, notices: &[(i64, [u8; 16])]) -> DeliveryId {
     let numbers: Vec<[u8; 8]> = notices.iter().map(|(seq, _)| seq.to_be_bytes()).collect();
     let parts = notices.iter().zip(&numbers).flat_map(|((_, alert), seq)| [&alert[..], &seq[..]]);
@@ -217,7 +287,7 @@ fn notices(snapshot: &Connection, delivery: i64, max: u64) -> rusqlite::Result<V
             WHERE earlier.alert = outbox.alert AND earlier.receiver = outbox.receiver
             AND earlier.seq < outbox.seq)
          FROM outbox JOIN alert ON alert.seq = outbox.alert WHERE outbox.delivery = ?1
-         ORDER BY alert.level DESC, alert.seq LIMIT ?2"
+         ORDER BY {MESSAGE_ORDER} LIMIT ?2"
     ))?;
     let rows = find.query_map((delivery, sql_int(max)), |row| {
         let counted: i64 = row.get(ALERT_WIDTH + 1)?;

@@ -185,6 +185,54 @@ fn repeats_are_told_once_per_interval_and_counted() {
 }
 
 #[test]
+fn alerts_that_return_to_the_outbox_are_told_once_with_all_that_came_meanwhile() {
+    let fixture = fixture(StoreConfig { repeat_interval_ms: 100_000, ..StoreConfig::default() });
+    let store = &fixture.store;
+    let critical = Detection { level: Level::Critical, ..grouped(3, 3) };
+    fixture.commit(&[grouped(1, 1), grouped(2, 2), critical]);
+    let first = store.begin_fresh("soc", 10, at(3)).unwrap().unwrap();
+    fixture.commit(&[grouped(4, 1), grouped(5, 2)]);
+    let split = Verdict::Split { outcome: "HTTP 413".to_owned(), keep: 1 };
+    store.finish(&first, &split, at(6)).unwrap();
+
+    let told = |attempt: &Attempt| {
+        let message = store.message(attempt, 10).unwrap();
+        let notices = message.notices.into_iter();
+        notices.map(|notice| (notice.alert.level, notice.more, notice.alert.count)).collect::<Vec<_>>()
+    };
+    let again = store.begin_retry("soc", at(6)).unwrap().unwrap();
+    assert_eq!((again.id, again.number), (first.id, 2));
+    assert_eq!(told(&again), [(Level::Critical, None, 1)]);
+    let rest = store.begin_fresh("soc", 10, at(6)).unwrap().unwrap();
+    assert_ne!(rest.id, first.id);
+    assert_eq!(told(&rest), [(Level::High, None, 2), (Level::High, None, 2)]);
+    assert_eq!(store.due("soc", 0).unwrap(), Due::default());
+    fixture.commit(&[grouped(7, 1)]);
+    assert_eq!(store.due("soc", 0).unwrap().fresh, Some(at(106)));
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_wait_longer() {
+    let fixture = fixture(StoreConfig { repeat_interval_ms: 100_000, ..StoreConfig::default() });
+    let store = &fixture.store;
+    fixture.commit(&[grouped(100_000, 1), grouped(100_001, 2)]);
+    let attempt = store.begin_fresh("soc", 1, at(100_001)).unwrap().unwrap();
+    let later = Verdict::Retry { outcome: "HTTP 503".to_owned(), not_before: at(100_300) };
+    store.finish(&attempt, &later, at(100_001)).unwrap();
+    store.clock_went_back("soc", at(100_002)).unwrap();
+    assert_eq!(store.due("soc", 0).unwrap().retry, Some(at(100_300)));
+    store.clock_went_back("soc", at(10)).unwrap();
+    let due = store.due("soc", 0).unwrap();
+    assert_eq!((due.retry, due.fresh), (Some(at(10)), Some(at(10))));
+
+    let rest = store.begin_fresh("soc", 1, at(10)).unwrap().unwrap();
+    store.finish(&rest, &Verdict::Sent { outcome: "HTTP 200".to_owned() }, at(10)).unwrap();
+    let again = Detection { received_at: at(20), ..grouped(100_002, 1) };
+    fixture.commit(&[again]);
+    assert_eq!(store.due("soc", 0).unwrap().fresh, Some(at(120)));
+}
+
+#[test]
 fn an_attempt_in_flight_is_due_again_after_a_crash_under_its_id() {
     let fixture = fixture(StoreConfig::default());
     fixture.commit(&[grouped(1, 1)]);

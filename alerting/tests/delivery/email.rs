@@ -3,6 +3,8 @@
 use watchbell_alerting::DeliveryState::{Dead, Retry, Sent};
 use watchbell_alerting::notify::{EmailConfig, Receiver, ReceiverConfig, ReceiverKind, Secret, SmtpSecurity};
 
+use watchbell_event::Detection;
+
 use super::rig::{Rig, detection, quick, receiver};
 use super::smtp::{Behaviour, SmtpServer};
 use super::tls;
@@ -45,7 +47,7 @@ async fn passwords_travel_only_through_tls_of_a_known_authority() {
     let (ca, acceptor) = tls::authority();
     for (security, implicit) in [(SmtpSecurity::StartTls, false), (SmtpSecurity::Tls, true)] {
         let tls = Some(acceptor.clone());
-        let server = SmtpServer::start(Behaviour { tls, implicit, answers: Vec::new() }).await;
+        let server = SmtpServer::start(Behaviour { tls, implicit, ..Behaviour::default() }).await;
         let login = Some(("watchbell".to_owned(), Secret::new("hunter2hunter2")));
         let unknown = EmailConfig { security, login, ..config(&server) };
         let known = EmailConfig { extra_ca_pem: Some(ca.clone()), ..unknown.clone() };
@@ -109,10 +111,40 @@ async fn the_servers_answer_decides_what_comes_next() {
 }
 
 #[tokio::test]
+async fn a_mail_that_is_too_large_is_divided_and_a_full_mailbox_is_not() {
+    for (answer, divided) in [
+        ("552 Message size exceeds fixed limit", true),
+        ("552 5.3.4 Message too big for system", true),
+        ("554 5.2.3 Message length exceeds administrative limit", true),
+        ("552 5.2.2 Mailbox full", false),
+        ("554 spam", false),
+    ] {
+        let refusals = vec![(12_000, answer)];
+        let server = SmtpServer::start(Behaviour { refusals, ..Behaviour::default() }).await;
+        let rig = Rig::start(email(config(&server)), quick());
+        let detections: Vec<Detection> = (0..60).map(detection).collect();
+        rig.commit(&detections);
+        if divided {
+            for number in 0..60 {
+                rig.wait_for(number, "mail", Sent).await;
+            }
+            assert!(rig.store.dead_letters(10).unwrap().is_empty(), "{answer}");
+            assert!((2..=12).contains(&server.mails().len()), "{answer}: {}", server.mails().len());
+        } else {
+            let dead = rig.wait_for(0, "mail", Dead).await;
+            assert_eq!((dead.alerts, server.mails().len()), (60, 0), "{answer}");
+        }
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_tried_again_and_never_shown() {
     let (ca, acceptor) = tls::authority();
     let answers = vec![(0, "AUTH", "535 hunter2hunter2 is wrong")];
-    let server = SmtpServer::start(Behaviour { tls: Some(acceptor), implicit: true, answers }).await;
+    let server =
+        SmtpServer::start(Behaviour { tls: Some(acceptor), implicit: true, answers, ..Behaviour::default() })
+            .await;
     let login = Some(("watchbell".to_owned(), Secret::new("hunter2hunter2")));
     let config =
         EmailConfig { security: SmtpSecurity::Tls, login, extra_ca_pem: Some(ca), ..config(&server) };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use watchbell_alerting::DeliveryState::{Dead, Retry, Sent};
+use watchbell_alerting::DeliveryState::{Dead, Retry, Sending, Sent};
 use watchbell_alerting::DispatchConfig;
 
 use super::http::{Answer, OK, Server};
@@ -169,6 +169,28 @@ async fn after_a_crash_only_the_attempt_in_flight_is_repeated_under_its_id() {
     );
     assert_eq!(sent[1].0, sent[2].0);
     assert_eq!(sent.iter().map(|(id, _)| id).collect::<HashSet<_>>().len(), 3);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_database_did_not_take_is_written_later_without_another_attempt() {
+    let server = Server::start(|_, _| OK).await;
+    let rig = Rig::start(vec![webhook("soc", &server.url())], quick());
+    let sql = rusqlite::Connection::open(rig.directory.path().join("alerts.db")).unwrap();
+    sql.busy_timeout(Duration::from_secs(5)).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON delivery BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sql.execute_batch(full).unwrap();
+    rig.commit(&[detection(1), detection(2)]);
+    until("the attempt was made", || server.count() == 1).await;
+    rig.commit(&[detection(3)]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.delivery(1, "soc").state, Sending);
+    sql.execute_batch("DROP TRIGGER full").unwrap();
+    for number in 1..=3 {
+        rig.wait_for(number, "soc", Sent).await;
+    }
+    assert_eq!(rig.delivery(1, "soc").attempts.len(), 1);
+    assert_eq!(server.count(), 2);
     rig.stop().await;
 }
 

@@ -46,6 +46,7 @@ pub(super) enum Answer {
     Close,
 }
 
+pub(super) const TOO_LARGE: Answer = Answer::Status("413 Content Too Large", "", "too large");
 pub(super) const OK: Answer = Answer::Status("200 OK", "", "ok");
 
 #[derive(Clone)]

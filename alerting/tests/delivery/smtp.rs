@@ -15,6 +15,8 @@ pub(super) struct Behaviour {
     pub(super) implicit: bool,
     /// Answers to commands that begin like this, instead of 250. The n-th connection is counted from 0.
     pub(super) answers: Vec<(usize, &'static str, &'static str)>,
+    /// Answers to mails of more bytes than given, instead of 250.
+    pub(super) refusals: Vec<(usize, &'static str)>,
 }
 
 #[derive(Clone)]
@@ -89,8 +91,16 @@ impl SmtpServer {
                 }
                 (None, "DATA") => {
                     stream.write_all(b"354 go\r\n").await.ok()?;
-                    self.data(stream).await?;
-                    "250 queued as 42"
+                    let mail = self.data(stream).await?;
+                    let refusal = behaviour
+                        .refusals
+                        .iter()
+                        .find(|(largest, _)| mail.len() > *largest)
+                        .map(|(_, answer)| *answer);
+                    if refusal.is_none() {
+                        self.mails.lock().unwrap().push(mail);
+                    }
+                    refusal.unwrap_or("250 queued as 42")
                 }
                 (None, ehlo) if ehlo.starts_with("EHLO") => match (&behaviour.tls, encrypted) {
                     (Some(_), false) => "250-stub\r\n250 STARTTLS",
@@ -103,7 +113,7 @@ impl SmtpServer {
         }
     }
 
-    async fn data(&self, stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<()> {
+    async fn data(&self, stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<String> {
         let mut mail = String::new();
         loop {
             match next(stream).await?.as_str() {
@@ -111,8 +121,7 @@ impl SmtpServer {
                 line => mail.extend([line, "\n"]),
             }
         }
-        self.mails.lock().unwrap().push(mail);
-        Some(())
+        Some(mail)
     }
 }
 

@@ -8,7 +8,7 @@ use watchbell_alerting::DeliveryState;
 use watchbell_alerting::notify::{QuotaConfig, ReceiverConfig};
 use watchbell_event::{Detection, Level};
 
-use super::http::{OK, Server};
+use super::http::{OK, Server, TOO_LARGE};
 use super::rig::{Rig, detection, quick, slack, until, webhook};
 
 fn limited(mut receiver: ReceiverConfig, burst: u32, per_message_ms: u64) -> ReceiverConfig {
@@ -38,6 +38,58 @@ async fn ten_thousand_alerts_become_a_handful_of_messages_and_none_is_missing() 
     let bodies: Vec<String> = chat.requests().into_iter().map(|request| request.body).collect();
     assert!(bodies.iter().all(|body| body.len() < 40_000));
     assert!(bodies.iter().any(|body| body.contains("more alerts*, see the list of alerts")));
+    rig.stop().await;
+}
+
+/// A detection that takes about 3 kB of a webhook's body.
+fn long(number: u64) -> Detection {
+    let labels = vec![("user.name", "e".repeat(1000)), ("user_agent.original", "k".repeat(1000))];
+    Detection { labels, summary: format!("number {number} {}", "s".repeat(500)), ..detection(number) }
+}
+
+/// Sends `count` long alerts to a webhook that takes `limit` bytes; returns how many messages it took to
+/// deliver each of them once.
+async fn messages_to_deliver(count: u64, limit: usize) -> (usize, usize) {
+    let server =
+        Server::start(move |_, request| if request.body.len() > limit { TOO_LARGE } else { OK }).await;
+    let rig = Rig::start(vec![webhook("soc", &server.url())], quick());
+    rig.commit(&(0..count).map(long).collect::<Vec<_>>());
+    let taken = || server.requests().into_iter().filter(|request| request.body.len() <= limit);
+    let alerts = || taken().flat_map(|request| request.alerts()).collect::<Vec<String>>();
+    until("all arrived", || alerts().len() as u64 >= count).await;
+    assert_eq!(alerts().iter().collect::<HashSet<_>>().len() as u64, count);
+    assert!(rig.store.dead_letters(10).unwrap().is_empty());
+    let ids: HashSet<String> = taken().map(|request| request.header("webhook-id").to_owned()).collect();
+    assert_eq!(ids.len(), taken().count());
+    rig.stop().await;
+    (taken().count(), server.count())
+}
+
+#[tokio::test]
+async fn bodies_stay_within_a_mebibyte_and_what_does_not_fit_follows() {
+    let (taken, all) = messages_to_deliver(2_000, 1 << 20).await;
+    assert_eq!(taken, all);
+    assert!((4..=10).contains(&taken), "{taken}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_takes_less_gets_smaller_messages() {
+    let (taken, all) = messages_to_deliver(400, 200_000).await;
+    assert!((5..=20).contains(&taken) && all - taken <= 10, "{taken} of {all}");
+}
+
+#[tokio::test]
+async fn an_alert_that_is_too_large_by_itself_is_dead_and_holds_up_nobody() {
+    let too_large = |request: &super::http::Request| request.body.contains("number 3 s");
+    let server = Server::start(move |_, request| if too_large(request) { TOO_LARGE } else { OK }).await;
+    let rig = Rig::start(vec![webhook("soc", &server.url())], quick());
+    rig.commit(&(0..8).map(long).collect::<Vec<_>>());
+    for number in 0..8 {
+        let expect = if number == 3 { DeliveryState::Dead } else { DeliveryState::Sent };
+        rig.wait_for(number, "soc", expect).await;
+    }
+    let dead = rig.delivery(3, "soc");
+    assert_eq!((dead.alerts, dead.reason.as_deref()), (1, Some("HTTP 413 too large")));
     rig.stop().await;
 }
 
