@@ -1,6 +1,7 @@
 """Whether a real API server accepts what deploy/manifests says, by server-side dry run."""
 
 import json
+import re
 
 from processes import Failure, wait_until
 from tools import ROOT
@@ -9,13 +10,14 @@ MANIFESTS = ROOT / "deploy" / "manifests"
 NAMESPACE = "watchbell"
 
 
-def checks(cluster):
+def checks(cluster, watchbell):
     """Names and actions, in order. The namespace and the service account are made, all else is a dry run."""
     return [
         ("deploy: namespace and service account are made", lambda: _prepare(cluster)),
         ("deploy: every manifest is accepted", lambda: _dry_run_all(cluster)),
         ("deploy: the StatefulSet's pod is accepted under Pod Security restricted", lambda: _dry_run_pod(cluster)),
         ("deploy: the same pod is refused once it is not restricted", lambda: _refuse_loose_pod(cluster)),
+        ("deploy: watchbell starts with the ConfigMap's configuration", lambda: _serve_configuration(cluster, watchbell)),
     ]
 
 
@@ -59,3 +61,14 @@ def _refuse_loose_pod(cluster):
     answer = cluster.kubectl("olivia", "create", "--dry-run=server", "-f", "-", stdin=pod, check=False)
     if "violates PodSecurity" not in answer.body:
         raise Failure(f"expected a Pod Security violation, got {answer}")
+
+
+def _serve_configuration(cluster, watchbell):
+    """As it is, and with the receivers that it shows as a comment."""
+    config_map = cluster.kubectl("olivia", "create", "--dry-run=client", "-o", "json", "-f", MANIFESTS / "config.yaml").body
+    shipped = json.loads(config_map)["data"]["watchbell.yaml"]
+    with_receivers = re.sub(r"^# (?= |alerting:)", "", shipped, flags=re.MULTILINE)
+    if with_receivers == shipped or "\nalerting:" not in with_receivers:
+        raise Failure("the configuration shows no receivers")
+    for name, text in (("shipped", shipped), ("with-receivers", with_receivers)):
+        watchbell.try_configuration(f"configuration-{name}", text)

@@ -55,7 +55,7 @@ class Scenario:
             check("work: " + part.__name__.replace("_", " "), lambda part=part: part(self.cluster))
         check("work: every event so far is searchable", self._wait_for_all_events)
         check("work: no alert of level medium or above", self._no_alerts)
-        for name, action in manifests.checks(self.cluster):
+        for name, action in manifests.checks(self.cluster, self.watchbell):
             check(name, action)
 
     def _no_alerts(self):

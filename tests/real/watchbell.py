@@ -66,9 +66,9 @@ class Watchbell:
         (self.port,) = free_ports(1)
         self.url = f"https://127.0.0.1:{self.port}"
         self.context = ssl.create_default_context(cafile=str(authority.cert))
-        cert, key = authority.issue(self.directory.name, "watchbell", server=True)
+        self.cert, self.key = authority.issue(self.directory.name, "watchbell", server=True)
         self.config = self.directory / "watchbell.yaml"
-        self.config.write_text(CONFIGURATION.format(cert=cert, key=key) + settings)
+        self.config.write_text(CONFIGURATION.format(cert=self.cert, key=self.key) + settings)
         self.server = None
 
     # ---- life ----
@@ -77,6 +77,22 @@ class Watchbell:
         self.server = Server("watchbell", [self.binary, "serve", "--config", self.config, "--data-dir", self.data,
                                            "--listen", f"127.0.0.1:{self.port}"], self.directory / "watchbell.log")
         wait_until("ready watchbell", lambda: self.request("/readyz")[0] == 200, 30, 0.1, server=self.server)
+
+    def try_configuration(self, name, text):
+        """Starts another one with this configuration for a Kubernetes cluster, its paths moved to here."""
+        directory = self.directory / name
+        directory.mkdir()
+        (directory / "smtp-password").write_text("secret\n")
+        (port,) = free_ports(1)
+        for there, here in {"0.0.0.0:8080": f"127.0.0.1:{port}", "/var/lib/watchbell": directory / "data",
+                            "/etc/watchbell/tls/tls.crt": self.cert, "/etc/watchbell/tls/tls.key": self.key,
+                            "/etc/watchbell/receivers": directory}.items():
+            text = text.replace(there, str(here))
+        (directory / "watchbell.yaml").write_text(text)
+        server = Server(name, [self.binary, "serve", "--config", directory / "watchbell.yaml"], directory / "watchbell.log")
+        wait_until(f"ready {name}", lambda: self.request("/readyz", url=f"https://127.0.0.1:{port}")[0] == 200, 30, 0.1, server=server)
+        if server.stop(30) != 0:
+            raise Failure(f"{name} did not end well:\n{server.tail()}")
 
     def stop(self):
         code = self.server.stop(30)
@@ -112,9 +128,9 @@ class Watchbell:
             raise Failure(f"GET {path} {params} answered {status}: {body[:500]}")
         return json.loads(body)
 
-    def request(self, path, token=None, body=None):
+    def request(self, path, token=None, body=None, url=None):
         """One request, a POST if there is a body: status, headers, text. Refusals are answers, too."""
-        request = urllib.request.Request(self.url + path, data=body)
+        request = urllib.request.Request((url or self.url) + path, data=body)
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         try:
