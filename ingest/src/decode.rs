@@ -131,6 +131,9 @@ pub enum Reason {
     /// Not UTF-8, or half of a surrogate pair.
     #[error("text that is not Unicode")]
     NotUnicode,
+    /// It is kept as text.
+    #[error("a number beyond the range of 64-bit floating point")]
+    HugeNumber,
 }
 
 /// Nothing of the body could be kept, so the sender is told.
@@ -165,13 +168,7 @@ pub fn decode_audit(
     limits: &DecodeLimits,
     redactor: &Redactor,
 ) -> Result<Decoded, DecodeError> {
-    let decoded = body::decode(body, event::Decoder::new(origin, limits, redactor))?;
-    let cluster = &origin.cluster;
-    metrics::counter!("watchbell_ingest_decoded_events_total", "cluster" => cluster.to_string())
-        .increment(decoded.envelopes.len() as u64);
-    metrics::counter!("watchbell_ingest_rejected_events_total", "cluster" => cluster.to_string())
-        .increment(decoded.rejected.len() as u64);
-    Ok(decoded)
+    body::decode(body, event::Decoder::new(origin, limits, redactor))
 }
 
 #[cfg(test)]

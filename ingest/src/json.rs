@@ -165,6 +165,17 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// The values under several keys, in one pass.
+    pub(crate) fn pick<const N: usize>(&self, names: [&str; N]) -> [Option<Self>; N] {
+        let mut picked = [None; N];
+        for (key, value) in self.members() {
+            if let Some(index) = names.iter().position(|name| key.is(name)) {
+                picked[index] = Some(value);
+            }
+        }
+        picked
+    }
+
     /// The value under `key`, if this is an object that has it.
     pub(crate) fn get(&self, key: &str) -> Option<Self> {
         self.members().find(|(name, _)| name.is(key)).map(|(_, value)| value)

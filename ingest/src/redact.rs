@@ -20,7 +20,6 @@ use crate::json::{Edit, Kind, Value, quoted};
 
 const PREFIX: &str = "redacted:";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-const BODIES: [&str; 2] = ["requestObject", "responseObject"];
 
 /// Finds secrets in events and replaces them.
 #[derive(Clone)]
@@ -47,11 +46,12 @@ impl Redactor {
     /// The edits that remove all secrets from an event.
     pub(crate) fn redact(&self, event: Value<'_>) -> Vec<Edit> {
         let mut finder = Finder { redactor: self, edits: Vec::new() };
-        let subject = Subject::of(event);
-        for body in BODIES.into_iter().filter_map(|body| event.get(body)) {
-            finder.body(body, subject);
+        let [object_ref, request, response, uri] =
+            event.pick(["objectRef", "requestObject", "responseObject", "requestURI"]);
+        for body in [request, response].into_iter().flatten() {
+            finder.body(body, Subject::of(object_ref));
         }
-        if let Some(uri) = event.get("requestURI") {
+        if let Some(uri) = uri {
             finder.uri(uri);
         }
         for path in &self.paths {
@@ -83,10 +83,11 @@ struct Subject {
 
 impl Subject {
     /// By what the request was about.
-    fn of(event: Value<'_>) -> Self {
-        let Some(object) = event.get("objectRef") else { return Self::default() };
-        let resource = |name: &str| object.get("resource").is_some_and(|resource| resource.is(name));
-        let to_token = object.get("subresource").is_some_and(|subresource| subresource.is("token"));
+    fn of(object_ref: Option<Value<'_>>) -> Self {
+        let Some(object) = object_ref else { return Self::default() };
+        let [resource, subresource] = object.pick(["resource", "subresource"]);
+        let resource = |name: &str| resource.is_some_and(|resource| resource.is(name));
+        let to_token = subresource.is_some_and(|subresource| subresource.is("token"));
         Self { secret: resource("secrets"), token: to_token || resource("tokenreviews") }
     }
 

@@ -46,9 +46,8 @@ impl<'a> Decoder<'a> {
     pub(super) fn decode(&mut self, bytes: &Bytes, in_list: bool) -> Result<Kept, Reason> {
         let (text, repaired) = repair::repair(bytes, self.limits, &mut self.tape)?;
         let event = self.tape.root(&text).ok_or(Reason::NotAnObject)?;
-        check_kind(event, in_list)?;
+        let claimed = check(event, in_list)?;
         let edits = self.redactor.redact(event);
-        let claimed = claimed_time(event);
         let redacted = (!edits.is_empty()).then(|| json::apply(&text, edits));
         if let Some(redacted) = &redacted {
             self.parse(redacted.as_bytes(), 0).map_err(|error| Reason::Syntax(error.reason))?;
@@ -74,19 +73,29 @@ impl<'a> Decoder<'a> {
     }
 }
 
-fn check_kind(event: Value<'_>, in_list: bool) -> Result<(), Reason> {
+/// Checks that this is an audit event, and returns when it says it happened: the first of its times that is
+/// one, as [`watchbell_event::audit::AuditEvent::claimed_time`] reads it.
+fn check(event: Value<'_>, in_list: bool) -> Result<Option<Timestamp>, Reason> {
     if event.kind() != Kind::Object {
         return Err(Reason::NotAnObject);
     }
-    let (kind, api_version) = (event.get("kind"), event.get("apiVersion"));
+    let [kind, api_version, audit_id, stage_time, request_time, early_time] = event.pick([
+        "kind",
+        "apiVersion",
+        "auditID",
+        "stageTimestamp",
+        "requestReceivedTimestamp",
+        "timestamp",
+    ]);
     if kind.is_some_and(|kind| !kind.is("Event")) || api_version.is_some_and(|version| !is_audit(version)) {
         return Err(wrong_kind(kind, api_version));
     }
     let named = in_list || api_version.is_some();
-    if !named && event.get("auditID").and_then(|id| id.as_text()).is_none() {
+    if !named && audit_id.and_then(|id| id.as_text()).is_none() {
         return Err(Reason::NotAnEvent);
     }
-    Ok(())
+    let mut times = [stage_time, request_time, early_time].into_iter().flatten();
+    Ok(times.find_map(|time| time.as_text()?.parse().ok()))
 }
 
 /// True for the versions of the audit API that are read.
@@ -100,12 +109,4 @@ pub(super) fn wrong_kind(kind: Option<Value<'_>>, api_version: Option<Value<'_>>
         None => String::new(),
     };
     Reason::WrongKind { kind: text(kind), api_version: text(api_version) }
-}
-
-/// When the event says it happened: the first of these that is a time, as
-/// [`watchbell_event::audit::AuditEvent::claimed_time`] reads it.
-fn claimed_time(event: Value<'_>) -> Option<Timestamp> {
-    ["stageTimestamp", "requestReceivedTimestamp", "timestamp"]
-        .into_iter()
-        .find_map(|key| event.get(key)?.as_text()?.parse().ok())
 }

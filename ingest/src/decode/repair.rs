@@ -18,9 +18,10 @@ pub(super) fn repair<'a>(
     limits: &DecodeLimits,
     tape: &mut Tape,
 ) -> Result<(Cow<'a, str>, Option<Reason>), Reason> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut repaired = matches!(text, Cow::Owned(_)).then_some(Reason::NotUnicode);
-    let mut text = text;
+    let (mut text, mut repaired) = match str::from_utf8(bytes) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(_) => (String::from_utf8_lossy(bytes), Some(Reason::NotUnicode)),
+    };
     if bytes.len() > limits.event_bytes || tape.flaws() == [Flaw::TooManyValues] {
         let reason = match bytes.len() > limits.event_bytes {
             true => Reason::TooLong(limits.event_bytes),
@@ -69,6 +70,9 @@ fn repairs(text: &str, limits: &DecodeLimits, tape: &Tape) -> Result<(Vec<Edit>,
             Flaw::LoneSurrogate(range) => {
                 (range.clone(), json::reescape(text.get(range.clone()).unwrap_or_default()))
             }
+            Flaw::HugeNumber(range) => {
+                (range.clone(), json::quoted(text.get(range.clone()).unwrap_or_default()))
+            }
             Flaw::Duplicate { in_body: false, .. } | Flaw::TooManyValues => return Err(reason),
         };
         edits.push(Edit { range, replacement });
@@ -82,6 +86,7 @@ fn reason(flaw: &Flaw, limits: &DecodeLimits) -> Reason {
         Flaw::Duplicate { .. } => Reason::DuplicateKey,
         Flaw::TooDeep(_) => Reason::TooDeep(limits.depth),
         Flaw::LoneSurrogate(_) => Reason::NotUnicode,
+        Flaw::HugeNumber(_) => Reason::HugeNumber,
         Flaw::TooManyValues => Reason::TooManyValues(limits.values),
     }
 }

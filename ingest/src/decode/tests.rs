@@ -115,6 +115,11 @@ fn what_a_client_can_write_into_a_body_hides_no_event() {
         &wrap(&format!(r#"{}"cut by watchbell: nested too deeply"{}"#, "[".repeat(9), "]".repeat(9))),
         "nested deeper than 10",
     );
+    repaired(
+        &wrap("[-1e999,1e308]"),
+        &wrap(r#"["-1e999",1e308]"#),
+        "a number beyond the range of 64-bit floating point",
+    );
     repaired(&wrap(r#""a\ud800\"b""#), &wrap("\"a\u{FFFD}\\\"b\""), "text that is not Unicode");
     let left_out = wrap(r#""left out by watchbell: too large""#);
     repaired(&wrap(&format!("[{}0]", "1,".repeat(200))), &left_out, "more than 200 keys and values");
@@ -211,6 +216,7 @@ proptest! {
             Just(list(GOOD).into_bytes()),
             Just(br#"{"items":["#.to_vec()),
             Just(br#"{"auditID":"1","requestObject":{"a":1,"a":"\ud800"}}"#.to_vec()),
+            Just(br#"{"auditID":"1","verb":1e999}"#.to_vec()),
             "[\\[\\]{},:\"\n ]{1,3}".prop_map(String::into_bytes),
             prop::collection::vec(any::<u8>(), 0..4),
         ], 0..8)

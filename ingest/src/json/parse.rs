@@ -26,6 +26,8 @@ pub(crate) enum Flaw {
     TooDeep(Range<usize>),
     /// The string in this range has a `\u` escape that is half a character.
     LoneSurrogate(Range<usize>),
+    /// The number in this range does not fit into 64 bits of floating point, which most readers refuse.
+    HugeNumber(Range<usize>),
     /// There are more values than the limit; the tape is empty.
     TooManyValues,
 }
@@ -80,7 +82,7 @@ impl Parser<'_, '_> {
             Some(b't') => self.scan.literal("true").map(|()| Kind::Bool)?,
             Some(b'f') => self.scan.literal("false").map(|()| Kind::Bool)?,
             Some(b'n') => self.scan.literal("null").map(|()| Kind::Null)?,
-            Some(b'-' | b'0'..=b'9') => self.scan.number().map(|()| Kind::Number)?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => return self.scan.error("expected a value"),
         };
         self.push(kind, start, self.scan.pos);
@@ -156,6 +158,16 @@ impl Parser<'_, '_> {
         Ok(kind)
     }
 
+    fn number(&mut self) -> Result<Kind, SyntaxError> {
+        let start = self.scan.pos;
+        self.scan.number()?;
+        let written = self.scan.bytes.get(start..self.scan.pos).unwrap_or_default();
+        if is_huge(written) {
+            self.note(Flaw::HugeNumber(start..self.scan.pos));
+        }
+        Ok(Kind::Number)
+    }
+
     fn note(&mut self, flaw: Flaw) {
         self.full |= self.tape.flaws.len() >= self.limits.values;
         if !self.full {
@@ -202,6 +214,12 @@ impl Parser<'_, '_> {
         duplicates.into_iter().for_each(|duplicate| self.note(duplicate));
         self.keys.truncate(first_key);
     }
+}
+
+/// True for numbers beyond about 1.8e308; few are written so that they need a closer look.
+fn is_huge(number: &[u8]) -> bool {
+    let may_be = number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    may_be && str::from_utf8(number).ok().and_then(|text| text.parse().ok()).is_some_and(f64::is_infinite)
 }
 
 /// Compares the content of two keys, escapes resolved.

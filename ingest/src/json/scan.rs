@@ -17,18 +17,32 @@ pub(crate) struct Scanner<'a> {
     pub(crate) pos: usize,
 }
 
-/// Bytes that end the plain part of a string: quote, backslash, control characters.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
+/// Length of the part of a string before the first quote, backslash or control character, looked for in
+/// eight bytes at a time.
+fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // a byte of these becomes, at the high bit, one if the byte was zero (or, for `below`, less)
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let below_space = |word: u64| word.wrapping_sub(ONES * 0x20) & !word;
+    let mut len = 0;
+    for chunk in bytes.chunks_exact(8) {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
+        // a borrow can only mark bytes above one that is marked rightly, so the lowest is right
+        let special = (quote | backslash | below_space(word)) & HIGH;
+        if special != 0 {
+            return len + (special.trailing_zeros() / 8) as usize;
+        }
+        len += 8;
     }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
+    let rest = bytes.get(len..).unwrap_or_default();
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    len + rest.iter().position(is_special).unwrap_or(rest.len())
+}
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(bytes: &'a [u8], pos: usize) -> Self {
@@ -86,9 +100,7 @@ impl<'a> Scanner<'a> {
         self.pos += 1;
         let mut kind = Kind::Plain;
         loop {
-            let rest = self.bytes.get(self.pos..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| SPECIAL[usize::from(*byte)]);
-            self.pos += plain.unwrap_or(rest.len());
+            self.pos += plain_len(self.bytes.get(self.pos..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.pos += 1;

@@ -55,6 +55,8 @@ fn flaws_are_found_where_they_are() {
     check("[[[[[[[[[1]]]]]]]]]", &[Flaw::TooDeep(8..11)]);
     check("[[[[[[[[1]]]]]]]]", &[]);
     check(r#"["\ud83d","\ud83d\ude00","\ude00"]"#, &[Flaw::LoneSurrogate(1..9), Flaw::LoneSurrogate(25..33)]);
+    check("[1e308,1E309,1e-999,0e999,-1.5e+310]", &[Flaw::HugeNumber(7..12), Flaw::HugeNumber(26..35)]);
+    check(&format!("[1{}]", "0".repeat(400)), &[Flaw::HugeNumber(1..402)]);
     check(&format!("[{}1]", "1,".repeat(999)), &[Flaw::TooManyValues]);
 }
 

@@ -6,6 +6,9 @@ const JWT: &str = "eyJ";
 
 /// The URI with its tokens replaced; none if it has none.
 pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<String> {
+    if !may_hold_token(uri) {
+        return None;
+    }
     let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
     let mut redacted = words(path, &replacement);
     if let Some(query) = query {
@@ -20,6 +23,13 @@ pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
         }
     }
     (redacted != uri).then_some(redacted)
+}
+
+/// False for nearly all URIs, which then need not be taken apart.
+fn may_hold_token(uri: &str) -> bool {
+    let bytes = uri.as_bytes();
+    let bearer = || bytes.windows(6).any(|window| window.eq_ignore_ascii_case(b"bearer"));
+    bytes.contains(&b'?') || uri.contains(JWT) || bearer()
 }
 
 fn parameter(parameter: &str, replacement: &impl Fn(&str) -> String) -> String {

@@ -104,6 +104,24 @@ fn readers_are_bounded_and_a_damaged_checkpoint_holds_everything() {
 }
 
 #[test]
+fn opening_reads_only_the_newest_segment() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        for number in 0..60 {
+            log.append(&[envelope(number)]).await.unwrap();
+        }
+        close(log).await;
+        let disk = disk.reboot(0);
+        close(open(&disk)).await;
+        let segments: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".wbj")).collect();
+        let read: Vec<usize> = segments.iter().map(|name| disk.bytes_read(name)).collect();
+        assert!(read.len() > 5 && read[..read.len() - 1].iter().all(|bytes| *bytes == 0), "{read:?}");
+        assert!(read[read.len() - 1] > 0);
+    });
+}
+
+#[test]
 fn on_a_real_disk_it_opens_reads_and_verifies_and_only_one_process_has_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal");

@@ -25,6 +25,8 @@ struct State {
     steps: usize,
     plan: Plan,
     dead: bool,
+    /// Bytes read of each file.
+    read: BTreeMap<usize, usize>,
 }
 
 /// What is to go wrong.
@@ -129,6 +131,12 @@ impl SimDisk {
         state.names.get(name).map(|file| state.files[*file].content.clone())
     }
 
+    /// Bytes that were read of a file.
+    pub(super) fn bytes_read(&self, name: &str) -> usize {
+        let state = self.lock();
+        state.read.get(&state.names[name]).copied().unwrap_or(0)
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.lock().names.keys().cloned().collect()
     }
@@ -230,11 +238,12 @@ struct SimHandle {
 
 impl DiskFile for SimHandle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.lock();
+        let mut state = self.disk.lock();
         let rest = state.files[self.file].content.get(offset as usize..).unwrap_or_default();
         // at most 300 bytes at once, as a real disk may also return fewer than asked for
         let len = rest.len().min(buffer.len()).min(300);
         buffer[..len].copy_from_slice(&rest[..len]);
+        *state.read.entry(self.file).or_default() += len;
         Ok(len)
     }
 
