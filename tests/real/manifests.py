@@ -5,6 +5,8 @@ import re
 
 from processes import Failure, wait_until
 from tools import ROOT
+from watchbell import CLUSTER
+from webhook import TEMPLATE, write_kubeconfig
 
 MANIFESTS = ROOT / "deploy" / "manifests"
 NAMESPACE = "watchbell"
@@ -18,6 +20,7 @@ def checks(cluster, watchbell):
         ("deploy: the StatefulSet's pod is accepted under Pod Security restricted", lambda: _dry_run_pod(cluster)),
         ("deploy: the same pod is refused once it is not restricted", lambda: _refuse_loose_pod(cluster)),
         ("deploy: watchbell starts with the ConfigMap's configuration", lambda: _serve_configuration(cluster, watchbell)),
+        ("deploy: the webhook kubeconfig is what `watchbell cluster add` prints", lambda: _same_kubeconfig(cluster, watchbell)),
     ]
 
 
@@ -72,3 +75,17 @@ def _serve_configuration(cluster, watchbell):
         raise Failure("the configuration shows no receivers")
     for name, text in (("shipped", shipped), ("with-receivers", with_receivers)):
         watchbell.try_configuration(f"configuration-{name}", text)
+
+
+def _same_kubeconfig(cluster, watchbell):
+    """As Kubernetes reads both: where events are sent, trusting whom, with which token."""
+    printed = _as_read(cluster, cluster.audit_webhook)
+    filled = write_kubeconfig(watchbell.directory / "webhook.yaml", watchbell.url, CLUSTER, printed["token"], watchbell.authority.cert)
+    if _as_read(cluster, filled) != printed:
+        raise Failure(f"{TEMPLATE.name} filled in says {sorted(_as_read(cluster, filled))} differently")
+
+
+def _as_read(cluster, path):
+    view = json.loads(cluster.kubectl(path, "config", "view", "--minify", "--flatten", "-o", "json").body)
+    target, (user,) = view["clusters"][0]["cluster"], view["users"]
+    return {"server": target["server"], "authority": target["certificate-authority-data"], "token": user["user"]["token"]}
