@@ -31,7 +31,7 @@ pub struct DispatchConfig {
     pub retry_min_ms: u64,
     /// The longest wait between attempts, unless a receiver asks for more.
     pub retry_max_ms: u64,
-    /// How long a message is tried before it becomes a dead letter.
+    /// How long a message is tried, at least eight times, before it becomes a dead letter.
     pub give_up_after_ms: u64,
     /// How many attempts a message gets before it becomes a dead letter.
     pub max_attempts: u64,

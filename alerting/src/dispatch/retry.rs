@@ -8,6 +8,10 @@ use crate::alert::hash_parts;
 use crate::notify::Outcome;
 use crate::store::{Attempt, Verdict, micros};
 
+/// Age alone ends no message before this many attempts: it may have been the process that was down, or the
+/// clock that was set forward.
+const MIN_ATTEMPTS: u64 = 8;
+
 /// Judges an attempt to send `alerts` alerts.
 pub(super) fn verdict(
     config: &DispatchConfig,
@@ -25,7 +29,8 @@ pub(super) fn verdict(
         Outcome::Later { detail, not_before } => {
             let next = backoff(config, attempt.id, attempt.number, now).max(not_before.unwrap_or(now));
             let age_micros = next.micros_since(attempt.created_at);
-            if attempt.number >= config.max_attempts || age_micros > micros(config.give_up_after_ms) {
+            let too_old = age_micros > micros(config.give_up_after_ms) && attempt.number >= MIN_ATTEMPTS;
+            if too_old || attempt.number >= config.max_attempts {
                 let outcome = format!("given up after {} attempts: {detail}", attempt.number);
                 return Verdict::Dead { outcome };
             }
@@ -92,13 +97,14 @@ mod tests {
 
     #[test]
     fn messages_are_given_up_by_age_by_attempts_and_when_refused() {
-        let config = DispatchConfig { max_attempts: 3, ..DispatchConfig::default() };
+        let config = DispatchConfig { max_attempts: 20, ..DispatchConfig::default() };
         let dead = |attempt: &Attempt, outcome, now| {
             matches!(verdict(&config, attempt, 1, outcome, now), Verdict::Dead { .. })
         };
-        assert!(!dead(&attempt(2), later(None), at(24 * 3600)));
-        assert!(dead(&attempt(3), later(None), at(0)));
-        assert!(dead(&attempt(2), later(None), at(48 * 3600)));
+        assert!(!dead(&attempt(8), later(None), at(24 * 3600)));
+        assert!(dead(&attempt(20), later(None), at(0)));
+        assert!(dead(&attempt(8), later(None), at(48 * 3600)));
+        assert!(!dead(&attempt(7), later(None), at(48 * 3600)));
         assert!(dead(&attempt(1), Outcome::Refused("HTTP 400".to_owned()), at(0)));
         assert!(dead(&attempt(1), Outcome::Gone("HTTP 410".to_owned()), at(0)));
         assert!(dead(&attempt(1), Outcome::TooLarge("HTTP 413".to_owned()), at(0)));

@@ -34,6 +34,23 @@ pub(crate) struct Notice {
     pub(crate) events: Vec<EventId>,
 }
 
+/// A caption and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Text(String, String),
+    /// The value is an address of this server.
+    Link(&'static str, String),
+}
+
+impl Detail {
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        match self {
+            Self::Text(caption, value) => (caption, value),
+            Self::Link(caption, value) => (caption, value),
+        }
+    }
+}
+
 /// How many alerts of one rule are in a message.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RuleCount {
@@ -97,27 +114,50 @@ impl Notice {
         if self.more.is_some() { &self.alert.last_summary } else { &self.alert.first_summary }
     }
 
-    /// Everything worth knowing about the alert, as captions and values.
-    pub(crate) fn details(&self, external_url: Option<&str>) -> Vec<(String, String)> {
+    /// Level, title and cluster in one line.
+    pub(crate) fn headline(&self) -> String {
         let alert = &self.alert;
-        let own = |(caption, value): (&str, &str)| (caption.to_owned(), value.to_owned());
-        let mut details: Vec<(String, String)> = self.facts().into_iter().map(own).collect();
-        let ids: Vec<String> = self.events.iter().map(EventId::to_string).collect();
-        let period = (time(alert.first_event_time), time(alert.last_event_time));
-        let when = if period.0 == period.1 { period.0 } else { format!("{} to {}", period.0, period.1) };
-        let rest = [
-            ("Cluster", alert.cluster.clone()),
-            ("Occurred", self.occurrences()),
-            ("When", when),
-            ("Rule", alert.rule_id.clone()),
-            ("Tags", alert.tags.join(", ")),
-            ("Alert", alert.id.to_string()),
-            ("Events", ids.join(", ")),
-            ("Link", self.link(external_url).unwrap_or_default()),
-        ];
+        let level = alert.level.name().to_uppercase();
+        one_line(&format!("[{level}] {} in {}", alert.title, alert.cluster), MAX_SUBJECT_BYTES)
+    }
+
+    /// Everything worth knowing about the alert, what matters first at the top: who, what and where, when and
+    /// how often, where to look further. Without links there are ids.
+    pub(crate) fn details(&self, external_url: Option<&str>) -> Vec<Detail> {
+        let alert = &self.alert;
+        let text = |caption: &str, value: &str| Detail::Text(caption.to_owned(), value.to_owned());
+        let mut details: Vec<Detail> =
+            self.facts().into_iter().map(|(caption, value)| text(caption, value)).collect();
+        details.push(text("Cluster", &alert.cluster));
+        details.push(text("When", &self.when()));
+        details.push(text("How often", &self.occurrences()));
+        if alert.last_summary != self.summary() {
+            details.push(text("Latest", &alert.last_summary));
+        }
+        match (self.link(external_url), self.search_link(external_url)) {
+            (Some(alert), Some(events)) => {
+                details.extend([Detail::Link("Alert", alert), Detail::Link("Events", events)]);
+            }
+            _ => {
+                let ids: Vec<String> = self.events.iter().map(EventId::to_string).collect();
+                details.extend([text("Alert", &alert.id.to_string()), text("Events", &ids.join(", "))]);
+            }
+        }
+        details.extend([text("Rule", &alert.rule_id), text("Tags", &alert.tags.join(", "))]);
+        details.retain(|detail| !matches!(detail, Detail::Text(_, value) if value.is_empty()));
         details
-            .extend(rest.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.to_owned(), v)));
-        details
+    }
+
+    /// When it happened, in words.
+    pub(crate) fn when(&self) -> String {
+        let (first, last) = (time(self.alert.first_event_time), time(self.alert.last_event_time));
+        match (first.split_once(' '), last.split_once(' ')) {
+            _ if first == last => first,
+            (Some((day, from)), Some((last_day, to))) if day == last_day => {
+                format!("{day} {} to {to}", from.trim_end_matches(" UTC"))
+            }
+            _ => format!("{first} to {last}"),
+        }
     }
 
     /// How often, in words.
@@ -141,8 +181,13 @@ impl Notice {
         known.chain(others.map(|(name, value)| (name.as_str(), value.as_str()))).collect()
     }
 
-    /// Where to look at the alert's events.
+    /// Where to look at the alert.
     pub(crate) fn link(&self, external_url: Option<&str>) -> Option<String> {
+        Some(format!("{}/{}", list_link(external_url)?, self.alert.id))
+    }
+
+    /// Where to look at what the rule matched meanwhile.
+    fn search_link(&self, external_url: Option<&str>) -> Option<String> {
         let base = external_url?.trim_end_matches('/');
         let quoted = self.alert.rule_id.replace('\\', "\\\\").replace('"', "\\\"");
         let query = form_urlencoded::Serializer::new(String::new())
@@ -152,6 +197,11 @@ impl Notice {
             .finish();
         Some(format!("{base}/api/v1/search?{query}"))
     }
+}
+
+/// Where to look at all alerts.
+pub(crate) fn list_link(external_url: Option<&str>) -> Option<String> {
+    Some(format!("{}/api/v1/alerts", external_url?.trim_end_matches('/')))
 }
 
 /// Labels that have a word people read.
@@ -190,11 +240,30 @@ mod tests {
     fn a_link_quotes_what_it_searches_for() {
         let mut notice = notice(1);
         notice.alert.rule_id = "a \"b\"&c".to_owned();
-        let link = notice.link(Some("https://watch.example/")).unwrap();
+        let link = notice.search_link(Some("https://watch.example/")).unwrap();
         assert!(
             link.starts_with("https://watch.example/api/v1/search?q=rule%3A%22a+%5C%22b%5C%22%26c%22&from=")
         );
-        assert_eq!(notice.link(None), None);
+        let alert = notice.link(Some("https://watch.example/")).unwrap();
+        assert_eq!(alert, format!("https://watch.example/api/v1/alerts/{}", notice.alert.id));
+        assert_eq!((notice.link(None), notice.search_link(None)), (None, None));
+    }
+
+    #[test]
+    fn details_say_who_when_how_often_and_where_to_look() {
+        let mut notice = notice(1);
+        let captions = |notice: &Notice, url| {
+            let details = notice.details(url);
+            details.iter().map(|detail| detail.parts().0.to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(captions(&notice, None), "Who Cluster When How often Alert Events Rule Tags");
+        (notice.alert.count, notice.alert.last_summary) = (2, "eve did it again".to_owned());
+        let url = Some("https://watch.example");
+        assert_eq!(captions(&notice, url), "Who Cluster When How often Latest Alert Events Rule Tags");
+        let details = notice.details(url);
+        assert!(details.contains(&Detail::Link("Alert", notice.link(url).unwrap())), "{details:?}");
+        notice.more = Some(1);
+        assert_eq!(captions(&notice, url), "Who Cluster When How often Alert Events Rule Tags");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::http::{HttpClient, HttpConfig};
-use super::message::{Message, Notice};
+use super::message::{Detail, Message, Notice, list_link};
 use super::text::{one_line, slack};
 use super::{Context, Outcome, ReceiverError};
 
@@ -18,6 +18,12 @@ const SECTION_BYTES: usize = 3000;
 const ALERTS_BYTES: usize = 9000;
 /// Longest line of an alert, before escaping.
 const LINE_BYTES: usize = 400;
+/// Longest title of an alert that has a link, before escaping.
+const TITLE_BYTES: usize = 120;
+/// Longest summary of an alert without details, before escaping.
+const BRIEF_BYTES: usize = 150;
+/// How many alerts are shown with all their details; of more, each has three lines.
+const MAX_DETAILED: usize = 3;
 /// How many rules are counted.
 const RULE_LINES: usize = 15;
 
@@ -46,15 +52,25 @@ impl Slack {
 
 fn body(message: &Message, external_url: Option<&str>) -> Value {
     let subject = message.subject();
-    let mut blocks = vec![header(&subject)];
-    if message.total > 1 {
-        blocks.push(section(&rule_lines(message)));
-    }
+    // The header is cut early; of a single alert the first section says the rest.
+    let mut blocks = match message.notices.as_slice() {
+        [notice] if message.total == 1 => vec![header(&notice.headline())],
+        _ => vec![header(&subject), section(&rule_lines(message))],
+    };
     let budget = (ALERTS_BYTES / message.notices.len().max(1)).min(SECTION_BYTES);
-    blocks.extend(message.notices.iter().map(|notice| section(&within(lines(notice, external_url), budget))));
+    blocks.extend(message.notices.iter().map(|notice| {
+        let lines = match message.notices.len() {
+            1 if message.total == 1 => details(notice, external_url),
+            0..=MAX_DETAILED => [title(notice, external_url), details(notice, external_url)].concat(),
+            _ => [title(notice, external_url), brief(notice)].concat(),
+        };
+        section(&within(lines, budget))
+    }));
     let beyond = message.beyond(message.notices.len());
     if beyond > 0 {
-        blocks.push(section(&format!("*+{beyond} more alerts*, see the list of alerts.")));
+        let list = list_link(external_url);
+        let list = list.map_or("the list of alerts".to_owned(), |url| link(&url, "the list of alerts"));
+        blocks.push(section(&format!("*+{beyond} more alerts*, see {list}.")));
     }
     let id = format!("watchbell message {}", message.id);
     blocks.push(json!({"type": "context", "elements": [{"type": "plain_text", "text": id}]}));
@@ -83,20 +99,40 @@ fn rule_lines(message: &Message) -> String {
     within(lines, SECTION_BYTES)
 }
 
-fn lines(notice: &Notice, external_url: Option<&str>) -> Vec<String> {
-    let alert = &notice.alert;
-    let shown = |text: &str| slack(&one_line(text, LINE_BYTES));
-    let mut lines = vec![
-        format!("*[{}] {}*", alert.level.name().to_uppercase(), shown(&alert.title)),
-        shown(notice.summary()),
-    ];
-    for (caption, value) in notice.details(external_url) {
-        lines.push(match caption.as_str() {
-            "Link" => format!("<{}|Open in search>", slack(&value)),
-            _ => format!("{}: {}", shown(&caption), shown(&value)),
-        });
+fn title(notice: &Notice, external_url: Option<&str>) -> Vec<String> {
+    let title = shown(&one_line(&notice.headline(), TITLE_BYTES));
+    vec![match notice.link(external_url) {
+        Some(url) => format!("*<{}|{title}>*", slack(&url)),
+        None => format!("*{title}*"),
+    }]
+}
+
+fn details(notice: &Notice, external_url: Option<&str>) -> Vec<String> {
+    let (mut links, mut lines) = (Vec::new(), vec![shown(notice.summary())]);
+    for detail in notice.details(external_url) {
+        match &detail {
+            Detail::Link(caption, url) => links.push(link(url, caption)),
+            Detail::Text(caption, value) => lines.push(format!("*{}:* {}", shown(caption), shown(value))),
+        }
+    }
+    // Before the rest, so that they are there even if not all of it fits.
+    if !links.is_empty() {
+        lines.insert(1, links.join(" · "));
     }
     lines
+}
+
+fn brief(notice: &Notice) -> Vec<String> {
+    let summary = slack(&one_line(notice.summary(), BRIEF_BYTES));
+    vec![summary, format!("{}, {}", notice.when(), notice.occurrences())]
+}
+
+fn shown(text: &str) -> String {
+    slack(&one_line(text, LINE_BYTES))
+}
+
+fn link(url: &str, text: &str) -> String {
+    format!("<{}|{text}>", slack(url))
 }
 
 /// The lines that fit into `budget` bytes; those that do not are left out whole.
@@ -147,6 +183,6 @@ mod tests {
         evil.alert.first_summary = "<!channel> <http://evil.example|click>".to_owned();
         let body = body(&message(vec![evil]), Some("https://watch.example")).to_string();
         assert!(!body.contains("<!channel>") && !body.contains("<http://evil"), "{body}");
-        assert!(body.contains("&lt;!channel&gt;") && body.contains("<https://watch.example/api/v1/search?"));
+        assert!(body.contains("&lt;!channel&gt;") && body.contains("<https://watch.example/api/v1/alerts/"));
     }
 }

@@ -327,6 +327,12 @@ fn old_alerts_go_but_not_those_somebody_must_still_hear_of() {
     assert_eq!(fixture.store.prune(at(10)).unwrap(), 3);
     assert_eq!(fixture.store.prune(at(200_000)).unwrap(), 1);
     assert_eq!(fixture.alerts().len(), 4);
+    let waiting = fixture.store.begin_fresh("soc", 1, at(200_000)).unwrap().unwrap();
+    let later = Verdict::Retry { outcome: "HTTP 503".to_owned(), not_before: at(200_001) };
+    fixture.store.finish(&waiting, &later, at(200_000)).unwrap();
+    assert_eq!(fixture.store.prune(at(31 * 86_400)).unwrap(), 0);
+    assert_eq!(fixture.store.prune(at(31 * 86_400 + 9)).unwrap(), 4);
+    assert_eq!(fixture.store.due("soc", 0).unwrap(), Due::default());
     let deliveries: i64 = fixture
         .store
         .read("count", |sql| sql.query_row("SELECT COUNT(*) FROM delivery", [], |row| row.get(0)))

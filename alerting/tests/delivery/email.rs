@@ -15,7 +15,7 @@ fn config(server: &SmtpServer) -> EmailConfig {
     EmailConfig {
         port: server.port,
         security: SmtpSecurity::None,
-        timeout_ms: 2_000,
+        timeout_ms: 10_000,
         ..EmailConfig::new("localhost", "Watchbell <watchbell@example.org>", &to)
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn quick() -> DispatchConfig {
 }
 
 pub(super) fn http(url: &str) -> HttpConfig {
-    HttpConfig { timeout_ms: 2_000, ..HttpConfig::new(Secret::new(url)) }
+    HttpConfig { timeout_ms: 10_000, ..HttpConfig::new(Secret::new(url)) }
 }
 
 pub(super) fn receiver(name: &str, kind: ReceiverKind) -> ReceiverConfig {

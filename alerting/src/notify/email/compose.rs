@@ -8,11 +8,14 @@ use lettre::message::{Mailbox, MultiPart};
 use watchbell_event::Timestamp;
 
 use super::super::Context;
-use super::super::message::{Message, Notice};
+use super::super::message::{Detail, Message, Notice, list_link};
 use super::super::text::{html, one_line};
 
 /// How many alerts a mail shows with all their details; the others have one line each.
-const DETAILED: usize = 20;
+const DETAILED: usize = 10;
+/// Longest text of all their details together, in bytes; servers take mails of 10 MB, and this is sent twice,
+/// escaped and encoded.
+const DETAILED_BYTES: usize = 256 << 10;
 /// Longest line for an alert without details, in bytes.
 const LINE_BYTES: usize = 300;
 /// How many alerts' threads a mail belongs to.
@@ -52,82 +55,108 @@ fn system_time(time: Timestamp) -> SystemTime {
 }
 
 fn plain(message: &Message, external_url: Option<&str>) -> String {
-    let mut text = format!("{}\n", message.subject());
-    let (detailed, brief) = message.notices.split_at(message.notices.len().min(DETAILED));
-    for notice in detailed {
-        let _ = writeln!(text, "\n{}\n{}", headline(notice), one_line(notice.summary(), usize::MAX));
-        for (caption, value) in notice.details(external_url) {
-            let _ = writeln!(text, "  {caption}: {}", one_line(&value, usize::MAX));
+    let mut text = String::new();
+    if message.total > 1 {
+        let _ = writeln!(text, "{}\n", message.subject());
+        for rule in &message.rules {
+            let title = one_line(&rule.title, LINE_BYTES);
+            let _ = writeln!(text, "  {} x [{}] {title}", rule.alerts, rule.level);
         }
+        text.push('\n');
     }
-    if !brief.is_empty() {
+    let (detailed, brief) = message.notices.split_at(detailed(message, external_url));
+    for notice in detailed {
+        let _ = writeln!(text, "{}\n{}", notice.headline(), one_line(notice.summary(), usize::MAX));
+        for detail in notice.details(external_url) {
+            let (caption, value) = detail.parts();
+            let _ = writeln!(text, "  {caption}: {}", one_line(value, usize::MAX));
+        }
         text.push('\n');
     }
     for notice in brief {
-        let _ = writeln!(text, "- {}", brief_line(notice));
+        let link = notice.link(external_url).unwrap_or_else(|| notice.alert.id.to_string());
+        let _ = writeln!(text, "- {}\n  {link}", brief_line(notice));
     }
     if message.beyond(message.notices.len()) > 0 {
-        let _ = writeln!(text, "\n{}", beyond(message));
-    }
-    if message.total > 1 {
-        let _ = writeln!(text, "\nBy rule:");
-    }
-    for rule in message.rules.iter().filter(|_| message.total > 1) {
-        let _ = writeln!(text, "  {} x [{}] {}", rule.alerts, rule.level, one_line(&rule.title, LINE_BYTES));
+        let _ = writeln!(text, "\n{}", beyond(message, external_url));
     }
     text
 }
 
 fn rich(message: &Message, external_url: Option<&str>) -> String {
-    let mut text = format!("<html><body><h2>{}</h2>\n", html(&message.subject()));
-    let (detailed, brief) = message.notices.split_at(message.notices.len().min(DETAILED));
-    for notice in detailed {
-        let _ = writeln!(text, "<h3>{}</h3>", html(&headline(notice)));
-        let _ = writeln!(text, "<p>{}</p>\n<table>", html(&one_line(notice.summary(), usize::MAX)));
-        for (caption, value) in notice.details(external_url) {
-            let value = html(&one_line(&value, usize::MAX));
-            let value = if caption == "Link" { format!("<a href=\"{value}\">{value}</a>") } else { value };
-            let _ = writeln!(text, "<tr><th align=\"left\">{}</th><td>{value}</td></tr>", html(&caption));
+    let mut text = "<html><body>\n".to_owned();
+    if message.total > 1 {
+        let _ = writeln!(text, "<h2>{}</h2>\n<table>", html(&message.subject()));
+        for rule in &message.rules {
+            let title = html(&one_line(&rule.title, LINE_BYTES));
+            let (alerts, level) = (rule.alerts, rule.level);
+            let _ = writeln!(text, "<tr><td>{alerts}</td><td>[{level}]</td><td>{title}</td></tr>");
         }
         text.push_str("</table>\n");
+    }
+    let (detailed, brief) = message.notices.split_at(detailed(message, external_url));
+    for notice in detailed {
+        rich_details(&mut text, notice, external_url);
     }
     if !brief.is_empty() {
         text.push_str("<ul>\n");
         for notice in brief {
-            let _ = writeln!(text, "<li>{}</li>", html(&brief_line(notice)));
+            let (line, id) = (html(&brief_line(notice)), notice.alert.id.to_string());
+            let line = match notice.link(external_url) {
+                Some(link) => format!("{line} {}", anchor(&link, "alert")),
+                None => format!("{line} [{id}]"),
+            };
+            let _ = writeln!(text, "<li>{line}</li>");
         }
         text.push_str("</ul>\n");
     }
     if message.beyond(message.notices.len()) > 0 {
-        let _ = writeln!(text, "<p>{}</p>", html(&beyond(message)));
-    }
-    if message.total > 1 {
-        text.push_str("<h3>By rule</h3>\n<table>\n");
-        for rule in &message.rules {
-            let title = html(&one_line(&rule.title, LINE_BYTES));
-            let _ =
-                writeln!(text, "<tr><td>{}</td><td>{}</td><td>{title}</td></tr>", rule.alerts, rule.level);
-        }
-        text.push_str("</table>\n");
+        let _ = writeln!(text, "<p>{}</p>", html(&beyond(message, external_url)));
     }
     text.push_str("</body></html>\n");
     text
 }
 
-fn headline(notice: &Notice) -> String {
-    let alert = &notice.alert;
-    let headline = format!("[{}] {} in {}", alert.level.name().to_uppercase(), alert.title, alert.cluster);
-    one_line(&headline, LINE_BYTES)
+fn rich_details(text: &mut String, notice: &Notice, external_url: Option<&str>) {
+    let _ = writeln!(text, "<h3>{}</h3>", html(&notice.headline()));
+    let _ = writeln!(text, "<p>{}</p>\n<table>", html(&one_line(notice.summary(), usize::MAX)));
+    let mut links = Vec::new();
+    for detail in notice.details(external_url) {
+        match &detail {
+            Detail::Text(caption, value) => {
+                let (caption, value) = (html(caption), html(&one_line(value, usize::MAX)));
+                let _ = writeln!(text, "<tr><th align=\"left\">{caption}</th><td>{value}</td></tr>");
+            }
+            Detail::Link(caption, link) => links.push(anchor(link, caption)),
+        }
+    }
+    let _ = writeln!(text, "</table>\n<p>{}</p>", links.join(" · "));
+}
+
+fn anchor(link: &str, text: &str) -> String {
+    format!("<a href=\"{}\">{}</a>", html(link), html(text))
+}
+
+/// How many alerts are shown with all their details: few enough to be read, and to keep the mail small.
+fn detailed(message: &Message, external_url: Option<&str>) -> usize {
+    let mut used = 0;
+    let fits = |notice: &&Notice| {
+        let details = notice.details(external_url);
+        used += details.iter().map(|detail| detail.parts().1.len()).sum::<usize>();
+        used <= DETAILED_BYTES
+    };
+    message.notices.iter().take(DETAILED).take_while(fits).count()
 }
 
 fn brief_line(notice: &Notice) -> String {
-    let id = notice.alert.id.to_string();
-    let line = format!("{}: {} ({})", headline(notice), notice.summary(), notice.occurrences());
-    format!("{} [{id}]", one_line(&line, LINE_BYTES))
+    let line =
+        format!("{}: {} ({}, {})", notice.headline(), notice.summary(), notice.occurrences(), notice.when());
+    one_line(&line, LINE_BYTES)
 }
 
-fn beyond(message: &Message) -> String {
-    format!("+{} more alerts, see the list of alerts.", message.beyond(message.notices.len()))
+fn beyond(message: &Message, external_url: Option<&str>) -> String {
+    let place = list_link(external_url).unwrap_or_else(|| "the list of alerts".to_owned());
+    format!("+{} more alerts, see {place}", message.beyond(message.notices.len()))
 }
 
 #[cfg(test)]
@@ -177,6 +206,29 @@ mod tests {
             assert!(!rich.contains(markup), "{rich}");
         }
         assert!(!plain(&message, None).lines().any(|line| line == "." || line.starts_with("Bcc")));
+    }
+
+    #[test]
+    fn a_mail_about_one_alert_says_everything_once() {
+        let mut one = notice(1);
+        (one.alert.count, one.alert.last_summary) = (4, "eve read secret 4".to_owned());
+        let id = one.alert.id;
+        let text = plain(&message(vec![one]), Some("https://watch.example"));
+        let expect = format!(
+            "[HIGH] Secret read in prod\neve read secret\n  Who: eve\n  Cluster: prod\n  \
+             When: 2026-02-02 02:40:00 to 02:41:00 UTC\n  How often: 4 times\n  \
+             Latest: eve read secret 4\n  Alert: https://watch.example/api/v1/alerts/{id}\n  \
+             Events: https://watch.example/api/v1/search?q=rule%3A%22rule-1%22"
+        );
+        assert!(text.starts_with(&expect), "{text}");
+    }
+
+    #[test]
+    fn alerts_with_much_to_say_still_make_a_mail_that_servers_take() {
+        let mut long = notice(1);
+        long.alert.labels = (0..32).map(|n| (format!("label{n}"), "\"é".repeat(341))).collect();
+        let mail = compose(&message(vec![long; 1000]));
+        assert!(mail.len() < 8 << 20, "{}", mail.len());
     }
 
     #[test]
