@@ -12,8 +12,9 @@
 //!   neither loses nor repeats an alert.
 //! - Every message has an id that survives restarts. Only an attempt that was in flight when the process
 //!   died may be repeated, under the same id.
-//! - Nothing is dropped: what exceeds a receiver's quota waits and is merged into the next message; what a
-//!   receiver refuses for good becomes a dead letter, which is listed.
+//! - Nothing is dropped: what exceeds a receiver's quota waits and is merged into the next message; alerts
+//!   that do not fit into a message return to the outbox for the next; what a receiver refuses for good
+//!   becomes a dead letter, which is listed.
 //! - Secrets (webhook addresses, passwords) never reach logs, metrics, errors or the database.
 
 mod alert;

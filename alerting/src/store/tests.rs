@@ -375,7 +375,7 @@ fn log() -> impl Strategy<Value = Vec<Detection>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
     #[test]
     fn replays_from_any_earlier_position_change_nothing(
         log in log(),

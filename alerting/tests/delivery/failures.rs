@@ -1,13 +1,15 @@
 //! Receivers that fail, and processes that end at the wrong moment.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use watchbell_alerting::DeliveryState::{Dead, Retry, Sending, Sent};
 use watchbell_alerting::DispatchConfig;
 
 use super::http::{Answer, OK, Server};
-use super::rig::{Rig, alert_id, detection, quick, slack, until, webhook};
+use super::rig::{Rig, alert_id, clock, detection, quick, slack, until, webhook};
 
 /// An alert reaches a receiver that at first answers as given, on the second attempt, under one id.
 async fn recovers_from(first: fn() -> Answer, reason: &str, least_wait: Duration) {
@@ -191,6 +193,25 @@ async fn an_outcome_that_the_database_did_not_take_is_written_later_without_anot
     }
     assert_eq!(rig.delivery(1, "soc").attempts.len(), 1);
     assert_eq!(server.count(), 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    let hour = "retry-after: 3600\r\n";
+    let server =
+        Server::start(move |n, _| if n == 0 { Answer::Status("503 Later", hour, "") } else { OK }).await;
+    let back = Arc::new(AtomicI64::new(0));
+    let (real, step) = (clock(), Arc::clone(&back));
+    let clock = move || real().plus_micros(-step.load(Relaxed));
+    let directory = tempfile::tempdir().unwrap();
+    let rig = Rig::open_at(directory, vec![webhook("soc", &server.url())], quick(), clock);
+    rig.commit(&[detection(1)]);
+    rig.wait_for(1, "soc", Retry).await;
+    back.store(24 * 3600 * 1_000_000, Relaxed);
+    rig.commit(&[detection(2)]);
+    rig.wait_for(1, "soc", Sent).await;
+    rig.wait_for(2, "soc", Sent).await;
     rig.stop().await;
 }
 

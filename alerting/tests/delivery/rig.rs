@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Rig {
     pub(super) store: AlertStore,
     pub(super) directory: tempfile::TempDir,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     stop: oneshot::Sender<()>,
     dispatcher: JoinHandle<Result<(), StoreError>>,
 }
@@ -117,20 +118,30 @@ impl Rig {
         receivers: Vec<ReceiverConfig>,
         config: DispatchConfig,
     ) -> Self {
+        Self::open_at(directory, receivers, config, clock())
+    }
+
+    /// Opens a store that may exist; the dispatcher lives by the clock.
+    pub(super) fn open_at(
+        directory: tempfile::TempDir,
+        receivers: Vec<ReceiverConfig>,
+        config: DispatchConfig,
+        clock: impl Fn() -> Timestamp + Clone + Send + Sync + 'static,
+    ) -> Self {
         let path = directory.path().join("alerts.db");
         let store = AlertStore::open(&path, StoreConfig::default(), router(&receivers)).unwrap();
         let receivers = receivers.into_iter().map(|config| Receiver::new(config).unwrap()).collect();
         let dispatcher = Dispatcher::new(store.clone(), config, receivers);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or(()) };
-        let dispatcher = tokio::spawn(dispatcher.run(clock(), shutdown));
-        Self { store, directory, stop, dispatcher }
+        let dispatcher = tokio::spawn(dispatcher.run(clock.clone(), shutdown));
+        Self { store, directory, clock: Box::new(clock), stop, dispatcher }
     }
 
     pub(super) fn commit(&self, detections: &[Detection]) {
         let mut positions: Positions = self.store.positions();
         detections.iter().for_each(|detection| positions.advance_past(detection.position));
-        self.store.commit(detections, &positions, epoch()).unwrap();
+        self.store.commit(detections, &positions, (self.clock)()).unwrap();
     }
 
     /// Stops as the process does.
