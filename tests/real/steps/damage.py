@@ -24,6 +24,14 @@ DAMAGE = [
          event("secrets", "delete", 200, "stock-forever", "shop"), ("secret changed",)),
     Step("deployment deleted", ran("mallory", "delete", "deployment", "quiet", "-n", "lab"),
          event("deployments", "delete", 200, "quiet", "lab"), ("workload deleted",)),
+    Step("DNS deleted", ran("mallory", "delete", "deployment", "coredns", "-n", "kube-system"),
+         event("deployments", "delete", 200, "coredns", "kube-system"), ("system workload deleted",)),
     Step("namespace deleted", ran("mallory", "delete", "namespace", "lab", "--wait=false"),
          event("namespaces", "delete", 200, "lab", user="mallory"), ("namespace deleted",)),
+    # The last step, because it disturbs whoever asks what the API has.
+    Step("part of the API handed to another server",
+         created(obj("APIService", "v1.stolen.example.com", None, "apiregistration.k8s.io/v1", spec={
+             "group": "stolen.example.com", "version": "v1", "groupPriorityMinimum": 10, "versionPriority": 10,
+             "insecureSkipTLSVerify": True, "service": {"name": "web", "namespace": "shop"}})),
+         event("apiservices", "create", 201, "v1.stolen.example.com"), ("API service changed",)),
 ]

@@ -21,6 +21,16 @@ def admin_certificate_refused(cluster):
     expect(create(cluster, "mallory", wanted, check=False), 1, "system:masters")
 
 
+def as_default_account(*words, **options):
+    """An action: kubectl with these words and a token of the default service account."""
+    def act(cluster):
+        token = cluster.kubectl("mallory", "create", "token", "default", "-n", "shop").body.strip()
+        cluster.kubectl(cluster.token_kubeconfig("default", token), *words, "-n", "shop", **options)
+    return act
+
+
+DEFAULT = "system:serviceaccount:shop:default"
+
 RIGHTS = [
     Step("cluster-admin for a contractor",
          created(binding("ClusterRoleBinding", "breakglass", "ClusterRole", "cluster-admin", [person("mallory")]), who="olivia"),
@@ -36,6 +46,23 @@ RIGHTS = [
     Step("rights for a default service account",
          created(binding("RoleBinding", "default-admin", "ClusterRole", "admin", [account("default", "shop")], "shop")),
          event("rolebindings", "create", 201, "default-admin", "shop"), ("privileged role binding",)),
+    Step("token of a default service account", ran("mallory", "create", "token", "default", "-n", "shop"),
+         event("serviceaccounts", "create", 201, "default", "shop", "mallory", objectRef__subresource="token"),
+         ("service account token issued",)),
+    Step("default service account lists its rights", as_default_account("auth", "can-i", "--list"),
+         event("selfsubjectrulesreviews", "create", 201, user=DEFAULT), ("service account lists its rights",)),
+    Step("default service account takes secrets", as_default_account("get", "secrets"),
+         event("secrets", "list", 200, None, "shop", DEFAULT), ("default service account reads secrets",)),
+    Step("default service account gives rights",
+         as_default_account("create", "rolebinding", "friend", "--clusterrole=view", "--user=stranger"),
+         event("rolebindings", "create", 201, "friend", "shop", DEFAULT), ("rights changed by a service account",)),
+    Step("role that reaches kubelets", created(role("ClusterRole", "prober", [rule([""], ["nodes/proxy"], ["get"])])),
+         event("clusterroles", "create", 201, "prober"), ("role that reaches kubelets",)),
+    Step("service account among the system's", ran("mallory", "create", "serviceaccount", "metrics", "-n", "kube-system"),
+         event("serviceaccounts", "create", 201, "metrics", "kube-system"), ("service account in a system namespace",)),
+    Step("AWS identities given rights",
+         created(obj("ConfigMap", "aws-auth", "kube-system", data={"mapUsers": "- userarn: arn:aws:iam::123456789012:user/m\n"})),
+         event("configmaps", "create", 201, "aws-auth", "kube-system"), ("AWS identities changed",)),
     Step("wildcard added by a JSON patch",
          ran("mallory", "patch", "clusterrole", "helper-2", "--type=json", "-p",
              '[{"op":"add","path":"/rules/0/verbs/-","value":"*"}]'),
