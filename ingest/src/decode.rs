@@ -136,6 +136,24 @@ pub enum Reason {
     HugeNumber,
 }
 
+impl Reason {
+    /// A name for metrics.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "syntax",
+            Self::NotAnObject => "not_an_object",
+            Self::WrongKind { .. } => "wrong_kind",
+            Self::NotAnEvent => "not_an_event",
+            Self::DuplicateKey => "duplicate_key",
+            Self::TooDeep(_) => "too_deep",
+            Self::TooManyValues(_) => "too_many_values",
+            Self::TooLong(_) => "too_long",
+            Self::NotUnicode => "not_unicode",
+            Self::HugeNumber => "huge_number",
+        }
+    }
+}
+
 /// Nothing of the body could be kept, so the sender is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -168,7 +186,13 @@ pub fn decode_audit(
     limits: &DecodeLimits,
     redactor: &Redactor,
 ) -> Result<Decoded, DecodeError> {
-    body::decode(body, event::Decoder::new(origin, limits, redactor))
+    let decoded = body::decode(body, event::Decoder::new(origin, limits, redactor))?;
+    for Rejected { reason, repaired, .. } in &decoded.rejected {
+        let outcome = if *repaired { "repaired" } else { "rejected" };
+        metrics::counter!("watchbell_ingest_flaws_total", "reason" => reason.label(), "outcome" => outcome)
+            .increment(1);
+    }
+    Ok(decoded)
 }
 
 #[cfg(test)]

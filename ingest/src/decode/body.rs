@@ -4,11 +4,23 @@ use super::event::{Decoder, Kept, is_audit, wrong_kind};
 use super::{DecodeError, Decoded, Place, Reason, Rejected};
 use crate::json::{Kind, Limits, Scanner, SyntaxError, Tape, Value, parse};
 
+/// How far an object is read ahead to tell a list from an event.
+const LOOKAHEAD_BYTES: usize = 16 << 10;
+/// How often a body may be read again behind syntax errors, so that one made of them costs no more than this.
+const MAX_REREADS: usize = 4;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Splits a body into its values, and lists into their items.
 pub(super) fn decode(body: &Bytes, decoder: Decoder<'_>) -> Result<Decoded, DecodeError> {
-    let mut reader = BodyReader { body, decoder, decoded: Decoded::default(), events: 0, unusable: None };
+    let mut reader = BodyReader {
+        body,
+        decoder,
+        decoded: Decoded::default(),
+        events: 0,
+        read_to: 0,
+        reread: 0,
+        unusable: None,
+    };
     let mut scan = Scanner::new(body, if body.starts_with(BYTE_ORDER_MARK) { 3 } else { 0 });
     let mut empty = true;
     loop {
@@ -55,6 +67,10 @@ struct BodyReader<'a> {
     decoded: Decoded,
     /// Events seen so far, good and bad.
     events: usize,
+    /// How far was read ahead.
+    read_to: usize,
+    /// Bytes that were read more than once, behind syntax errors.
+    reread: usize,
     /// The first top-level value that gave nothing.
     unusable: Option<(Place, Reason)>,
 }
@@ -67,9 +83,30 @@ impl BodyReader<'_> {
                 Stop::Broken(broken) => Stop::Broken(Broken { resume_at_next_line: false, ..broken }),
                 Stop::TooManyEvents => stop,
             }),
-            Some(b'{') if is_list(self.body, start) => self.list(start),
+            Some(b'{') if self.is_list(start) => self.list(start),
             _ => self.single(start),
         }
+    }
+
+    /// True if an object has `items` rather than the fields of an event; decided at the first key that
+    /// tells, which must come soon.
+    fn is_list(&mut self, start: usize) -> bool {
+        let end = self.body.len().min(start + LOOKAHEAD_BYTES);
+        let mut scan = Scanner::new(self.body.get(..end).unwrap_or_default(), start + 1);
+        scan.skip_space();
+        let is_list = loop {
+            match key(&mut scan) {
+                Ok(ITEMS) => break true,
+                Ok(br#""auditID""# | br#""level""# | br#""stage""# | br#""verb""#) | Err(_) => break false,
+                Ok(_) => {}
+            }
+            let skipped = skip(&mut scan).and_then(|()| scan.next_or(b'}'));
+            if !matches!(skipped, Ok(true)) {
+                break false;
+            }
+        };
+        self.read_to = scan.pos;
+        is_list
     }
 
     /// A single event.
@@ -163,8 +200,11 @@ impl BodyReader<'_> {
     fn reject_rest(&mut self, broken: &Broken) -> usize {
         let rest = self.body.get(broken.start..).unwrap_or_default();
         let next_line = rest.windows(2).position(|pair| pair == b"\n{").map(|newline| newline + 1);
-        let length = next_line.filter(|_| broken.resume_at_next_line).unwrap_or(rest.len());
-        let end = broken.start + length;
+        let next_line = next_line.map(|length| broken.start + length).filter(|_| broken.resume_at_next_line);
+        let read_to = self.read_to.max(broken.error.offset);
+        self.reread += next_line.map_or(0, |next_line| read_to.saturating_sub(next_line));
+        let affordable = self.reread <= MAX_REREADS * self.body.len();
+        let end = next_line.filter(|_| affordable).unwrap_or(self.body.len());
         let place = Place { event: self.events, offset: broken.error.offset };
         let reason = Reason::Syntax(broken.error.reason);
         self.events += 1;
@@ -216,23 +256,6 @@ impl Head {
             _ => return,
         };
         self.flaw.get_or_insert(wrong);
-    }
-}
-
-/// True if an object has `items` rather than the fields of an event; decided at the first key that tells.
-fn is_list(body: &[u8], start: usize) -> bool {
-    let mut scan = Scanner::new(body, start + 1);
-    scan.skip_space();
-    loop {
-        match key(&mut scan) {
-            Ok(ITEMS) => return true,
-            Ok(br#""auditID""# | br#""level""# | br#""stage""# | br#""verb""#) | Err(_) => return false,
-            Ok(_) => {}
-        }
-        let skipped = skip(&mut scan).and_then(|()| scan.next_or(b'}'));
-        if !matches!(skipped, Ok(true)) {
-            return false;
-        }
     }
 }
 

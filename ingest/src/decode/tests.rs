@@ -159,6 +159,18 @@ fn what_comes_before_a_syntax_error_is_kept() {
 }
 
 #[test]
+fn a_body_of_syntax_errors_costs_little() {
+    let many = DecodeLimits { events: usize::MAX, ..DecodeLimits::default() };
+    let redactor = Redactor::new([1; 32], Vec::new());
+    for line in ["{\"a\":[\n", "{\"items\":[\n", "{\"items\":[x\n", "{\"a\":[x\n", "{\"a\":{}\n", "{\n"] {
+        let body = Bytes::from(line.repeat(20_000));
+        let started = std::time::Instant::now();
+        assert!(decode_audit(&body, &origin(), &many, &redactor).is_err());
+        assert!(started.elapsed().as_secs() < 20, "{line}");
+    }
+}
+
+#[test]
 fn bodies_without_anything_usable_are_refused() {
     check_refused(b"", "the body is empty");
     check_refused(b" \n\xEF", "event 0 at byte 2: not JSON: expected a value");

@@ -87,6 +87,9 @@ fn append_roots(disk: &dyn Disk, limit_bytes: u64, segment: Segment, frames: &[H
     let len_of = |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| entry.len);
     let mut len = len_of(ROOTS);
     if len.is_some_and(|len| len > limit_bytes) {
+        if len_of(OLDER_ROOTS).is_some() {
+            metrics::counter!("watchbell_log_roots_rotated_out_total").increment(1);
+        }
         disk.rename(ROOTS, OLDER_ROOTS)?;
         len = None;
     }

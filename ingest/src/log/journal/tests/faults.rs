@@ -54,6 +54,7 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
             let refused = log.append(&numbers(1000..1010)).await;
             assert_eq!(refused, Err(AppendError::Full(FullReason::NoSpace)));
             assert_eq!(log.status().state, LogState::Full(FullReason::NoSpace));
+            assert_eq!(segment_bytes(&disk), log.status().bytes, "what was written of the frame is gone");
             disk.plan(Plan::default());
             log.append(&numbers(next..next + 3)).await.unwrap();
             assert_eq!(log.status().state, LogState::Open);
@@ -66,6 +67,11 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     });
     assert!(disk.names().iter().filter(|name| name.ends_with(".wbj")).count() > 1);
     assert_verifies(&disk);
+}
+
+fn segment_bytes(disk: &SimDisk) -> u64 {
+    let segments = disk.names().into_iter().filter(|name| name.ends_with(".wbj"));
+    segments.map(|name| disk.content(&name).unwrap().len() as u64).sum()
 }
 
 #[test]
