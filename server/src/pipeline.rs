@@ -138,14 +138,21 @@ impl Pipeline {
         json!({ "rules": rules, "problems": self.rules.problems() })
     }
 
-    /// Why events are not taken at the moment, if they are not.
+    /// Why this server should be sent nothing, if so. A journal that is merely full is no reason: senders are
+    /// told to wait, and searching is what people need then.
     pub(crate) fn not_ready(&self) -> Option<String> {
+        match self.log.status().state {
+            LogState::Open | LogState::Full(_) => None,
+            LogState::Failed(reason) => Some(format!("the journal failed: {reason}; restart after mending the disk")),
+        }
+    }
+
+    /// Why events are refused at the moment, if they are.
+    fn intake_closed(&self) -> Option<String> {
         match self.log.status().state {
             LogState::Open => None,
             LogState::Full(reason) => Some(format!("the journal is full: {reason}")),
-            LogState::Failed(reason) => {
-                Some(format!("the journal failed: {reason}; restart after mending the disk"))
-            }
+            LogState::Failed(reason) => Some(format!("the journal failed: {reason}")),
         }
     }
 
@@ -163,7 +170,7 @@ impl Pipeline {
             })
             .collect();
         json!({
-            "ready": self.not_ready().is_none(), "not_ready": self.not_ready(),
+            "ready": self.not_ready().is_none(), "intake_closed": self.intake_closed(),
             "log": { "bytes": log.bytes, "oldest": log.oldest, "end": log.end, "corruptions": corruptions },
             "detect": { "position": detected, "lag": self.log.lag(&detected) },
             "index": { "position": indexed, "lag": self.log.lag(&indexed) },
@@ -175,6 +182,7 @@ impl Pipeline {
     pub(crate) fn publish_gauges(&self) {
         let log = self.log.status();
         gauge("watchbell_journal_bytes", "", log.bytes);
+        gauge("watchbell_intake_open", "", u64::from(log.state == LogState::Open));
         gauge("watchbell_log_lag_events", READER_DETECT, self.log.lag(&self.alerts.positions()));
         gauge("watchbell_log_lag_events", READER_INDEX, self.log.lag(&self.index.positions()));
         gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);

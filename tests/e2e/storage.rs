@@ -48,8 +48,11 @@ async fn a_full_journal_answers_429_and_overwrites_nothing() {
     assert!(refusal.text().await.unwrap().contains("size limit"));
     assert!(stored > 500, "{stored}");
     server.wait_for_count("cluster:prod", stored).await;
+    // Senders wait, but people must still be able to search.
     let ready = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
-    assert_eq!(ready.status(), 503);
+    assert_eq!(ready.status(), 200);
+    let closed = server.json("/api/v1/status").await["intake_closed"].clone();
+    assert!(closed.as_str().unwrap().contains("size limit"), "{closed}");
 }
 
 #[tokio::test]
@@ -80,8 +83,8 @@ async fn a_disk_with_too_little_room_is_not_filled_up() {
     let response = server.post("prod", event("x").to_string()).await;
     assert_eq!(response.status(), 429);
     assert!(response.text().await.unwrap().contains("disk is nearly full"));
-    let ready = server.http.get(format!("{}/readyz", server.base)).send().await.unwrap();
-    assert!(ready.text().await.unwrap().contains("disk is nearly full"));
+    let closed = server.json("/api/v1/status").await["intake_closed"].clone();
+    assert!(closed.as_str().unwrap().contains("disk is nearly full"), "{closed}");
 }
 
 #[tokio::test]

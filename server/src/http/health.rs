@@ -18,7 +18,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Events are taken and can be searched.
+/// Requests are answered, be it with "come again later".
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
     match app.pipeline.not_ready() {
         None => Ok("ready\n"),
