@@ -41,7 +41,7 @@ pub enum Predicate {
     Not(Box<Self>),
     /// One of the field's values passes the test.
     Field(Field, Test),
-    /// One of the values of [`field::SEARCHED_BY_DEFAULT`] passes the test.
+    /// One of the values of [`field::searched_by_default`] passes the test.
     Anywhere(Test),
 }
 
@@ -56,7 +56,7 @@ impl Predicate {
             Self::Not(part) => !part.matches(event),
             Self::Field(field, test) => event.passes(field.target(), test),
             Self::Anywhere(test) => {
-                field::SEARCHED_BY_DEFAULT.iter().any(|name| event.passes(field::target(name), test))
+                field::searched_by_default(test).any(|name| event.passes(field::target(name), test))
             }
         }
     }

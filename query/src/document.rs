@@ -1,11 +1,10 @@
 //! An event as tantivy indexes it: taken apart in one pass, its texts kept in one piece of memory.
 
+mod paths;
 mod stored;
 mod values;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use tantivy::schema::Field;
 use watchbell_event::predicate::{Number, Scalar, indexed_text, indexed_time, leaves};
 use watchbell_event::{Envelope, Timestamp};
 
+use self::paths::{Paths, Seen};
 use crate::queue::Room;
-use crate::schema::{Column, Columns, PRESENT_CHUNK_BYTES};
+use crate::schema::{Column, Columns};
 
 pub(crate) use stored::StoredEvent;
 
@@ -50,14 +50,13 @@ enum Value {
 #[derive(Debug)]
 pub struct DocumentBuilder {
     columns: Columns,
-    /// Where the paths of the bodies of the event at hand stand, by their hash.
-    seen: HashMap<u64, Range<usize>>,
-    hasher: RandomState,
+    /// The paths of the bodies of the event at hand.
+    seen: Seen,
 }
 
 impl DocumentBuilder {
     pub(crate) fn new(columns: Columns) -> Self {
-        Self { columns, seen: HashMap::new(), hasher: RandomState::new() }
+        Self { columns, seen: Seen::default() }
     }
 
     /// Takes an event apart. `seq` is its place in the order of arrival.
@@ -71,20 +70,24 @@ impl DocumentBuilder {
         seq: u64,
         room: Option<Arc<Room>>,
     ) -> EventDocument {
-        let (text, event_start) = stored::write(envelope);
+        let event = stored::event_text(&envelope.bytes);
+        let (text, event_start) = stored::write(envelope, &event);
         let mut draft = Draft {
             builder: self,
-            bytes: &envelope.bytes,
+            event: &event,
             event_start,
             stored_len: text.len(),
             text,
-            paths: Paths::default(),
+            paths: Paths::new(),
             values: Vec::with_capacity(32),
             rest: Vec::with_capacity(16),
             source_ip: None,
         };
         draft.envelope(envelope, seq);
-        leaves::visit(&envelope.bytes, &mut |path, value| draft.value(path, value));
+        match &event {
+            Cow::Borrowed(text) => leaves::visit_text(text, &mut |path, value| draft.value(path, value)),
+            Cow::Owned(_) => leaves::visit(&envelope.bytes, &mut |path, value| draft.value(path, value)),
+        }
         draft.finish(room)
     }
 }
@@ -92,7 +95,7 @@ impl DocumentBuilder {
 /// A document in the making.
 struct Draft<'a> {
     builder: &'a mut DocumentBuilder,
-    bytes: &'a [u8],
+    event: &'a str,
     event_start: usize,
     stored_len: usize,
     text: String,
@@ -165,8 +168,8 @@ impl<'a> Draft<'a> {
     /// Where the text stands in the document's memory; put there if it does not stand in the event as it is.
     fn place(&mut self, text: &Cow<'a, str>) -> Range<usize> {
         match (text, indexed_text(text)) {
-            (Cow::Borrowed(text), Cow::Borrowed(_)) if within(text.as_bytes(), self.bytes) => {
-                let start = self.event_start + (text.as_ptr() as usize - self.bytes.as_ptr() as usize);
+            (Cow::Borrowed(text), Cow::Borrowed(_)) if within(text, self.event) => {
+                let start = self.event_start + (text.as_ptr() as usize - self.event.as_ptr() as usize);
                 start..start + text.len()
             }
             (_, indexed) => self.owned_text(&indexed),
@@ -181,21 +184,13 @@ impl<'a> Draft<'a> {
 
     /// Notes that the path has a value; once, if it stands in a body, where arrays of objects repeat paths.
     fn path(&mut self, path: &str) -> Range<usize> {
-        if self.paths.text[self.paths.last.clone()] == *path {
-            return self.paths.last.clone();
+        if let Some(place) = self.paths.last_if(path) {
+            return place;
         }
         if !path.starts_with("requestObject") && !path.starts_with("responseObject") {
             return self.paths.push(path);
         }
-        let hash = self.builder.hasher.hash_one(path);
-        match self.builder.seen.get(&hash) {
-            Some(place) if self.paths.text[place.clone()] == *path => place.clone(),
-            _ => {
-                let place = self.paths.push(path);
-                self.builder.seen.insert(hash, place.clone());
-                place
-            }
-        }
+        self.builder.seen.place_or_push(path, &mut self.paths)
     }
 
     fn finish(mut self, room: Option<Arc<Room>>) -> EventDocument {
@@ -204,48 +199,16 @@ impl<'a> Draft<'a> {
         if let Some(address) = self.source_ip {
             self.values.push((columns.source_ip, Value::Address(ipv6(address))));
         }
-        self.paths.end_chunk();
-        self.values.extend(self.paths.chunks.into_iter().map(|chunk| (columns.present, Value::Path(chunk))));
+        let (paths, chunks) = self.paths.finish();
+        self.values.extend(chunks.into_iter().map(|chunk| (columns.present, Value::Path(chunk))));
         EventDocument {
             columns,
             text: self.text,
             stored_len: self.stored_len,
-            paths: self.paths.text,
+            paths,
             values: self.values,
             rest: self.rest,
             _room: room,
-        }
-    }
-}
-
-/// The paths that have a value, as `present` holds them.
-#[derive(Default)]
-struct Paths {
-    text: String,
-    chunk_start: usize,
-    chunks: Vec<Range<usize>>,
-    last: Range<usize>,
-}
-
-impl Paths {
-    fn push(&mut self, path: &str) -> Range<usize> {
-        if self.text.len() == self.chunk_start {
-            self.text.push('\n');
-        }
-        let start = self.text.len();
-        self.text.push_str(path);
-        self.last = start..self.text.len();
-        self.text.push('\n');
-        if self.text.len() - self.chunk_start > PRESENT_CHUNK_BYTES {
-            self.end_chunk();
-        }
-        self.last.clone()
-    }
-
-    fn end_chunk(&mut self) {
-        if self.text.len() > self.chunk_start {
-            self.chunks.push(self.chunk_start..self.text.len());
-            self.chunk_start = self.text.len();
         }
     }
 }
@@ -258,7 +221,7 @@ fn ipv6(address: IpAddr) -> Ipv6Addr {
 }
 
 /// True if `part` is a piece of the memory of `whole`.
-fn within(part: &[u8], whole: &[u8]) -> bool {
-    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+fn within(part: &str, whole: &str) -> bool {
+    let (part, whole) = (part.as_bytes().as_ptr_range(), whole.as_bytes().as_ptr_range());
     whole.start <= part.start && part.end <= whole.end
 }

@@ -202,7 +202,8 @@ impl Index {
 
     /// Shows searches what is committed.
     fn publish(&mut self) {
-        let open_segments = self.writer.as_ref().map_or(0, |writer| writer.reader.searcher().segment_readers().len());
+        let open_segments =
+            self.writer.as_ref().map_or(0, |writer| writer.reader.searcher().segment_readers().len());
         self.shared.publish(self.published.values().cloned().collect(), open_segments);
     }
 

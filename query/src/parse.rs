@@ -116,9 +116,8 @@ impl Parser<'_> {
                 self.lexer.skip();
                 self.group(field, depth)
             }
-            Some(Token::Field(_)) if field.is_some() => {
-                self.expected(&format!("a value{context}, not another field; to search for a colon write \\:"))
-            }
+            Some(Token::Field(_)) if field.is_some() => self
+                .expected(&format!("a value{context}, not another field; to search for a colon write \\:")),
             Some(Token::Field(name)) => {
                 let name = name.clone();
                 self.lexer.skip();
@@ -267,4 +266,3 @@ impl Word {
         if wildcard.is_any() { Test::Exists } else { Test::Like(wildcard) }
     }
 }
-

@@ -35,10 +35,8 @@ impl Queue {
         if full(&mut waiting) {
             metrics::counter!("watchbell_index_queue_full_total").increment(1);
             let timeout = Duration::from_secs(MAX_WAIT_SECS);
-            let (guard, result) = self
-                .room
-                .wait_timeout_while(waiting, timeout, full)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (guard, result) =
+                self.room.wait_timeout_while(waiting, timeout, full).unwrap_or_else(PoisonError::into_inner);
             if result.timed_out() {
                 return Err(IndexError::Stuck(MAX_WAIT_SECS));
             }

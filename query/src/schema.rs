@@ -22,8 +22,8 @@
 //! whether a path exists looks at a few distinct texts, and an event costs one or two terms, not fifty.
 
 use tantivy::schema::{
-    DateOptions, DateTimePrecision, Field, IndexRecordOption, IpAddrOptions, JsonObjectOptions, NumericOptions,
-    Schema, SchemaBuilder, TextFieldIndexing, TextOptions,
+    DateOptions, DateTimePrecision, Field, IndexRecordOption, IpAddrOptions, JsonObjectOptions,
+    NumericOptions, Schema, SchemaBuilder, TextFieldIndexing, TextOptions,
 };
 
 /// Changes whenever the meaning of what is indexed changes. An index of another version must be rebuilt.
@@ -112,7 +112,8 @@ impl Columns {
             received: builder.add_date_field("received", date.clone()),
             stage_time: builder.add_date_field("stage_time", date),
             code: builder.add_u64_field("code", number.set_indexed().set_fast()),
-            source_ip: builder.add_ip_addr_field(SOURCE_IP, IpAddrOptions::default().set_indexed().set_fast()),
+            source_ip: builder
+                .add_ip_addr_field(SOURCE_IP, IpAddrOptions::default().set_indexed().set_fast()),
             forwarded_ips: builder.add_ip_addr_field("forwarded_ips", IpAddrOptions::default().set_indexed()),
             cluster: keyword(&mut builder, "cluster", true),
             source: keyword(&mut builder, "source", true),

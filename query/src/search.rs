@@ -51,15 +51,7 @@ impl SearchRequest {
     /// The first page of all history.
     #[must_use]
     pub fn new(query: Predicate, deadline: Instant) -> Self {
-        Self {
-            query,
-            from: None,
-            to: None,
-            limit: DEFAULT_LIMIT,
-            cursor: None,
-            exact_total: false,
-            deadline,
-        }
+        Self { query, from: None, to: None, limit: DEFAULT_LIMIT, cursor: None, exact_total: false, deadline }
     }
 }
 

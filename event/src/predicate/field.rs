@@ -18,7 +18,7 @@
 use std::fmt;
 
 /// Where a value without a field name is looked for.
-pub const SEARCHED_BY_DEFAULT: [&str; 15] = [
+pub const SEARCHED_BY_DEFAULT: [&str; 14] = [
     "verb",
     "user.username",
     "user.groups",
@@ -32,9 +32,17 @@ pub const SEARCHED_BY_DEFAULT: [&str; 15] = [
     "objectRef.name",
     "responseStatus.code",
     "responseStatus.reason",
-    "auditID",
     "cluster",
 ];
+/// Where it is looked for only as it stands, not as a pattern: nearly every event has another value there.
+pub const SEARCHED_BY_DEFAULT_WHOLE: [&str; 3] = ["auditID", "objectRef.uid", "user.uid"];
+
+/// The names of the fields that a test without a field name is about.
+pub fn searched_by_default(test: &super::Test) -> impl Iterator<Item = &'static str> + use<> {
+    let whole = matches!(test, super::Test::Is(_));
+    let more = if whole { &SEARCHED_BY_DEFAULT_WHOLE[..] } else { &[] };
+    SEARCHED_BY_DEFAULT.iter().chain(more).copied()
+}
 
 /// A field as a query names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

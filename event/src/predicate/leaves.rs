@@ -29,12 +29,17 @@ pub const MAX_PATH_BYTES: usize = 512;
 /// The path that names the incomplete parts of an event: `requestObject`, `responseObject` or `event`.
 pub const CUT: &str = "_cut";
 
-/// Calls `take` with the path and value of every string, number, true and false in a JSON document, in its
-/// order. Text that is not JSON gives the values before the fault, bytes that are not text give none.
+/// As [`visit_text`], for bytes; bytes that are not UTF-8 give no value.
 pub fn visit<'a>(bytes: &'a [u8], take: &mut impl FnMut(&str, Scalar<'a>)) {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return take(CUT, Scalar::Text(Cow::Borrowed(SECTIONS[OUTSIDE])));
-    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => visit_text(text, take),
+        Err(_) => take(CUT, Scalar::Text(Cow::Borrowed(SECTIONS[OUTSIDE]))),
+    }
+}
+
+/// Calls `take` with the path and value of every string, number, true and false in a JSON document, in its
+/// order. Text that is not JSON gives the values before the fault.
+pub fn visit_text<'a>(text: &'a str, take: &mut impl FnMut(&str, Scalar<'a>)) {
     let mut walk = Walk { path: String::with_capacity(128), section: OUTSIDE, budgets: BUDGETS, take };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let complete = Node { walk: &mut walk, depth: 0 }.deserialize(&mut deserializer).is_ok();

@@ -1,19 +1,34 @@
 //! What the index keeps of an event: `ID TAB SOURCE TAB CLUSTER-LENGTH TAB CLUSTER EVENT`, as one text.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use watchbell_event::{Envelope, EventId};
 
-/// Writes what is stored, and says where in it the event's own bytes begin.
-pub(super) fn write(envelope: &Envelope) -> (String, usize) {
-    let event = String::from_utf8_lossy(&envelope.bytes);
+/// The event as text. The log keeps only JSON, so anything else is a defect elsewhere and kept readable.
+pub(super) fn event_text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// Writes what is stored, and says where in it the event begins.
+pub(super) fn write(envelope: &Envelope, event: &str) -> (String, usize) {
     let cluster: &str = &envelope.cluster;
-    let mut text = String::with_capacity(64 + cluster.len() + event.len());
+    let mut text = String::with_capacity(192 + 2 * cluster.len() + event.len());
+    for byte in envelope.id.0 {
+        text.extend([hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
     // Writing to a String cannot fail.
-    let _ = write!(text, "{}\t{}\t{}\t{cluster}", envelope.id, envelope.format, cluster.len());
+    let _ = write!(text, "\t{}\t{}\t{cluster}", envelope.format.name(), cluster.len());
     let event_start = text.len();
-    text.push_str(&event);
+    text.push_str(event);
     (text, event_start)
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from(if value < 10 { b'0' + value } else { b'a' + value - 10 })
 }
 
 /// What the index kept of an event.

@@ -98,7 +98,6 @@ impl Partition {
         }
     }
 
-
     /// Says that the files are about to go. What is open stays readable: its files are mapped.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);

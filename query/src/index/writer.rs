@@ -73,7 +73,6 @@ impl Index {
         writer.documents += added;
         writer.uncommitted += added;
         writer.bytes += bytes as u64;
-        metrics::counter!("watchbell_index_events_total").increment(added);
         Ok(run.len())
     }
 

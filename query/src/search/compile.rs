@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, Occur, Query, RangeQuery};
 use tantivy::schema::Field;
 use tantivy::{DateTime, Term, f64_to_u64, i64_to_u64};
-use watchbell_event::Outcome;
 use watchbell_event::predicate::{
     Kind, Network, Number, Predicate, Scalar, Target, Test, field, indexed_text, time_span,
 };
+use watchbell_event::{EventId, Outcome};
 
 use super::lookup::{Filter, Guard, Lookup, PATH_END, Source};
 use crate::schema::{Column, Columns, SOURCE_IP};
@@ -20,17 +20,28 @@ pub(super) struct Compiler<'a> {
     pub(super) guard: &'a Arc<Guard>,
 }
 
+/// One of several ways to find an event.
+enum Way {
+    /// The event is listed here.
+    Listed(Source),
+    /// This finds it.
+    Query(Box<dyn Query>),
+}
+
+impl From<Source> for Way {
+    fn from(source: Source) -> Self {
+        Self::Listed(source)
+    }
+}
+
 impl Compiler<'_> {
     pub(super) fn query(&self, predicate: &Predicate) -> Box<dyn Query> {
         match predicate {
             Predicate::All => Box::new(AllQuery),
             Predicate::And(parts) => self.all_of(parts),
-            Predicate::Or(parts) => any(parts.iter().map(|part| self.query(part)).collect()),
             Predicate::Not(part) => but_not(Box::new(AllQuery), self.query(part)),
-            Predicate::Field(name, test) => any(self.target(name.target(), test)),
-            Predicate::Anywhere(test) => {
-                let targets = field::SEARCHED_BY_DEFAULT.iter().map(|name| field::target(name));
-                any(targets.flat_map(|target| self.target(target, test)).collect())
+            Predicate::Or(_) | Predicate::Field(..) | Predicate::Anywhere(_) => {
+                self.any(self.ways(predicate))
             }
         }
     }
@@ -49,116 +60,130 @@ impl Compiler<'_> {
         Box::new(BooleanQuery::new(clauses))
     }
 
-    /// Queries of which any finds the events whose field passes.
-    fn target(&self, target: Target<'_>, test: &Test) -> Vec<Box<dyn Query>> {
-        let one = |query: Box<dyn Query>| vec![query];
-        match target {
-            Target::Path(path) if *test == Test::Exists => one(self.exists(path)),
-            Target::Path(path) => self.path(path, target.kind(), test),
-            Target::Actor => one(self.actor(test)),
-            Target::Outcome => one(self.outcome(test)),
-            Target::SourceAddress if *test == Test::Exists => {
-                one(Box::new(ExistsQuery::new(SOURCE_IP.to_owned(), false)))
+    /// Everything that is only listed somewhere becomes one lookup, so that a thousand values cost little.
+    fn any(&self, ways: Vec<Way>) -> Box<dyn Query> {
+        let (mut sources, mut queries) = (Vec::new(), Vec::new());
+        for way in ways {
+            match way {
+                Way::Listed(source) => sources.push(source),
+                Way::Query(query) => queries.push(query),
             }
-            Target::SourceAddress => one(self.lookup(addresses(self.columns.source_ip, test))),
-            Target::Cluster => one(self.constant(self.columns.cluster, test)),
-            Target::Format => one(self.constant(self.columns.source, test)),
-            Target::Id => one(self.id(test)),
-            Target::Time if *test == Test::Exists => one(Box::new(AllQuery)),
-            Target::Time => one(time(self.columns.timestamp, test)),
+        }
+        if !sources.is_empty() {
+            queries.push(Box::new(Lookup::new(sources, self.guard)));
+        }
+        match queries.len() {
+            0 => Box::new(EmptyQuery),
+            1 => queries.swap_remove(0),
+            _ => Box::new(BooleanQuery::union(queries)),
         }
     }
 
-    fn path(&self, path: &str, kind: Kind, test: &Test) -> Vec<Box<dyn Query>> {
+    fn ways(&self, predicate: &Predicate) -> Vec<Way> {
+        match predicate {
+            Predicate::Or(parts) => parts.iter().flat_map(|part| self.ways(part)).collect(),
+            Predicate::Field(field, test) => self.target(field.target(), test),
+            Predicate::Anywhere(test) => field::searched_by_default(test)
+                .flat_map(|name| self.target(field::target(name), test))
+                .collect(),
+            other => vec![Way::Query(self.query(other))],
+        }
+    }
+
+    fn target(&self, target: Target<'_>, test: &Test) -> Vec<Way> {
         let columns = self.columns;
-        let mut sources = rest(columns.rest, path, kind, test);
-        let mut queries = Vec::new();
-        match columns.of(path) {
-            Column::Keyword(column) => sources.push(text(column, test)),
-            Column::Code => sources.extend(code(columns.code, test)),
-            Column::Addresses => {
-                sources.extend(addresses(columns.source_ip, test));
-                sources.extend(addresses(columns.forwarded_ips, test));
+        let exists = *test == Test::Exists;
+        match target {
+            Target::Path(path) if exists => vec![present(columns, path).into()],
+            Target::Path(path) => self.path(path, target.kind(), test),
+            Target::Actor => self.actor(test),
+            Target::Outcome => self.outcome(test),
+            Target::SourceAddress if exists => {
+                vec![Way::Query(Box::new(ExistsQuery::new(SOURCE_IP.to_owned(), false)))]
             }
-            Column::Time(column) => queries.push(time(column, test)),
+            Target::SourceAddress => listed(addresses(columns.source_ip, test)),
+            Target::Cluster | Target::Format | Target::Id | Target::Time if exists => {
+                vec![Way::Query(Box::new(AllQuery))]
+            }
+            Target::Cluster => vec![text(columns.cluster, test).into()],
+            Target::Format => vec![text(columns.source, test).into()],
+            Target::Id => listed(id(columns.id, test)),
+            Target::Time => vec![Way::Query(time(columns.timestamp, test))],
+        }
+    }
+
+    fn path(&self, path: &str, kind: Kind, test: &Test) -> Vec<Way> {
+        let columns = self.columns;
+        let mut ways = listed(rest(columns.rest, path, kind, test));
+        match columns.of(path) {
+            Column::Keyword(column) => ways.push(text(column, test).into()),
+            Column::Code => ways.extend(listed(code(columns.code, test))),
+            Column::Addresses => {
+                ways.extend(listed(addresses(columns.source_ip, test)));
+                ways.extend(listed(addresses(columns.forwarded_ips, test)));
+            }
+            Column::Time(column) => ways.push(Way::Query(time(column, test))),
             Column::Rest => {}
         }
-        queries.push(self.lookup(sources));
-        queries
-    }
-
-    fn lookup(&self, sources: Vec<Source>) -> Box<dyn Query> {
-        Box::new(Lookup::new(sources, self.guard))
-    }
-
-    fn exists(&self, path: &str) -> Box<dyn Query> {
-        let filter = Filter::Path {
-            whole: format!("\n{path}\n").into_bytes(),
-            parent: format!("\n{path}.").into_bytes(),
-        };
-        self.lookup(vec![walk(self.columns.present, Vec::new(), None, filter)])
-    }
-
-    /// A column that every event has one text in.
-    fn constant(&self, column: Field, test: &Test) -> Box<dyn Query> {
-        if *test == Test::Exists { Box::new(AllQuery) } else { self.lookup(vec![text(column, test)]) }
-    }
-
-    fn id(&self, test: &Test) -> Box<dyn Query> {
-        match test {
-            Test::Exists => Box::new(AllQuery),
-            Test::Is(id) => match id.parse::<watchbell_event::EventId>() {
-                Ok(id) => self.lookup(vec![Source::Term(self.columns.id, id.prefix().to_be_bytes().to_vec())]),
-                Err(_) => Box::new(EmptyQuery),
-            },
-            _ => Box::new(EmptyQuery),
-        }
+        ways
     }
 
     /// `impersonatedUser.username` if there is one, else `user.username`.
-    fn actor(&self, test: &Test) -> Box<dyn Query> {
-        let impersonated = Target::Path("impersonatedUser.username");
-        let user = any(self.target(Target::Path("user.username"), test));
-        let mut queries = self.target(impersonated, test);
-        queries.push(but_not(user, self.exists("impersonatedUser.username")));
-        any(queries)
+    fn actor(&self, test: &Test) -> Vec<Way> {
+        const IMPERSONATED: &str = "impersonatedUser.username";
+        let user = self.any(self.target(Target::Path("user.username"), test));
+        let impersonated = self.any(vec![present(self.columns, IMPERSONATED).into()]);
+        let mut ways = self.target(Target::Path(IMPERSONATED), test);
+        ways.push(Way::Query(but_not(user, impersonated)));
+        ways
     }
 
-    fn outcome(&self, test: &Test) -> Box<dyn Query> {
+    fn outcome(&self, test: &Test) -> Vec<Way> {
         let wanted = |outcome: Outcome| test.accepts(Kind::General, &Scalar::Text(outcome.name().into()));
-        let forbid = Test::Is("forbid".to_owned());
-        let failure = || {
-            let mut queries = self.path("annotations.authorization.k8s.io/decision", Kind::General, &forbid);
-            let first = 400_u64.to_be_bytes().to_vec();
-            queries.push(self.lookup(vec![walk(self.columns.code, first, None, Filter::Number(Test::Exists))]));
-            any(queries)
+        let code_from = |first: u64| {
+            let filter = Filter::Number(Test::Exists);
+            Way::from(walk(self.columns.code, first.to_be_bytes().to_vec(), None, filter))
         };
-        let any_code =
-            || self.lookup(vec![walk(self.columns.code, Vec::new(), None, Filter::Number(Test::Exists))]);
-        let mut queries = Vec::new();
+        let failure = || {
+            let forbid = Test::Is("forbid".to_owned());
+            let mut ways = self.path("annotations.authorization.k8s.io/decision", Kind::General, &forbid);
+            ways.push(code_from(400));
+            ways
+        };
+        let mut ways = Vec::new();
         if wanted(Outcome::Failure) {
-            queries.push(failure());
+            ways.extend(failure());
         }
         if wanted(Outcome::Success) {
-            queries.push(but_not(any_code(), failure()));
+            ways.push(Way::Query(but_not(self.any(vec![code_from(0)]), self.any(failure()))));
         }
         if wanted(Outcome::Unknown) {
-            queries.push(but_not(Box::new(AllQuery), any(vec![failure(), any_code()])));
+            let known = failure().into_iter().chain([code_from(0)]).collect();
+            ways.push(Way::Query(but_not(Box::new(AllQuery), self.any(known))));
         }
-        any(queries)
+        ways
     }
 }
 
-fn any(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    match queries.len() {
-        0 => Box::new(EmptyQuery),
-        1 => queries.swap_remove(0),
-        _ => Box::new(BooleanQuery::union(queries)),
-    }
+fn listed(sources: impl IntoIterator<Item = Source>) -> Vec<Way> {
+    sources.into_iter().map(Way::Listed).collect()
 }
 
 fn but_not(query: Box<dyn Query>, not: Box<dyn Query>) -> Box<dyn Query> {
     Box::new(BooleanQuery::new(vec![(Occur::Must, query), (Occur::MustNot, not)]))
+}
+
+/// Events in which the path, or one below it, has a value.
+fn present(columns: &Columns, path: &str) -> Source {
+    let filter =
+        Filter::Path { whole: format!("\n{path}\n").into_bytes(), parent: format!("\n{path}.").into_bytes() };
+    walk(columns.present, Vec::new(), None, filter)
+}
+
+fn id(column: Field, test: &Test) -> Option<Source> {
+    let Test::Is(id) = test else { return None };
+    let id = id.parse::<EventId>().ok()?;
+    Some(Source::Term(column, id.prefix().to_be_bytes().to_vec()))
 }
 
 fn walk(field: Field, first: Vec<u8>, end: Option<Vec<u8>>, filter: Filter) -> Source {
@@ -268,4 +293,3 @@ fn time(column: Field, test: &Test) -> Box<dyn Query> {
     let term = |micros: i64| Term::from_field_date(column, DateTime::from_timestamp_micros(micros));
     Box::new(RangeQuery::new(lower.map(term), upper.map(term)))
 }
-

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tantivy::postings::TermInfo;
-use tantivy::query::{BitSetDocSet, ConstScorer, EmptyScorer, EnableScoring, Explanation, Query, Scorer, Weight};
+use tantivy::query::{
+    BitSetDocSet, ConstScorer, EmptyScorer, EnableScoring, Explanation, Query, Scorer, Weight,
+};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocId, SegmentReader, TantivyError, u64_to_f64, u64_to_i64};
 use watchbell_event::predicate::{Kind, MAX_VALUE_BYTES, Number, Scalar, Test};
@@ -95,10 +97,9 @@ impl Filter {
                 .is_some_and(|number| test.accepts(Kind::General, &Scalar::Number(Number::from(number)))),
             Self::Address(test) => <[u8; 16]>::try_from(term)
                 .is_ok_and(|octets| test.accepts_address(IpAddr::V6(Ipv6Addr::from_octets(octets)))),
-            Self::Rest(test, kind, start) => term
-                .get(*start..)
-                .and_then(rest_value)
-                .is_some_and(|value| test.accepts(*kind, &value)),
+            Self::Rest(test, kind, start) => {
+                term.get(*start..).and_then(rest_value).is_some_and(|value| test.accepts(*kind, &value))
+            }
             Self::Path { whole, parent } => contains(term, whole) || contains(term, parent),
         }
     }
@@ -107,7 +108,8 @@ impl Filter {
 /// The value of an indexed text; of one that was cut only what is visible.
 fn text(bytes: &[u8]) -> Option<Scalar<'_>> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let visible = if text.len() > MAX_VALUE_BYTES { text.len().saturating_sub(CUT_SUFFIX_BYTES) } else { text.len() };
+    let visible =
+        if text.len() > MAX_VALUE_BYTES { text.len().saturating_sub(CUT_SUFFIX_BYTES) } else { text.len() };
     Some(Scalar::Text(text.get(..visible)?.into()))
 }
 

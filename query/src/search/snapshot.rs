@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tantivy::{DocAddress, DocId, DocSet, TERMINATED, TantivyDocument};
 use tantivy::schema::{IndexRecordOption, Value};
+use tantivy::{DocAddress, DocId, DocSet, TERMINATED, TantivyDocument};
 use watchbell_event::{EventId, Timestamp};
 
 use super::Hit;
@@ -168,12 +168,11 @@ fn candidates(view: &View, segment: &Segment, id: &EventId) -> tantivy::Result<V
 pub(super) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, IndexError> {
     let address = DocAddress::new(segment.ord, doc);
     let document: TantivyDocument = view.searcher.doc(address).map_err(read_failed())?;
-    let unreadable = |reason: &str| IndexError::Corrupt {
-        path: "a stored event".into(),
-        reason: reason.to_owned(),
-    };
+    let unreadable =
+        |reason: &str| IndexError::Corrupt { path: "a stored event".into(), reason: reason.to_owned() };
     let text = document.get_first(view.columns.event).and_then(|value| value.as_str());
-    let stored = text.and_then(StoredEvent::read).ok_or_else(|| unreadable("its envelope is not readable"))?;
+    let stored =
+        text.and_then(StoredEvent::read).ok_or_else(|| unreadable("its envelope is not readable"))?;
     let event = serde_json::value::RawValue::from_string(stored.event.to_owned())
         .map_err(|error| unreadable(&error.to_string()))?;
     let time = segment.times.first(doc).ok_or_else(|| unreadable("it has no time"))?;

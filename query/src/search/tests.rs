@@ -108,11 +108,14 @@ fn a_cursor_is_good_for_its_own_query_only() {
     let mut one = request("*");
     one.limit = 2;
     let cursor = index.searcher().search(&one).unwrap().next_cursor.unwrap();
-    let refused = |request: &SearchRequest| {
-        matches!(index.searcher().search(request), Err(crate::SearchError::Cursor))
-    };
+    let refused =
+        |request: &SearchRequest| matches!(index.searcher().search(request), Err(crate::SearchError::Cursor));
     assert!(refused(&SearchRequest { cursor: Some(cursor.clone()), ..request("verb:get") }));
-    assert!(refused(&SearchRequest { cursor: Some(cursor.clone()), from: Some(time("2026-01-01T00:00:00Z")), ..request("*") }));
+    assert!(refused(&SearchRequest {
+        cursor: Some(cursor.clone()),
+        from: Some(time("2026-01-01T00:00:00Z")),
+        ..request("*")
+    }));
     assert!(refused(&SearchRequest { cursor: Some("AAAA".to_owned()), ..request("*") }));
     assert!(refused(&SearchRequest { cursor: Some(format!("B{}", &cursor[1..])), ..request("*") }));
     assert!(!refused(&SearchRequest { cursor: Some(cursor), ..request("*") }));
