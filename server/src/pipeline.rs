@@ -143,7 +143,9 @@ impl Pipeline {
     pub(crate) fn not_ready(&self) -> Option<String> {
         match self.log.status().state {
             LogState::Open | LogState::Full(_) => None,
-            LogState::Failed(reason) => Some(format!("the journal failed: {reason}; restart after mending the disk")),
+            LogState::Failed(reason) => {
+                Some(format!("the journal failed: {reason}; restart after mending the disk"))
+            }
         }
     }
 

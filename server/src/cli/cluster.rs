@@ -69,7 +69,13 @@ it holds a token), put deploy/audit-policy.yaml beside it as policy.yaml, and st
   --audit-webhook-config-file=/etc/kubernetes/watchbell/webhook.yaml
   --audit-webhook-mode=batch
   --audit-webhook-batch-max-wait=1s
-  --audit-webhook-batch-max-size=400
+  --audit-webhook-batch-max-size=100
+  --audit-webhook-batch-throttle-qps=40
+  --audit-webhook-truncate-enabled
+  --audit-webhook-truncate-max-event-size=524288
+
+The last two keep a batch below the 64 MiB that are taken at once; an event that the API server truncates
+raises an alert of its own.
 
 Then look for its events:  watchbell search 'cluster:{cluster}'"
     )

@@ -38,9 +38,14 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Text from events as a terminal may show it: control characters could change what is seen.
+/// Text from events as a terminal may show it: control characters could change what is seen, and so could
+/// those that end lines, hide, or turn the direction of writing.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let misleads = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -50,5 +55,6 @@ mod tests {
     #[test]
     fn text_from_events_cannot_command_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\rc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(printable("\u{202e}ecila\u{2028}"), "\u{fffd}ecila\u{fffd}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
@@ -31,7 +31,13 @@ pub(super) async fn audit(
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
     let gzip = is_gzip(&headers)?;
-    let (bytes, mut share) = body::read(&headers, body, app.max_body_bytes, &app.budget).await?;
+    let read = body::read(&headers, body, app.max_body_bytes, &app.budget).await;
+    let (bytes, mut share) = read.inspect_err(|error| {
+        if error.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The sender will give up on these events: somebody has to know.
+            tracing::error!(cluster, peer = %peer.0, "a batch was too large to be taken; its events will be lost");
+        }
+    })?;
     let source = format!("{}/{cluster}", caller.token_id);
     app.quota.take(&source, bytes.len()).map_err(|wait| {
         metrics::counter!("watchbell_ingest_refused_total", "reason" => "quota").increment(1);
@@ -73,7 +79,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
         "gzip" | "x-gzip" => Ok(true),
         other => {
             let message = format!("content-encoding {other:?} is not supported; known: gzip, identity");
-            Err(ApiError::new(axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message))
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message))
         }
     }
 }
