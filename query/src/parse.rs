@@ -143,18 +143,18 @@ impl Parser<'_> {
             return self.exists();
         }
         match self.lexer.peek_value()? {
-            Some(Token::Open) => {
-                self.lexer.skip();
-                self.group(Some(&field), depth)
-            }
             Some(Token::Word(word)) if name == "*" && word.is_star() => {
                 self.lexer.skip();
                 Ok(Predicate::All)
             }
+            Some(_) if name.contains('*') => {
+                self.lexer.fail_before("expected a field name without wildcards")
+            }
+            Some(Token::Open) => {
+                self.lexer.skip();
+                self.group(Some(&field), depth)
+            }
             Some(Token::Word(_) | Token::Quoted(_) | Token::Regex(_) | Token::Range(..)) => {
-                if name.contains('*') {
-                    return self.lexer.fail_before("expected a field name without wildcards");
-                }
                 self.value(Some(&field))
             }
             _ => self.expected(&format!("a value after \"{name}:\"")),
@@ -266,3 +266,6 @@ impl Word {
         if wildcard.is_any() { Test::Exists } else { Test::Like(wildcard) }
     }
 }
+
+#[cfg(test)]
+mod tests;
