@@ -5,6 +5,7 @@ mod generator;
 mod output;
 mod pipeline;
 mod random;
+mod startup;
 mod stats;
 
 use std::process::ExitCode;
@@ -27,11 +28,14 @@ struct Cli {
 enum Command {
     /// The whole path from POST to search and alert, beside parsing alone and tantivy alone.
     Pipeline(pipeline::PipelineArgs),
+    /// How soon the server is ready on a large journal.
+    Startup(startup::StartupArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pipeline(args) => args.run(),
+        Command::Startup(args) => args.run(),
     };
     match result {
         Ok(code) => code,

@@ -7,7 +7,7 @@ mod load;
 mod probe;
 mod process;
 mod report;
-mod server;
+pub(crate) mod server;
 mod sink;
 mod steady;
 mod sync;

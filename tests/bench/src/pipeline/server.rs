@@ -9,7 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::client::Connection;
@@ -100,8 +99,9 @@ impl Server {
 
     /// Tells it to stop and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(process.context("the server has no process id")?, Signal::TERM)?;
+        let kill = format!("kill -TERM {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().context("failed to run sh")?;
+        ensure!(status.success(), "failed to tell the server to stop");
         let deadline = Instant::now() + STOP_DEADLINE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
