@@ -167,6 +167,21 @@ async fn only_the_right_token_opens_a_door() {
 }
 
 #[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start("").await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    for said in ["", "P", "PRI * HT", "GET / HTTP/1.1\r\nX: "] {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let closed =
+            tokio::time::timeout(std::time::Duration::from_secs(20), connection.read_to_end(&mut answer));
+        assert!(closed.await.is_ok(), "{said:?} kept the connection open");
+    }
+}
+
+#[tokio::test]
 async fn bad_queries_are_told_where_and_what() {
     let server = Server::start("").await;
     for (params, expect) in [

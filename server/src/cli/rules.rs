@@ -44,7 +44,7 @@ impl RulesCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Check { paths } => {
-                let loaded = load_rules(&paths)?;
+                let loaded = load_rules(&paths);
                 report(&loaded.errors);
                 output::note(&format!("{} rules are sound", loaded.rules.len()));
                 Ok(exit_code(loaded.errors.is_empty()))
@@ -56,7 +56,7 @@ impl RulesCommand {
 
 impl EvalArgs {
     fn run(self) -> Result<ExitCode> {
-        let loaded = load_rules(&self.rules)?;
+        let loaded = load_rules(&self.rules);
         report(&loaded.errors);
         let set = Arc::new(RuleSet::compile(loaded.rules));
         let mut evaluator = Evaluator::new(Arc::clone(&set));
@@ -94,15 +94,19 @@ impl EvalArgs {
     }
 }
 
-fn load_rules(paths: &[PathBuf]) -> Result<Loaded> {
+fn load_rules(paths: &[PathBuf]) -> Loaded {
     if paths.is_empty() {
-        return Ok(load(&library::files()));
+        return load(&library::files());
     }
-    let mut files = Vec::new();
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
-        files.extend(rule_files::read(path)?);
+        let found = rule_files::read(path);
+        files.extend(found.files);
+        unreadable.extend(found.unreadable);
     }
-    Ok(load(&files))
+    let mut loaded = load(&files);
+    loaded.errors.extend(unreadable);
+    loaded
 }
 
 /// Lists what does not load on standard error, and counts it.

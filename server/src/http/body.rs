@@ -77,16 +77,13 @@ pub(crate) async fn read(
     };
     let announced: Option<u64> =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut share = Share::default();
-    if let Some(length) = announced {
-        if length > max_bytes {
-            return Err(too_large());
-        }
-        budget.grow(&mut share, length)?;
+    if announced.is_some_and(|length| length > max_bytes) {
+        return Err(too_large());
     }
+    // Grows with what arrives: a length that is only announced takes no room from others.
+    let mut share = Share::default();
     let read = async {
         let mut body = body;
-        // Grows with what arrives, so that an announced length alone costs no memory.
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
@@ -143,5 +140,15 @@ mod tests {
         }
         let (bytes, _share) = read(&HeaderMap::new(), Body::from("1234567890"), 10, &budget).await.unwrap();
         assert_eq!(bytes, "1234567890");
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_only_announced_takes_no_room() {
+        let budget = Budget::new(64 << 10);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, (64 << 10).into());
+        let (_bytes, _share) = read(&headers, Body::from("1"), 1 << 20, &budget).await.unwrap();
+        let mut other = Share::default();
+        budget.grow(&mut other, 32 << 10).unwrap();
     }
 }

@@ -83,7 +83,9 @@ async fn blocking<T: Send + 'static>(
 
 fn rule_query_error(error: RuleQueryError) -> ApiError {
     match error {
-        RuleQueryError::NotAnId => ApiError::bad_request("bad_query", error.to_string()),
+        RuleQueryError::NotAnId | RuleQueryError::TooMany(_) => {
+            ApiError::bad_request("bad_query", error.to_string())
+        }
         RuleQueryError::Store(error) => ApiError::internal(&error),
     }
 }

@@ -120,9 +120,13 @@ async fn connection(
     let peer = Peer(peer.ip().to_canonical());
     metrics::gauge!("watchbell_http_connections").increment(1);
     match tls {
-        None => serve(stream, peer, router, watcher).await,
+        None => serve(stream, Protocol::Http1, peer, router, watcher).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, peer, router, watcher).await,
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
+                serve(stream, protocol, peer, router, watcher).await;
+            }
             failed => {
                 metrics::counter!("watchbell_http_tls_failures_total").increment(1);
                 let reason = match failed {
@@ -137,7 +141,15 @@ async fn connection(
     drop(slot);
 }
 
-async fn serve<S>(stream: S, peer: Peer, router: Router, watcher: Watcher)
+/// What is spoken on a connection. It is agreed on in the TLS handshake; telling it from the first bytes would
+/// let a client that sends none hold the connection for ever.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+async fn serve<S>(stream: S, protocol: Protocol, peer: Peer, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -146,7 +158,11 @@ where
         let router = router.clone();
         async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    };
     builder
         .http1()
         .timer(TokioTimer::new())

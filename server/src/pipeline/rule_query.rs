@@ -1,12 +1,12 @@
 //! `rule:ID` in a query. Which rules matched an event is not in the index, because detection and indexing
 //! read the log independently; it is with the alerts. Before a search, `rule:ID` is replaced by the ids of
-//! the events that are linked to the rule's alerts.
+//! the events that are linked to the rule's alerts (the first thousand of each alert).
 
 use watchbell_alerting::{AlertStore, StoreError};
 use watchbell_event::predicate::{Field, Predicate, Test};
 
-/// The newest matches of a rule that a search considers.
-const MAX_EVENTS: u64 = 1_000;
+/// Most events a rule may stand for in a search. Taking only some of them would give wrong answers.
+const MAX_EVENTS: u64 = 20_000;
 const FIELD: &str = "rule";
 
 /// Why a query with `rule:` cannot be answered.
@@ -17,6 +17,12 @@ pub(crate) enum RuleQueryError {
         "rule: takes the id of a rule, as GET /api/v1/rules and alerts show it, without wildcards or ranges"
     )]
     NotAnId,
+    /// A rule that matches all the time.
+    #[error(
+        "rule:{0} stands for more than {MAX_EVENTS} events; search by what they have in common instead, or look \
+         at one of its alerts (GET /api/v1/alerts?rule={0})"
+    )]
+    TooMany(String),
     /// The alerts cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -38,7 +44,10 @@ pub(super) fn resolve(query: Predicate, alerts: &AlertStore) -> Result<Predicate
 }
 
 fn matched_events(rule: &str, alerts: &AlertStore) -> Result<Predicate, RuleQueryError> {
-    let events = alerts.events_of_rule(rule, MAX_EVENTS)?;
+    let events = alerts.events_of_rule(rule, MAX_EVENTS + 1)?;
+    if events.len() as u64 > MAX_EVENTS {
+        return Err(RuleQueryError::TooMany(rule.chars().take(64).collect()));
+    }
     let is = |id: watchbell_event::EventId| Predicate::Field(Field::new("id"), Test::Is(id.to_string()));
     Ok(match events.len() {
         0 => Predicate::Not(Box::new(Predicate::All)),

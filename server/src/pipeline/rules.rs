@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use watchbell_rules::{LoadError, Loaded, RuleSet, library, load, override_rules};
 
 use crate::config::RulesConfig;
-use crate::rule_files;
+use crate::rule_files::{self, RuleFiles};
 
 /// The current rules and what is wrong with the files they come from.
 pub(crate) struct RuleBook {
@@ -42,6 +42,13 @@ pub(crate) struct RuleReload {
     pub(crate) errors: Vec<Problem>,
 }
 
+/// What a mistake in one rule means for the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtMistakes {
+    KeepPrevious,
+    TakeTheRest,
+}
+
 /// Reloads that nobody asked about are forgotten beyond this.
 const MAX_REMEMBERED_RELOADS: usize = 16;
 
@@ -49,8 +56,8 @@ impl RuleBook {
     /// Loads the rules for the first time.
     ///
     /// # Errors
-    /// If the shipped rules are broken. Mistakes in the directory leave the shipped rules in force, so that
-    /// a server that was restarted at night still detects.
+    /// If the shipped rules are broken. Of the directory all sound rules are taken: there is no previous set
+    /// to stay with, and a server that was restarted at night must detect what it can.
     pub(crate) fn open(config: &RulesConfig) -> Result<Self> {
         let shipped = shipped_rules(config.builtin);
         if let Some(error) = shipped.errors.first() {
@@ -62,7 +69,7 @@ impl RuleBook {
             current: ArcSwap::from_pointee(RuleSet::compile(shipped.rules)),
             state: Mutex::default(),
         };
-        book.reload();
+        book.load_directory(AtMistakes::TakeTheRest);
         book.lock().reloads.clear();
         tracing::info!(rules = book.current().rules().len(), "rules loaded");
         Ok(book)
@@ -90,32 +97,24 @@ impl RuleBook {
 
     /// Looks at the directory, and if anything in it changed, loads and compiles it.
     pub(crate) fn reload(&self) {
+        self.load_directory(AtMistakes::KeepPrevious);
+    }
+
+    fn load_directory(&self, at_mistakes: AtMistakes) {
         let Some(directory) = &self.directory else { return };
-        let files = rule_files::read(directory);
-        let fingerprint = fingerprint(&files);
+        let found = rule_files::read(directory);
+        let fingerprint = fingerprint(&found);
         if self.lock().fingerprint == Some(fingerprint) {
             return;
         }
-        let problems = match files {
-            Ok(files) => self.install(&files),
-            Err(error) => {
-                vec![Problem { file: directory.display().to_string(), line: 0, reason: format!("{error:#}") }]
-            }
-        };
+        let problems = self.install(found, at_mistakes);
         for problem in &problems {
-            tracing::error!(
-                problem.file,
-                problem.line,
-                problem.reason,
-                "failed to load rules; the previous ones stay"
-            );
+            tracing::error!(problem.file, problem.line, problem.reason, "failed to load rules");
         }
         let reload = RuleReload { rules: self.current().rules().len(), errors: problems.clone() };
-        metrics::counter!("watchbell_rules_reloads_total", "outcome" => if problems.is_empty() { "taken" } else { "refused" })
-            .increment(1);
-        if problems.is_empty() {
-            tracing::info!(rules = reload.rules, "rules reloaded");
-        }
+        let outcome = if problems.is_empty() { "taken" } else { "refused" };
+        metrics::counter!("watchbell_rules_reloads_total", "outcome" => outcome).increment(1);
+        tracing::info!(rules = reload.rules, problems = problems.len(), outcome, "rules changed");
         let mut state = self.lock();
         state.fingerprint = Some(fingerprint);
         state.problems = problems;
@@ -124,10 +123,11 @@ impl RuleBook {
         state.reloads.drain(..surplus);
     }
 
-    /// Puts the directory's rules over the shipped ones, unless something is wrong with them.
-    fn install(&self, files: &[(String, String)]) -> Vec<Problem> {
-        let loaded = load(files);
-        if loaded.errors.is_empty() {
+    /// Puts the directory's rules over the shipped ones.
+    fn install(&self, found: RuleFiles, at_mistakes: AtMistakes) -> Vec<Problem> {
+        let mut loaded = load(&found.files);
+        loaded.errors.extend(found.unreadable);
+        if loaded.errors.is_empty() || at_mistakes == AtMistakes::TakeTheRest {
             let rules = override_rules(shipped_rules(self.builtin).rules, loaded.rules);
             self.current.store(Arc::new(RuleSet::compile(rules)));
         }
@@ -149,19 +149,20 @@ fn shipped_rules(builtin: bool) -> Loaded {
     if builtin { load(&library::files()) } else { Loaded::default() }
 }
 
-/// Changes when any name or text does, and when the files can no longer be read.
-fn fingerprint(files: &Result<Vec<(String, String)>>) -> blake3::Hash {
+/// Changes when any name or text does, and when a file can no longer be read.
+fn fingerprint(found: &RuleFiles) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    match files {
-        Ok(files) => files.iter().for_each(|(name, text)| {
-            add(name);
-            add(text);
-        }),
-        Err(error) => add(&format!("{error:#}")),
+    for (name, text) in &found.files {
+        add(name);
+        add(text);
+    }
+    for problem in &found.unreadable {
+        add(&problem.file);
+        add(&problem.reason);
     }
     hasher.finalize()
 }
@@ -201,5 +202,18 @@ mod tests {
         assert!(book.problems().is_empty());
         let taken: Vec<bool> = book.take_reloads().iter().map(|reload| reload.errors.is_empty()).collect();
         assert_eq!(taken, [false, true]);
+    }
+
+    #[test]
+    fn a_start_with_one_broken_rule_takes_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("good.yml"), RULE).unwrap();
+        std::fs::write(dir.path().join("bad.yml"), "title: [").unwrap();
+        std::fs::write(dir.path().join("binary.yml"), [0xff]).unwrap();
+        let directory = Some(dir.path().to_owned());
+        let config = RulesConfig { builtin: false, directory, reload_interval: Duration::from_secs(1) };
+        let book = RuleBook::open(&config).unwrap();
+        assert_eq!(book.current().rules().len(), 1);
+        assert_eq!(book.problems().len(), 2, "{:?}", book.problems());
     }
 }
