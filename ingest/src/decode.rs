@@ -6,13 +6,15 @@
 //! An event must not vanish because of something a client wrote into a request. `requestObject` and
 //! `responseObject` can hold a patch exactly as the client sent it, so flaws there (a key given twice,
 //! nesting, half characters, size) are repaired: the event is kept in the form the API server acted on,
-//! and the original bytes are handed out for the quarantine as well. A key given twice anywhere else was
+//! and the original bytes are handed out for the quarantine as well. `sourceIPs` holds every entry of a
+//! header, and other members can be long too: what makes an event too large is cut (see `shrink`). A key given twice anywhere else was
 //! not written by an API server, and such an event is rejected.
 
 mod body;
 mod event;
 mod gzip;
 mod repair;
+mod shrink;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -28,11 +30,11 @@ use crate::redact::Redactor;
 /// Bounds of one request body.
 #[derive(Clone, Debug)]
 pub struct DecodeLimits {
-    /// Longest event; a longer one loses its bodies and, if that is not enough, is rejected.
+    /// Longest event; of a longer one members are cut and, if that is not enough, it is rejected.
     pub event_bytes: usize,
     /// Lists and objects within one another; what is deeper is cut. Values above 127 count as 127.
     pub depth: usize,
-    /// Keys and values in one event; beyond it the event loses its bodies or is rejected.
+    /// Keys and values in one event; of one with more, members are cut or it is rejected.
     pub values: usize,
     /// Most events in one body; beyond it the whole body is refused.
     pub events: usize,

@@ -29,13 +29,11 @@ pub(super) fn decode(body: &Bytes, decoder: Decoder<'_>) -> Result<Decoded, Deco
             break;
         }
         empty = false;
-        match reader.value(scan.pos) {
-            Ok(end) => scan.pos = end,
-            Err(Stop::Broken(broken)) => scan.pos = reader.reject_rest(&broken),
-            Err(Stop::TooManyEvents) => {
-                return Err(DecodeError::TooManyEvents { limit: reader.decoder.limits().events });
-            }
-        }
+        let read = match reader.value(scan.pos) {
+            Err(Stop::Broken(broken)) => reader.reject_rest(&broken),
+            other => other,
+        };
+        scan.pos = read.map_err(|_| DecodeError::TooManyEvents { limit: reader.decoder.limits().events })?;
     }
     match reader.unusable {
         _ if empty => Err(DecodeError::Empty),
@@ -100,7 +98,7 @@ impl BodyReader<'_> {
                 Ok(br#""auditID""# | br#""level""# | br#""stage""# | br#""verb""#) | Err(_) => break false,
                 Ok(_) => {}
             }
-            let skipped = skip(&mut scan).and_then(|()| scan.next_or(b'}'));
+            let skipped = scan.skip_value().and_then(|()| scan.next_or(b'}'));
             if !matches!(skipped, Ok(true)) {
                 break false;
             }
@@ -137,7 +135,7 @@ impl BodyReader<'_> {
             if key == ITEMS && scan.peek() == Some(b'[') && head.flaw.is_none() {
                 scan.pos = self.items(value_start, true)?;
             } else {
-                skip(&mut scan).map_err(broken)?;
+                scan.skip_value().map_err(broken)?;
                 head.note_value(key, self.body.get(value_start..scan.pos).unwrap_or_default());
             }
             if !scan.next_or(b'}').map_err(broken)? {
@@ -197,7 +195,10 @@ impl BodyReader<'_> {
 
     /// Rejects what follows a syntax error and returns where reading goes on: at the next line that begins
     /// with a value, or at the end.
-    fn reject_rest(&mut self, broken: &Broken) -> usize {
+    fn reject_rest(&mut self, broken: &Broken) -> Result<usize, Stop> {
+        if self.events >= self.decoder.limits().events {
+            return Err(Stop::TooManyEvents);
+        }
         let rest = self.body.get(broken.start..).unwrap_or_default();
         let next_line = rest.windows(2).position(|pair| pair == b"\n{").map(|newline| newline + 1);
         let next_line = next_line.map(|length| broken.start + length).filter(|_| broken.resume_at_next_line);
@@ -211,7 +212,7 @@ impl BodyReader<'_> {
         self.unusable.get_or_insert((place, reason.clone()));
         let bytes = self.body.slice(broken.start..end);
         self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
-        end
+        Ok(end)
     }
 }
 
@@ -268,19 +269,6 @@ fn key<'a>(scan: &mut Scanner<'a>) -> Result<&'a [u8], SyntaxError> {
     scan.string(|| ())?;
     let key = scan.bytes.get(start..scan.pos).unwrap_or_default();
     scan.colon().map(|()| key)
-}
-
-/// Passes over a value.
-fn skip(scan: &mut Scanner<'_>) -> Result<(), SyntaxError> {
-    match scan.peek() {
-        Some(b'{' | b'[') => scan.skip_container(),
-        Some(b'"') => scan.string(|| ()).map(|_| ()),
-        Some(b't') => scan.literal("true"),
-        Some(b'f') => scan.literal("false"),
-        Some(b'n') => scan.literal("null"),
-        Some(b'-' | b'0'..=b'9') => scan.number(),
-        _ => scan.error("expected a value"),
-    }
 }
 
 fn broken(start: usize, error: SyntaxError) -> Stop {

@@ -1,13 +1,11 @@
 use std::borrow::Cow;
 
+use super::shrink::{STAGES, shrunk};
 use super::{DecodeLimits, Reason};
 use crate::json::{self, Edit, Flaw, Limits, Tape};
 
 /// Stands in the place of what was cut.
 const CUT: &str = "\"cut by watchbell: nested too deeply\"";
-/// Stands in the place of a body that was left out.
-const LEFT_OUT: &str = "\"left out by watchbell: too large\"";
-
 /// Brings an event into a form that every later stage reads the same way. Returns it with the first flaw
 /// that was repaired, if there was any; afterwards `tape` holds the event's nodes without any flaw.
 ///
@@ -22,18 +20,10 @@ pub(super) fn repair<'a>(
         Ok(text) => (Cow::Borrowed(text), None),
         Err(_) => (String::from_utf8_lossy(bytes), Some(Reason::NotUnicode)),
     };
-    if bytes.len() > limits.event_bytes || tape.flaws() == [Flaw::TooManyValues] {
-        let reason = match bytes.len() > limits.event_bytes {
-            true => Reason::TooLong(limits.event_bytes),
-            false => Reason::TooManyValues(limits.values),
-        };
-        text = Cow::Owned(without_bodies(&text, tape).ok_or_else(|| reason.clone())?);
-        if text.len() > limits.event_bytes {
-            return Err(reason);
-        }
+    if let Some(reason) = too_much(bytes.len(), limits, tape) {
+        text = Cow::Owned(shrink(&text, limits, tape)?);
         repaired = Some(reason);
-    }
-    if repaired.is_some() {
+    } else if repaired.is_some() {
         parse(&text, limits, tape)?;
     }
     if !tape.flaws().is_empty() {
@@ -56,6 +46,30 @@ pub(super) fn parse_limits(limits: &DecodeLimits) -> Limits {
 fn parse(text: &str, limits: &DecodeLimits, tape: &mut Tape) -> Result<(), Reason> {
     let parsed = json::parse(text.as_bytes(), 0, parse_limits(limits), tape);
     parsed.map(|_| ()).map_err(|error| Reason::Syntax(error.reason))
+}
+
+/// Why a text of this length, just parsed, is too much; none if it is not.
+fn too_much(len: usize, limits: &DecodeLimits, tape: &Tape) -> Option<Reason> {
+    match tape.flaws() {
+        _ if len > limits.event_bytes => Some(Reason::TooLong(limits.event_bytes)),
+        [Flaw::TooManyValues] => Some(Reason::TooManyValues(limits.values)),
+        _ => None,
+    }
+}
+
+/// Cuts an event, stage by stage, until it is within the limits, and parses what is left.
+fn shrink(text: &str, limits: &DecodeLimits, tape: &mut Tape) -> Result<String, Reason> {
+    let mut text = text.to_owned();
+    for stage in STAGES {
+        if let Some(shorter) = shrunk(&text, stage, tape) {
+            text = shorter;
+        }
+        parse(&text, limits, tape)?;
+        if too_much(text.len(), limits, tape).is_none() {
+            return Ok(text);
+        }
+    }
+    Err(too_much(text.len(), limits, tape).unwrap_or(Reason::TooManyValues(limits.values)))
 }
 
 /// The edits that repair all flaws, and the first flaw.
@@ -89,17 +103,4 @@ fn reason(flaw: &Flaw, limits: &DecodeLimits) -> Reason {
         Flaw::HugeNumber(_) => Reason::HugeNumber,
         Flaw::TooManyValues => Reason::TooManyValues(limits.values),
     }
-}
-
-/// The event without its bodies, as the API server itself truncates. None if it has no bodies.
-fn without_bodies(text: &str, tape: &mut Tape) -> Option<String> {
-    // one level only: everything within the members is passed over
-    json::parse(text.as_bytes(), 0, Limits { depth: 1, values: 1000 }, tape).ok()?;
-    let event = tape.root(text)?;
-    let edits: Vec<Edit> = ["requestObject", "responseObject"]
-        .into_iter()
-        .filter_map(|body| event.get(body))
-        .map(|body| Edit { range: body.start()..body.end(), replacement: LEFT_OUT.to_owned() })
-        .collect();
-    (!edits.is_empty()).then(|| json::apply(text, edits))
 }

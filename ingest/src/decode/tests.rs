@@ -92,7 +92,7 @@ fn bad_events_are_rejected_and_good_ones_beside_them_kept() {
     bad(r#"{"verb":"get","v\u0065rb":"list"}"#, "a key is given twice in one object");
     bad(r#"{"user":{"username":"a","username":"b"}}"#, "a key is given twice in one object");
     bad(&format!(r#"{{"userAgent":"{}"}}"#, "x".repeat(2000)), "longer than 2000 bytes");
-    bad(&format!(r#"{{"sourceIPs":[{}0]}}"#, "1,".repeat(200)), "more than 200 keys and values");
+    bad(&format!(r#"{{"extra":[{}0]}}"#, "1,".repeat(200)), "more than 200 keys and values");
 }
 
 #[test]
@@ -132,6 +132,39 @@ fn what_a_client_can_write_into_a_body_hides_no_event() {
 }
 
 #[test]
+fn an_event_beyond_the_limits_is_kept_with_what_matters() {
+    let redactor = Redactor::new([1; 32], Vec::new());
+    let addresses = |count: usize| vec!["\"::\""; count].join(",");
+    let annotations =
+        |count: usize| (0..count).map(|n| format!("\"{n}\":\"\"")).collect::<Vec<_>>().join(",");
+    let check = |rest: &str, kept: &str| {
+        let event =
+            |rest| format!(r#"{{"auditID":"x","verb":"create",{rest},"requestReceivedTimestamp":null}}"#);
+        let limits = DecodeLimits::default();
+        let body = Bytes::from(event(rest));
+        let decoded = decode_audit(&body, &origin(), &limits, &redactor).unwrap();
+        assert!(decoded.rejected.len() == 1 && decoded.rejected[0].repaired);
+        assert!(decoded.envelopes[0].bytes == event(kept).as_bytes());
+        assert_eq!(AuditEvent::parse(&decoded.envelopes[0].bytes).verb.as_deref(), Some("create"));
+    };
+    let forwarded =
+        |count| format!(r#""sourceIPs":[{},"10.0.0.1"],"requestObject":{{"a":1}}"#, addresses(count));
+    check(&forwarded(300_000), &forwarded(15));
+    let long = "é".repeat(5 << 20);
+    let text = format!("{} (cut by watchbell: too long)", "é".repeat(8 << 10));
+    for key in ["userAgent", "requestURI"] {
+        check(&format!(r#""{key}":"{long}""#), &format!(r#""{key}":"{text}""#));
+    }
+    let status = |message: &str, details: &str| {
+        format!(r#""responseStatus":{{"message":"{message}","details":{details},"code":422}}"#)
+    };
+    let causes = format!(r#"{{"causes":[{}]}}"#, addresses(300_000));
+    check(&status(&long, &causes), &status(&text, "\"left out by watchbell: too large\""));
+    let annotated = |count| format!(r#""annotations":{{{}}}"#, annotations(count));
+    check(&annotated(200_000), &annotated(1000));
+}
+
+#[test]
 fn a_repaired_event_is_redacted_as_well() {
     let event = r#"{"auditID":"1","objectRef":{"resource":"secrets"},"requestObject":{"data":{"a":"hush"},"data":{"a":"hush","a":"hush2"}}}"#;
     let (kept, _) = outcome(event.as_bytes()).unwrap();
@@ -167,6 +200,14 @@ fn a_body_of_syntax_errors_costs_little() {
         let started = std::time::Instant::now();
         assert!(decode_audit(&body, &origin(), &many, &redactor).is_err());
         assert!(started.elapsed().as_secs() < 20, "{line}");
+    }
+}
+
+#[test]
+fn broken_lines_count_as_events() {
+    for line in ["{\"items\":x\n", "{\"items\":[x\n", "{\"a\":x\n"] {
+        check_refused(format!("{GOOD}\n{}", line.repeat(21)).as_bytes(), "the body has more than 20 events");
+        assert_eq!(outcome(format!("{GOOD}\n{}", line.repeat(19)).as_bytes()).unwrap().1.len(), 19);
     }
 }
 

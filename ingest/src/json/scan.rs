@@ -183,6 +183,19 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Passes over a value of any kind.
+    pub(crate) fn skip_value(&mut self) -> Result<(), SyntaxError> {
+        match self.peek() {
+            Some(b'{' | b'[') => self.skip_container(),
+            Some(b'"') => self.string(|| ()).map(|_| ()),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => self.error("expected a value"),
+        }
+    }
+
     /// Passes over a list or object of any depth, minding only brackets and strings.
     pub(crate) fn skip_container(&mut self) -> Result<(), SyntaxError> {
         let mut depth = 0usize;
