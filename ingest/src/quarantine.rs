@@ -3,7 +3,7 @@
 //! # Limits
 //! Two files of [`QuarantineConfig::max_bytes`] / 2 each; when the newer one is full it replaces the older
 //! one, whose entries are gone then, and counted. Of each entry at most [`QuarantineConfig::entry_bytes`]
-//! are kept.
+//! are kept. Of one body at most 1000 entries are kept singly; what follows becomes one entry.
 //!
 //! # Files
 //! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] as JSON per line. What
@@ -12,7 +12,8 @@
 
 mod file;
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ use serde::{Deserialize, Serialize};
 use watchbell_event::{EventId, Timestamp};
 
 use file::Files;
+
+/// Entries that are kept singly of those that are appended at once, that is, of one body.
+const SINGLE_ENTRIES: usize = 1000;
 
 /// Bounds of the quarantine.
 #[derive(Clone, Debug)]
@@ -122,15 +126,14 @@ impl Quarantine {
     /// # Errors
     /// If they cannot be written; then some may be there.
     pub fn append(&self, entries: &[QuarantineEntry]) -> Result<usize, QuarantineError> {
+        let keyed: Vec<_> = bounded(entries).into_iter().map(|entry| (key(&entry), entry)).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::new();
-        let mut keys = Vec::new();
-        for entry in entries {
-            let key = key(entry);
-            if !files.knows(key) && !keys.contains(&key) {
-                serde_json::to_writer(&mut lines, &self.stored(key, entry)).unwrap_or_default();
+        let mut keys = HashSet::new();
+        for (key, entry) in keyed {
+            if !files.knows(key) && keys.insert(key) {
+                serde_json::to_writer(&mut lines, &self.stored(key, &entry)).unwrap_or_default();
                 lines.push(b'\n');
-                keys.push(key);
             }
         }
         if !keys.is_empty() {
@@ -182,6 +185,27 @@ impl Quarantine {
             text,
         }
     }
+}
+
+/// The entries, those beyond the bound as one that holds their bytes one after another.
+fn bounded(entries: &[QuarantineEntry]) -> Vec<Cow<'_, QuarantineEntry>> {
+    let (single, rest) = entries.split_at(entries.len().min(SINGLE_ENTRIES));
+    let mut bounded: Vec<_> = single.iter().map(Cow::Borrowed).collect();
+    match rest {
+        [] => {}
+        [only] => bounded.push(Cow::Borrowed(only)),
+        [first, ..] => {
+            let bytes: Vec<&[u8]> = rest.iter().map(|entry| &*entry.bytes).collect();
+            bounded.push(Cow::Owned(QuarantineEntry {
+                place: format!("{} and what follows", first.place),
+                reason: format!("{} of one body, the first of them: {}", rest.len(), first.reason),
+                repaired: rest.iter().all(|entry| entry.repaired),
+                bytes: bytes.join(&b'\n').into(),
+                ..first.clone()
+            }));
+        }
+    }
+    bounded
 }
 
 fn key(entry: &QuarantineEntry) -> EventId {

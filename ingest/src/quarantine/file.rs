@@ -54,7 +54,7 @@ impl Files {
     }
 
     /// Adds whole lines, durably.
-    pub(super) fn append(&mut self, lines: &[u8], keys: &[EventId]) -> Result<(), QuarantineError> {
+    pub(super) fn append(&mut self, lines: &[u8], keys: &HashSet<EventId>) -> Result<(), QuarantineError> {
         if self.newer_bytes > 0 && self.newer_bytes + lines.len() as u64 > self.max_file_bytes {
             self.rotate()?;
         }

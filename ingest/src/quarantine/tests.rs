@@ -38,6 +38,19 @@ fn the_same_bytes_are_kept_once_and_survive_a_restart() {
 }
 
 #[test]
+fn of_one_body_a_bounded_number_is_kept_singly() {
+    let directory = tempfile::tempdir().unwrap();
+    let quarantine = open(directory.path(), 10 << 20);
+    let entries: Vec<_> = (0..100_000).map(|number| entry(format!("{number}").as_bytes())).collect();
+    assert_eq!(quarantine.append(&entries[..1001]).unwrap(), 1001);
+    assert_eq!(quarantine.append(&entries).unwrap(), 1);
+    let newest = quarantine.list(1).unwrap().remove(0);
+    assert_eq!(newest.text.as_deref(), Some("1000\n1001\n1002\n1003\n"));
+    assert_eq!(newest.reason, "99000 of one body, the first of them: not JSON");
+    assert_eq!(quarantine.append(&entries).unwrap(), 0);
+}
+
+#[test]
 fn entries_are_cut_and_bytes_that_are_no_text_are_encoded() {
     let directory = tempfile::tempdir().unwrap();
     let quarantine = open(directory.path(), 1 << 20);
