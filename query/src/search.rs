@@ -33,6 +33,10 @@ pub const DEFAULT_LIMIT: usize = 50;
 pub struct SearchRequest {
     /// What the events must be like.
     pub query: Predicate,
+    /// What was asked for, as it was asked: a cursor continues only the same question. Times relative to now
+    /// and names that stand for other things mean something else on every page, so `query`, `from` and `to`
+    /// themselves would not do.
+    pub asked: String,
     /// Events that happened at this moment or later.
     pub from: Option<Timestamp>,
     /// Events that happened before this moment.
@@ -51,7 +55,9 @@ impl SearchRequest {
     /// The first page of all history.
     #[must_use]
     pub fn new(query: Predicate, deadline: Instant) -> Self {
-        Self { query, from: None, to: None, limit: DEFAULT_LIMIT, cursor: None, exact_total: false, deadline }
+        let asked = query.to_string();
+        let limit = DEFAULT_LIMIT;
+        Self { query, asked, from: None, to: None, limit, cursor: None, exact_total: false, deadline }
     }
 }
 

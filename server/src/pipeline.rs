@@ -38,6 +38,7 @@ pub(crate) struct Pipeline {
     index: Arc<IndexView>,
     alerts: AlertStore,
     stages: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    failed: watch::Sender<Option<&'static str>>,
     chores: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -76,10 +77,11 @@ impl Pipeline {
             dir: index_dir,
             commit_interval: config.index.commit_interval,
         };
+        let (failed, _) = watch::channel(None);
         let (stop_detect, stop_index) = (stopping.clone(), stopping.clone());
         let stages = vec![
-            stage::spawn("detect", move || detect.run(&stop_detect))?,
-            stage::spawn("index", move || indexing.run(&stop_index))?,
+            stage::spawn("detect", failed.clone(), move || detect.run(&stop_detect))?,
+            stage::spawn("index", failed.clone(), move || indexing.run(&stop_index))?,
         ];
         let receivers = std::mem::take(&mut config.alerting.receivers);
         let dispatcher = Dispatcher::new(alerts.clone(), config.alerting.dispatch.clone(), receivers);
@@ -95,6 +97,7 @@ impl Pipeline {
             index: view,
             alerts,
             stages: Mutex::new(stages),
+            failed,
             chores: Mutex::new(chores),
         })
     }
@@ -190,6 +193,15 @@ impl Pipeline {
         gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
     }
 
+    /// Resolves with the name of a stage that ended by a panic.
+    pub(crate) async fn stage_failed(&self) -> &'static str {
+        let mut failed = self.failed.subscribe();
+        match failed.wait_for(Option::is_some).await.map(|name| *name) {
+            Ok(Some(name)) => name,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Waits until the stages have committed what they read, then closes the log.
     pub(crate) async fn drain(&self) {
         let stages = std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner));
@@ -260,7 +272,8 @@ async fn pause(interval: Duration, stopping: &watch::Receiver<bool>) -> bool {
     tokio::time::timeout(interval, stopped(stopping.clone())).await.is_err()
 }
 
-async fn stopped(mut stopping: watch::Receiver<bool>) {
+/// Resolves when it is time to stop.
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

@@ -74,6 +74,9 @@ pub(crate) fn check_cluster_name(name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) || name.starts_with('.') {
         bail!("a cluster name is 1 to 63 letters, digits, '.', '_' or '-', and does not begin with '.'");
     }
+    if name == crate::self_audit::CLUSTER {
+        bail!("the cluster name {name:?} is taken by this server's own audit events");
+    }
     Ok(())
 }
 
@@ -307,7 +310,7 @@ mod tests {
         for good in ["prod", "eu-west-1.prod_2"] {
             assert!(check_cluster_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "..", ".hidden", "a/b", "a b", "ä", &"x".repeat(64)] {
+        for bad in ["", "..", ".hidden", "a/b", "a b", "ä", "watchbell", &"x".repeat(64)] {
             assert!(check_cluster_name(bad).is_err(), "{bad}");
         }
     }

@@ -76,13 +76,10 @@ impl Cursor {
 }
 
 fn mac(body: &[u8], key: &[u8; 32], request: &SearchRequest) -> blake3::Hash {
-    let micros = |time: Option<watchbell_event::Timestamp>| time.map_or(0, |time| time.as_micros());
     let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&(body.len() as u64).to_le_bytes());
     hasher.update(body);
-    hasher.update(&[u8::from(request.from.is_some()), u8::from(request.to.is_some())]);
-    hasher.update(&micros(request.from).to_le_bytes());
-    hasher.update(&micros(request.to).to_le_bytes());
-    hasher.update(request.query.to_string().as_bytes());
+    hasher.update(request.asked.as_bytes());
     hasher.finalize()
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::http::{self, App, listener};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, stopped};
 use crate::self_audit::SelfAudit;
 use crate::tokens::{Scope, TokenFile, Tokens};
 use crate::{clock, demo, files, telemetry};
@@ -55,6 +56,7 @@ impl ServeArgs {
 /// Load, build, announce, wait, drain.
 async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
+    allow_open_files();
     let _lock = lock_data_dir(&config.data_dir)?;
     let admin_token = ensure_admin_token(&config.data_dir)?;
     let tokens = Tokens::open(TokenFile::in_data_dir(&config.data_dir))?;
@@ -81,7 +83,10 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
     tracing::info!(%address, tls = config.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
-    wait_for_signal().await?;
+    let failed = tokio::select! {
+        signal = wait_for_signal() => signal.map(|()| None)?,
+        stage = app.pipeline.stage_failed() => Some(stage),
+    };
     tracing::info!("stopping: no new connections, finishing open requests");
     // Nobody who is told to stop waits longer than the deadline.
     let drain = async {
@@ -100,7 +105,12 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
         demo.abort();
     }
     tracing::info!("stopped");
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(stage) => {
+            bail!("the {stage} stage broke down (see above); start again, it continues where it was")
+        }
+    }
 }
 
 /// Small regular chores: changed tokens, full quotas, gauges.
@@ -132,8 +142,14 @@ async fn wait_for_signal() -> Result<()> {
     Ok(())
 }
 
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
+/// Connections, journal and index share the files a process may open; the usual soft limit of 1,024 is for
+/// programs that use `select`.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::warn!("failed to raise the limit of open files");
+    }
 }
 
 fn check_plaintext(config: &Config) -> Result<()> {

@@ -41,7 +41,9 @@ fn as_text(report: &VerifyReport) -> String {
     );
     match &report.broken {
         None => format!(
-            "whole: {verified}\nNote the head somewhere else: as long as a later history contains it, nothing before was changed."
+            "whole: {verified}\n{} bytes of an unfinished frame at the end\nThat the newest events were not cut off \
+             shows only against a head that was noted elsewhere.",
+            report.unfinished_bytes
         ),
         Some(broken) => format!(
             "BROKEN at event {} ({} at byte {}): {}\nproved before that: {verified}",

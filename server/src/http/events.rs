@@ -24,8 +24,10 @@ pub(super) async fn search(
 ) -> Result<Json<SearchResponse>, ApiError> {
     caller.require(&Scope::Read)?;
     let started = Instant::now();
-    let mut request = search_request(&query.unwrap_or_default(), started + app.search_timeout)?;
+    let deadline = started + app.search_timeout;
     let response = blocking(&app, move |pipeline| {
+        // Reading the query compiles its expressions, so that waits for its turn too.
+        let mut request = search_request(&query.unwrap_or_default(), deadline)?;
         request.query = pipeline.resolve_rules(request.query).map_err(rule_query_error)?;
         pipeline.searcher().search(&request).map_err(search_error)
     });
@@ -52,7 +54,10 @@ fn search_request(query: &str, deadline: Instant) -> Result<SearchRequest, ApiEr
     let now = clock::now();
     let text = params.take("q").unwrap_or_else(|| "*".to_owned());
     let predicate = parse(&text).map_err(|error| ApiError::bad_request("bad_query", error.to_string()))?;
+    let asked =
+        [Some(text), params.peek("from"), params.peek("to")].map(Option::unwrap_or_default).join("\n");
     let request = SearchRequest {
+        asked,
         from: params.time("from", now)?,
         to: params.time("to", now)?,
         limit: params.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)?,

@@ -48,14 +48,21 @@ pub(super) async fn audit(
             seconds,
         )
     })?;
-    if gzip {
-        // Unpacked, it may be as large as any body; room for that is taken before unpacking.
-        let expected = (bytes.len() as u64).saturating_mul(20).min(app.max_body_bytes);
-        app.budget.grow(&mut share, expected)?;
-    }
 
-    let request = Request { cluster, peer: peer.0, history, gzip, max_bytes: app.max_body_bytes };
-    let ingested = app.pipeline.ingest().take(request, bytes).await.map_err(api_error)?;
+    // Room for the unpacked bytes is taken before unpacking: what is usual first, all that is allowed if need be.
+    let usual = (bytes.len() as u64).saturating_mul(20).min(app.max_body_bytes);
+    let mut ingested = Err(IngestError::TooLarge(String::new()));
+    for max_bytes in if gzip { vec![usual, app.max_body_bytes] } else { vec![app.max_body_bytes] } {
+        if gzip {
+            app.budget.grow(&mut share, max_bytes)?;
+        }
+        let request = Request { cluster: cluster.clone(), peer: peer.0, history, gzip, max_bytes };
+        ingested = app.pipeline.ingest().take(request, bytes.clone()).await;
+        if !matches!(ingested, Err(IngestError::TooLarge(_))) {
+            break;
+        }
+    }
+    let ingested = ingested.map_err(api_error)?;
     metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());
     Ok(Json(json!({
         "stored": ingested.stored, "duplicates": ingested.duplicates, "rejected": ingested.rejected,
@@ -90,6 +97,13 @@ fn api_error(error: IngestError) -> ApiError {
         IngestError::TooLarge(reason) => ApiError::too_large("body_too_large", reason),
         IngestError::Full(reason) => ApiError::slow_down("log_full", reason, 10),
         IngestError::Busy => ApiError::slow_down("log_busy", "the log is catching up; send it again", 1),
-        IngestError::Failed(reason) => ApiError::unavailable("log_failed", reason),
+        IngestError::Failed(reason) => {
+            metrics::counter!("watchbell_ingest_refused_total", "reason" => "failed").increment(1);
+            tracing::error!(reason, "failed to take events; the sender is told to come again");
+            ApiError::unavailable(
+                "log_failed",
+                "events cannot be taken at the moment; the server's log says why",
+            )
+        }
     }
 }

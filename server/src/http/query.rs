@@ -29,6 +29,11 @@ impl Params {
         Some(self.0.remove(index).1).filter(|value| !value.is_empty())
     }
 
+    /// The parameter as it was written, left in place.
+    pub(super) fn peek(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
     pub(super) fn number(
         &mut self,
         name: &str,

@@ -2,6 +2,7 @@
 //! computation or blocking I/O.
 
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,15 +18,22 @@ pub(super) const READER_INDEX: &str = "index";
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Starts a stage's thread.
+/// Starts a stage's thread. Should it panic, `failed` says which one it was: a server that goes on answering
+/// while it no longer detects would be worse than none.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+pub(super) fn spawn(
+    name: &'static str,
+    failed: watch::Sender<Option<&'static str>>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>> {
     let handle = Handle::current();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _runtime = handle.enter();
-        run();
+        if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+            failed.send_replace(Some(name));
+        }
     });
     thread.with_context(|| format!("failed to start the {name} thread"))
 }
