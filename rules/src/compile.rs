@@ -12,15 +12,17 @@ mod field;
 mod normal;
 mod paths;
 mod plan;
+mod starve;
 
 use crate::formula::Field;
 use crate::rule::Rule;
 
-pub(crate) use atoms::{Atom, AtomId, FieldId};
-pub(crate) use field::{FieldIndex, Scalar};
+pub(crate) use atoms::{Atom, AtomId, FieldId, Timing, index};
+pub(crate) use field::FieldIndex;
 pub(crate) use normal::{Condition, Sign};
 pub(crate) use paths::{Hot, Node, NodeId, Paths, ROOT};
-pub(crate) use plan::{Bodies, Plan};
+pub(crate) use plan::Plan;
+pub(crate) use starve::{Bodies, Starvation};
 
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {
@@ -30,6 +32,7 @@ pub struct RuleSet {
     pub(crate) fields: Vec<FieldIndex>,
     pub(crate) paths: Paths,
     pub(crate) plan: Plan,
+    pub(crate) starvation: Vec<Starvation>,
     /// The field that every scalar of an event belongs to, if some rule has keywords.
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
@@ -57,7 +60,12 @@ impl RuleSet {
         let estimates = plan::Estimates::prior(&table.atoms, &conditions);
         let conditions: Vec<_> =
             conditions.into_iter().map(|condition| plan::order(condition, &estimates)).collect();
-        let plan = Plan::new(&conditions, &table.atoms, &estimates);
+        let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
+        let starvation = Starvation::all(&conditions, &table.atoms, &estimates);
+        let plans = starvation.iter().map(|starvation| &starvation.plan).chain([&plan]);
+        for atom in plans.flat_map(|plan| plan.candidates.atoms()) {
+            table.atoms[atom as usize].timing = Timing::Always;
+        }
         let mut paths = Paths::new();
         let mut anywhere = None;
         let mut facets = Vec::new();
@@ -75,7 +83,7 @@ impl RuleSet {
             }
         }
         let fields = table.field_indexes();
-        Self { rules, conditions, atoms: table.atoms, fields, paths, plan, anywhere, facets }
+        Self { rules, conditions, atoms: table.atoms, fields, paths, plan, starvation, anywhere, facets }
     }
 
     /// The rules, in the order of their indexes.

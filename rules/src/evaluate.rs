@@ -8,7 +8,7 @@ mod scan;
 
 use std::sync::Arc;
 
-use crate::compile::{AtomId, Bodies, Condition, FieldId, RuleSet, Sign};
+use crate::compile::{Atom, AtomId, Bodies, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
 use crate::formula::Check;
 use crate::text::fold_into;
 
@@ -20,7 +20,9 @@ pub struct Evaluator {
     event: Event,
     /// Number of the last event that each rule was looked at for.
     seen: Vec<u32>,
-    /// What is known about lazy atoms.
+    /// Number of the last event for which each field's atoms were decided on demand.
+    demanded: Vec<u32>,
+    /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
     buffer: String,
@@ -39,28 +41,37 @@ struct Event {
     missing: Bodies,
 }
 
-/// The values of fields that have lazy atoms.
+/// The values of fields that have atoms which are not decided while the event is read.
 #[derive(Default)]
 struct Values {
     text: String,
-    items: Vec<(FieldId, std::ops::Range<usize>)>,
+    items: Vec<Item>,
+    /// For each field, its latest value, and the event in which that was.
+    latest: Vec<(u32, u32)>,
 }
 
-/// A lazy atom's truth, in the event of this number.
+/// One value.
+struct Item {
+    range: std::ops::Range<usize>,
+    /// The value before it of the same field.
+    previous: Option<u32>,
+}
+
+/// An atom's truth, in the event of this number.
 #[derive(Clone, Copy, Default)]
 struct Decided {
     number: u32,
     holds: bool,
 }
 
-/// Counts, per rule, the events that lack the body the rule needs.
+/// Counts of the events that lack a body some rule needs.
 struct NotEvaluable {
-    by_rule: Vec<u64>,
-    /// Number of the last event that each rule was counted for.
-    counted: Vec<u32>,
-    /// How many events lacked each set of bodies. Counts for rules that nothing but bodies can tell apart,
-    /// so that such events cost nothing per rule.
-    by_missing: [u64; 4],
+    /// For each set of missing bodies and each rest of rules: on how many such events the rest held.
+    rests: Vec<Vec<u64>>,
+    /// Number of the last event that each rest was counted for.
+    counted: Vec<Vec<u32>>,
+    /// For each rule, how many events it matched although a body was missing.
+    matched: Vec<u64>,
 }
 
 impl Evaluator {
@@ -70,10 +81,11 @@ impl Evaluator {
         let atoms = set.atoms.len();
         let rules = set.rules().len();
         Self {
-            event: Event::new(atoms),
+            event: Event::new(atoms, set.fields.len()),
+            demanded: vec![0; set.fields.len()],
             seen: vec![0; rules],
             decided: vec![Decided::default(); atoms],
-            not_evaluable: NotEvaluable::new(rules),
+            not_evaluable: NotEvaluable::new(&set),
             buffer: String::new(),
             set,
         }
@@ -101,16 +113,17 @@ impl Evaluator {
     }
 
     /// For each rule, how many events it could not be decided on, because they lack the request or response
-    /// body it reads. For rules that read nothing else, all events without that body count.
+    /// body it reads.
     #[must_use]
     pub fn not_evaluable(&self) -> Vec<u64> {
-        let mut counts = self.not_evaluable.by_rule.clone();
-        for (rule, bodies) in &self.set.plan.body_only {
-            let missing = Bodies::all().filter(|missing| missing.intersects(*bodies));
-            let events = missing.map(|missing| self.not_evaluable.by_missing[missing.number()]);
-            counts[*rule as usize] += events.sum::<u64>();
+        let mut counts = vec![0u64; self.set.rules().len()];
+        for (starvation, rests) in self.set.starvation.iter().zip(&self.not_evaluable.rests) {
+            for (count, rest) in counts.iter_mut().zip(&starvation.rest_of) {
+                *count += rest.map_or(0, |rest| rests[rest as usize]);
+            }
         }
-        counts
+        let counts = counts.into_iter().zip(&self.not_evaluable.matched);
+        counts.map(|(count, matched)| count.saturating_sub(*matched)).collect()
     }
 
     fn next_event(&mut self) {
@@ -121,9 +134,11 @@ impl Evaluator {
         if self.event.number == 0 {
             // Marks of four billion events ago would count again.
             self.event.truth.fill(0);
+            self.event.values.latest.fill((0, 0));
             self.seen.fill(0);
+            self.demanded.fill(0);
             self.decided.fill(Decided::default());
-            self.not_evaluable.counted.fill(0);
+            self.not_evaluable.counted.iter_mut().for_each(|counted| counted.fill(0));
             self.event.number = 1;
         }
     }
@@ -140,12 +155,13 @@ impl Evaluator {
             self.decide(&set, rule, matches);
         }
         if !self.event.missing.is_empty() && self.event.facts.is_final() {
-            for &atom in &hits {
-                for &rule in set.plan.starving.of(atom) {
-                    self.count_not_evaluable(&set, rule, matches);
-                }
+            let missing = self.event.missing;
+            let lists = set.starvation.iter().enumerate();
+            for (list, starvation) in lists.filter(|(_, starvation)| starvation.missing == missing) {
+                self.count_starving(&set, list, starvation, &hits);
+                let starving = matches.iter().filter(|rule| starvation.rest_of[**rule].is_some());
+                starving.for_each(|rule| self.not_evaluable.matched[*rule] += 1);
             }
-            self.not_evaluable.by_missing[self.event.missing.number()] += 1;
         }
         self.event.hits = hits;
     }
@@ -155,52 +171,71 @@ impl Evaluator {
         if std::mem::replace(seen, self.event.number) == self.event.number {
             return;
         }
-        if self.holds(set, &set.conditions[rule as usize], Assume::Worst) {
+        if self.holds(set, &set.conditions[rule as usize]) {
             matches.push(rule as usize);
         }
     }
 
-    fn count_not_evaluable(&mut self, set: &RuleSet, rule: u32, matches: &[usize]) {
-        let counted = &mut self.not_evaluable.counted[rule as usize];
-        if std::mem::replace(counted, self.event.number) == self.event.number {
-            return;
-        }
-        let matched = matches.contains(&(rule as usize));
-        if !matched && self.holds(set, &set.conditions[rule as usize], Assume::Best) {
-            self.not_evaluable.by_rule[rule as usize] += 1;
-        }
-    }
-
-    /// Whether a condition holds if what is not known turns out for the worst or the best. As `not` stands
-    /// only before atoms, the first is "true" and the second "not false" of three-valued logic.
-    fn holds(&mut self, set: &RuleSet, condition: &Condition, assume: Assume) -> bool {
-        match condition {
-            Condition::All(parts) => parts.iter().all(|part| self.holds(set, part, assume)),
-            Condition::Any(parts) => parts.iter().any(|part| self.holds(set, part, assume)),
-            Condition::Atom(atom, sign) => {
-                let unknown = match set.atoms[*atom as usize].body {
-                    Some(body) => self.event.missing.contains(body),
-                    None => false,
-                };
-                if unknown {
-                    return assume == Assume::Best;
-                }
-                self.is_true(set, *atom) == (*sign == Sign::Positive)
+    fn count_starving(&mut self, set: &RuleSet, list: usize, starvation: &Starvation, hits: &[AtomId]) {
+        let found = hits.iter().flat_map(|atom| starvation.plan.candidates.of(*atom));
+        for &rest in found.chain(&starvation.plan.always) {
+            let counted = &mut self.not_evaluable.counted[list][rest as usize];
+            if std::mem::replace(counted, self.event.number) == self.event.number {
+                continue;
+            }
+            if self.holds(set, &starvation.rests[rest as usize]) {
+                self.not_evaluable.rests[list][rest as usize] += 1;
             }
         }
     }
 
+    /// Whether a condition holds for certain: what is not known counts against it. As `not` stands only
+    /// before atoms, this is "true" of three-valued logic.
+    fn holds(&mut self, set: &RuleSet, condition: &Condition) -> bool {
+        match condition {
+            Condition::All(parts) => parts.iter().all(|part| self.holds(set, part)),
+            Condition::Any(parts) => parts.iter().any(|part| self.holds(set, part)),
+            Condition::Atom(atom, sign) => {
+                self.is_true(set, *atom) == (*sign == Sign::Positive) && self.is_known(set, *atom)
+            }
+        }
+    }
+
+    fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
+        set.atoms[id as usize].body.is_none_or(|body| !self.event.missing.contains(body))
+    }
+
     fn is_true(&mut self, set: &RuleSet, id: AtomId) -> bool {
         let atom = &set.atoms[id as usize];
-        if !atom.lazy {
-            return self.event.truth[id as usize] == self.event.number;
+        match atom.timing {
+            Timing::Always => {}
+            Timing::OnDemand => self.demand(set, atom.field),
+            Timing::Alone => return self.decide_alone(id, atom),
         }
+        self.event.truth[id as usize] == self.event.number
+    }
+
+    /// Decides the atoms of a field that were put off, once per event.
+    fn demand(&mut self, set: &RuleSet, field: FieldId) {
+        let Event { number, truth, values, .. } = &mut self.event;
+        let demanded = &mut self.demanded[field as usize];
+        if std::mem::replace(demanded, *number) == *number {
+            return;
+        }
+        let index = &set.fields[field as usize];
+        for text in values.of(field, *number) {
+            index.text_on_demand(text, &mut self.buffer, &mut |atom| truth[atom as usize] = *number);
+        }
+    }
+
+    fn decide_alone(&mut self, id: AtomId, atom: &Atom) -> bool {
+        let number = self.event.number;
         let decided = self.decided[id as usize];
-        if decided.number == self.event.number {
+        if decided.number == number {
             return decided.holds;
         }
         let buffer = &mut self.buffer;
-        let holds = self.event.values.of(atom.field).any(|text| match &atom.test.check {
+        let holds = self.event.values.of(atom.field, number).any(|text| match &atom.test.check {
             Check::Expression(expression) => expression.matches(text),
             Check::Cased(pattern) => pattern.matches(text),
             Check::Folded(pattern) => {
@@ -209,31 +244,29 @@ impl Evaluator {
             }
             _ => false,
         });
-        self.decided[id as usize] = Decided { number: self.event.number, holds };
+        self.decided[id as usize] = Decided { number, holds };
         holds
     }
 }
 
-/// What to take the unknown for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Assume {
-    Worst,
-    Best,
-}
-
 impl NotEvaluable {
-    fn new(rules: usize) -> Self {
-        Self { by_rule: vec![0; rules], counted: vec![0; rules], by_missing: [0; 4] }
+    fn new(set: &RuleSet) -> Self {
+        let sizes = set.starvation.iter().map(|starvation| starvation.rests.len());
+        Self {
+            rests: sizes.clone().map(|size| vec![0; size]).collect(),
+            counted: sizes.map(|size| vec![0; size]).collect(),
+            matched: vec![0; set.rules().len()],
+        }
     }
 }
 
 impl Event {
-    fn new(atoms: usize) -> Self {
+    fn new(atoms: usize, fields: usize) -> Self {
         Self {
             number: 0,
             truth: vec![0; atoms],
             hits: Vec::new(),
-            values: Values::default(),
+            values: Values { latest: vec![(0, 0); fields], ..Values::default() },
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }
@@ -246,15 +279,23 @@ impl Values {
         self.items.clear();
     }
 
-    fn add(&mut self, field: FieldId, text: &str) {
+    fn add(&mut self, field: FieldId, number: u32, text: &str) {
         let start = self.text.len();
         self.text.push_str(text);
-        self.items.push((field, start..self.text.len()));
+        let latest = &mut self.latest[field as usize];
+        let previous = (latest.0 == number).then_some(latest.1);
+        *latest = (number, index(self.items.len()));
+        self.items.push(Item { range: start..self.text.len(), previous });
     }
 
-    fn of(&self, field: FieldId) -> impl Iterator<Item = &str> {
-        let items = self.items.iter().filter(move |(of, _)| *of == field);
-        items.map(|(_, range)| &self.text[range.clone()])
+    fn of(&self, field: FieldId, number: u32) -> impl Iterator<Item = &str> {
+        let latest = self.latest[field as usize];
+        let mut next = (latest.0 == number).then_some(latest.1);
+        std::iter::from_fn(move || {
+            let item = &self.items[next? as usize];
+            next = item.previous;
+            Some(&self.text[item.range.clone()])
+        })
     }
 }
 

@@ -100,6 +100,11 @@ impl Field {
         Ok(Self::Path(name.into()))
     }
 
+    /// Whether this is the field of this name.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        matches!(self, Self::Path(path) if **path == *name)
+    }
+
     /// The part of an audit event that policy may leave out and that this field lies in.
     pub(crate) fn body(&self) -> Option<Body> {
         let Self::Path(path) = self else { return None };

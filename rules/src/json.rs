@@ -6,6 +6,9 @@
 
 use memchr::memchr2;
 
+/// Up to this length, strings are searched without setting up a vectorised search.
+const SHORT_BYTES: usize = 48;
+
 /// The text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -176,12 +179,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Moves to the next quote or backslash, and says which it is.
+    #[inline]
     fn seek_quote_or_escape(&mut self) -> Result<u8, Malformed> {
         let rest = self.rest();
-        let distance = memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
-        let stop = rest[distance];
+        // Most strings are short, and are searched eight bytes at a time.
+        let mut distance = 0;
+        while distance < SHORT_BYTES {
+            let Some(chunk) = rest[distance..].first_chunk() else { break };
+            let chunk = u64::from_le_bytes(*chunk);
+            let found = bytes_equal(chunk, b'"') | bytes_equal(chunk, b'\\');
+            if found != 0 {
+                return self.stop_at(rest, distance + found.trailing_zeros() as usize / 8);
+            }
+            distance += 8;
+        }
+        let further = memchr2(b'"', b'\\', &rest[distance..]).ok_or(Malformed)?;
+        self.stop_at(rest, distance + further)
+    }
+
+    #[inline]
+    fn stop_at(&mut self, rest: &[u8], distance: usize) -> Result<u8, Malformed> {
         self.at += distance;
-        Ok(stop)
+        rest.get(distance).copied().ok_or(Malformed)
     }
 
     /// Reads what follows a backslash.
@@ -246,6 +266,13 @@ impl<'a> Reader<'a> {
     fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
+}
+
+/// The high bit of each byte of `chunk` that equals `byte`; bits above the lowest one may be wrong.
+fn bytes_equal(chunk: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let differences = chunk ^ (ONES * u64::from(byte));
+    differences.wrapping_sub(ONES) & !differences & (ONES << 7)
 }
 
 #[cfg(test)]

@@ -21,8 +21,19 @@ pub(crate) struct Atom {
     pub(crate) field: FieldId,
     /// The part of the event it needs, if policy may leave that out.
     pub(crate) body: Option<Body>,
-    /// Too dear to decide for every value: decided only when a rule that may still match asks.
-    pub(crate) lazy: bool,
+    /// When it is decided.
+    pub(crate) timing: Timing,
+}
+
+/// When an atom is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// While the event is read, because rules are found by it.
+    Always,
+    /// When a rule that may still match asks, together with the others of its field.
+    OnDemand,
+    /// When a rule that may still match asks, on its own: no look-up decides it.
+    Alone,
 }
 
 /// Gives equal tests equal ids.
@@ -42,11 +53,14 @@ impl Table {
         let id = index(self.atoms.len());
         let next_field = index(self.fields.len());
         let field = *self.fields.entry(test.field.clone()).or_insert(next_field);
-        let lazy = matches!(
-            test.check,
-            Check::Expression(_) | Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_))
-        );
-        self.atoms.push(Atom { test: test.clone(), field, body: test.field.body(), lazy });
+        let timing = match &test.check {
+            Check::Expression(_) | Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_)) => {
+                Timing::Alone
+            }
+            Check::Exists | Check::Null | Check::Any => Timing::Always,
+            _ => Timing::OnDemand,
+        };
+        self.atoms.push(Atom { test: test.clone(), field, body: test.field.body(), timing });
         self.ids.insert(test.clone(), id);
         id
     }
@@ -60,15 +74,15 @@ impl Table {
 
     /// For each field, what its values decide.
     pub(crate) fn field_indexes(&self) -> Vec<FieldIndex> {
-        let mut by_field: Vec<Vec<(AtomId, &Check)>> = vec![Vec::new(); self.fields.len()];
+        let mut by_field: Vec<Vec<(AtomId, &Atom)>> = vec![Vec::new(); self.fields.len()];
         for (id, atom) in self.atoms.iter().enumerate() {
-            by_field[atom.field as usize].push((index(id), &atom.test.check));
+            by_field[atom.field as usize].push((index(id), atom));
         }
-        by_field.iter().map(|checks| FieldIndex::new(checks)).collect()
+        by_field.iter().map(|atoms| FieldIndex::new(atoms)).collect()
     }
 }
 
 /// A position as an id. Limits on loading keep sets far below four billion of anything.
-pub(super) fn index(position: usize) -> u32 {
+pub(crate) fn index(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }

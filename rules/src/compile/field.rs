@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use super::atoms::AtomId;
+use super::atoms::{Atom, AtomId, Timing};
 use crate::formula::{Check, Order, address, number};
 use crate::pattern::Pattern;
 use crate::text::fold_into;
@@ -14,52 +14,36 @@ use crate::text::fold_into;
 /// Up to so many patterns are tried one after the other; more of them make an automaton.
 const FEW_PATTERNS: usize = 4;
 
-/// A value without members.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scalar<'a> {
-    Null,
-    Bool(bool),
-    /// The number's canonical text.
-    Number(&'a str),
-    Text(&'a str),
-}
-
 /// The atoms of one field, by what makes them true.
 #[derive(Default)]
 pub(crate) struct FieldIndex {
     exists: Option<AtomId>,
     null: Option<AtomId>,
     any: Option<AtomId>,
-    folded: TextIndex,
-    cased: TextIndex,
-    compare: Vec<Thresholds>,
-    networks: NetworkIndex,
-    /// Some atom of this field is lazy, so its values are kept until the rules are decided.
+    always: TextChecks,
+    on_demand: TextChecks,
+    /// Some atoms are not decided while the event is read, so its values are kept.
     pub(crate) keeps_values: bool,
 }
 
 impl FieldIndex {
-    pub(super) fn new(checks: &[(AtomId, &Check)]) -> Self {
+    pub(super) fn new(atoms: &[(AtomId, &Atom)]) -> Self {
         let mut index = Self::default();
-        for &(atom, check) in checks {
-            match check {
-                Check::Exists => index.exists = Some(atom),
-                Check::Null => index.null = Some(atom),
-                Check::Any => index.any = Some(atom),
-                Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_)) | Check::Expression(_) => {
-                    index.keeps_values = true;
-                }
-                Check::Folded(pattern) => index.folded.add(pattern, atom),
-                Check::Cased(pattern) => index.cased.add(pattern, atom),
-                Check::Compare(order, threshold) => {
-                    Thresholds::add(&mut index.compare, *order, threshold.get(), atom);
-                }
-                Check::Network(network) => index.networks.add(*network, atom),
+        for &(id, atom) in atoms {
+            index.keeps_values |= atom.timing != Timing::Always;
+            match &atom.test.check {
+                Check::Exists => index.exists = Some(id),
+                Check::Null => index.null = Some(id),
+                Check::Any => index.any = Some(id),
+                check => match atom.timing {
+                    Timing::Always => index.always.add(check, id),
+                    Timing::OnDemand => index.on_demand.add(check, id),
+                    Timing::Alone => {}
+                },
             }
         }
-        index.compare.iter_mut().for_each(Thresholds::sort);
-        index.folded.finish();
-        index.cased.finish();
+        index.always.finish();
+        index.on_demand.finish();
         index
     }
 
@@ -73,27 +57,62 @@ impl FieldIndex {
         self.exists.into_iter().chain(self.any).for_each(mark);
     }
 
-    /// The field has this value. `buffer` is scratch space.
-    pub(crate) fn scalar(&self, value: Scalar<'_>, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
-        let text = match value {
-            Scalar::Null => {
-                self.exists.into_iter().chain(self.null).for_each(mark);
-                return;
-            }
-            Scalar::Bool(true) => "true",
-            Scalar::Bool(false) => "false",
-            Scalar::Number(text) | Scalar::Text(text) => text,
-        };
+    /// The field is null.
+    pub(crate) fn null(&self, mark: &mut impl FnMut(AtomId)) {
+        self.exists.into_iter().chain(self.null).for_each(mark);
+    }
+
+    /// The field has a value of this text. `buffer` is scratch space.
+    pub(crate) fn text(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
         self.exists.into_iter().chain(self.any).for_each(&mut *mark);
-        if !self.folded.is_empty() {
+        self.always.find(text, buffer, mark);
+    }
+
+    /// Decides what was put off: the field has a value of this text.
+    pub(crate) fn text_on_demand(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
+        self.on_demand.find(text, buffer, mark);
+    }
+}
+
+/// Atoms that the text of a value decides.
+#[derive(Default)]
+struct TextChecks {
+    folded: TextIndex,
+    cased: TextIndex,
+    compare: Vec<Thresholds>,
+    networks: NetworkIndex,
+}
+
+impl TextChecks {
+    fn add(&mut self, check: &Check, atom: AtomId) {
+        match check {
+            Check::Folded(pattern) => self.folded.add(pattern, atom),
+            Check::Cased(pattern) => self.cased.add(pattern, atom),
+            Check::Compare(order, threshold) => {
+                Thresholds::add(&mut self.compare, *order, threshold.get(), atom);
+            }
+            Check::Network(network) => self.networks.add(*network, atom),
+            Check::Exists | Check::Null | Check::Any | Check::Expression(_) => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        self.compare.iter_mut().for_each(Thresholds::sort);
+        self.folded.finish();
+        self.cased.finish();
+    }
+
+    fn find(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
+        if self.folded.may_find(text) {
             fold_into(text, buffer);
             self.folded.find(buffer, mark);
         }
         if !self.cased.is_empty() {
             self.cased.find(text, mark);
         }
-        let may_be_number = !self.compare.is_empty() && !matches!(value, Scalar::Bool(_));
-        if may_be_number && let Some(number) = number(text) {
+        if !self.compare.is_empty()
+            && let Some(number) = number(text)
+        {
             self.compare.iter().for_each(|thresholds| thresholds.find(number, mark));
         }
         if !self.networks.is_empty()
@@ -108,6 +127,8 @@ impl FieldIndex {
 #[derive(Default)]
 struct TextIndex {
     exact: FxHashMap<Box<str>, AtomId>,
+    /// Bit n is set if some exact text has n bytes; the last bit stands for all longer ones.
+    exact_lengths: u64,
     patterns: Vec<(Pattern, AtomId)>,
     automaton: Option<Automaton>,
 }
@@ -116,6 +137,7 @@ impl TextIndex {
     fn add(&mut self, pattern: &Pattern, atom: AtomId) {
         match pattern {
             Pattern::Exact(text) => {
+                self.exact_lengths |= length_bit(text);
                 self.exact.insert(text.as_str().into(), atom);
             }
             _ => self.patterns.push((pattern.clone(), atom)),
@@ -135,8 +157,17 @@ impl TextIndex {
         self.exact.is_empty() && self.patterns.is_empty() && self.automaton.is_none()
     }
 
+    /// False if no atom holds, however `text` is folded.
+    fn may_find(&self, text: &str) -> bool {
+        let only_exact = self.patterns.is_empty() && self.automaton.is_none();
+        // Folding changes the length only of what is not ASCII.
+        !only_exact
+            || self.exact_lengths & length_bit(text) != 0
+            || (self.exact_lengths != 0 && !text.is_ascii())
+    }
+
     fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
-        if !self.exact.is_empty() {
+        if self.exact_lengths & length_bit(text) != 0 {
             self.exact.get(text).copied().into_iter().for_each(&mut *mark);
         }
         for (pattern, atom) in &self.patterns {
@@ -148,6 +179,11 @@ impl TextIndex {
             automaton.find(text, mark);
         }
     }
+}
+
+/// One bit of 64 for the length of a text.
+pub(super) fn length_bit(text: &str) -> u64 {
+    1 << text.len().min(63)
 }
 
 /// Finds all beginnings, ends and parts of a text at once.

@@ -7,7 +7,7 @@ use crate::formula::{Check, Formula, Test};
 use crate::pattern::Pattern;
 
 /// When a rule matches, over atoms.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Condition {
     /// The atom is true, or (negated) false.
     Atom(AtomId, Sign),
@@ -18,7 +18,7 @@ pub(crate) enum Condition {
 }
 
 /// Whether an atom must be true or false.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sign {
     Positive,
     Negative,

@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::atoms::{FieldId, index};
+use super::field::length_bit;
 
 /// Index of a node.
 pub(crate) type NodeId = u32;
@@ -52,7 +53,7 @@ pub(crate) struct Paths {
 /// A place in an event.
 #[derive(Default)]
 pub(crate) struct Node {
-    children: FxHashMap<Box<str>, NodeId>,
+    children: Edges,
     /// The fields whose values stand here.
     pub(crate) fields: Vec<FieldId>,
     /// What the evaluator itself reads here.
@@ -61,13 +62,55 @@ pub(crate) struct Node {
 
 impl Node {
     /// Where a key leads; nowhere if no rule reads it.
+    #[inline]
     pub(crate) fn child(&self, key: &str) -> Option<NodeId> {
-        self.children.get(key).copied()
+        self.children.get(key)
     }
 
     /// Whether something below is read.
     pub(crate) fn has_children(&self) -> bool {
-        !self.children.is_empty()
+        self.children.lengths != 0
+    }
+}
+
+/// Where keys lead.
+#[derive(Default)]
+struct Edges {
+    /// Bit n is set if some key has n bytes; the last bit stands for all longer ones.
+    lengths: u64,
+    /// Keys up to [`FEW_EDGES`] in number.
+    few: Vec<(Box<str>, NodeId)>,
+    /// All keys, if there are more.
+    many: FxHashMap<Box<str>, NodeId>,
+}
+
+/// Up to so many keys are compared one after the other.
+const FEW_EDGES: usize = 6;
+
+impl Edges {
+    #[inline]
+    fn get(&self, key: &str) -> Option<NodeId> {
+        if self.lengths & length_bit(key) == 0 {
+            return None;
+        }
+        if self.many.is_empty() {
+            self.few.iter().find(|(known, _)| **known == *key).map(|(_, node)| *node)
+        } else {
+            self.many.get(key).copied()
+        }
+    }
+
+    fn insert(&mut self, key: &str, node: NodeId) {
+        if self.get(key).is_some() {
+            return;
+        }
+        self.lengths |= length_bit(key);
+        if self.many.is_empty() && self.few.len() < FEW_EDGES {
+            self.few.push((key.into(), node));
+        } else {
+            self.many.extend(self.few.drain(..));
+            self.many.insert(key.into(), node);
+        }
     }
 }
 
@@ -104,10 +147,7 @@ impl Paths {
             let node = self.node_of_prefix(&path[..end]);
             for &(from, start) in &walked {
                 let key = &path[start..end];
-                let children = &mut self.nodes[from as usize].children;
-                if !children.contains_key(key) {
-                    children.insert(key.into(), node);
-                }
+                self.nodes[from as usize].children.insert(key, node);
             }
             walked.push((node, end + 1));
         }

@@ -5,9 +5,10 @@
 //! true is a guess made from their kind and from how many rules share them; rates observed in traffic can
 //! take its place (see [`Estimates`]).
 
-use super::atoms::{Atom, AtomId, index};
+use super::atoms::{Atom, AtomId, Timing, index};
 use super::normal::{Condition, Sign};
-use crate::formula::{Body, Check, Field};
+use crate::formula::{Check, Field};
+use crate::pattern::Pattern;
 
 /// Fields with so few values that each of them is common.
 const COARSE_FIELDS: [&str; 12] = [
@@ -30,49 +31,8 @@ const COARSE_FIELDS: [&str; 12] = [
 pub(crate) struct Plan {
     /// For each atom, the rules to look at when it is true.
     pub(crate) candidates: Lists,
-    /// For each atom, the rules to look at when it is true and the event lacks a body they read: they may
-    /// be not evaluable.
-    pub(crate) starving: Lists,
     /// Rules that no true atom points to, such as those with only negated ones.
     pub(crate) always: Vec<u32>,
-    /// For each rule, the bodies it reads, if without them nothing is left by which to find it.
-    pub(crate) body_only: Vec<(u32, Bodies)>,
-}
-
-/// A set of bodies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bodies(u8);
-
-impl Bodies {
-    /// Every set there is.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..4).map(Self)
-    }
-
-    /// With another one.
-    pub(crate) fn with(self, body: Body) -> Self {
-        Self(self.0 | 1 << body as u8)
-    }
-
-    /// Whether this one is in it.
-    pub(crate) fn contains(self, body: Body) -> bool {
-        self.0 & 1 << body as u8 != 0
-    }
-
-    /// Whether both have one in common.
-    pub(crate) fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// Whether there is none.
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// A number below four that tells sets apart.
-    pub(crate) fn number(self) -> usize {
-        usize::from(self.0)
-    }
 }
 
 /// A list of rules for each atom, in one piece of memory.
@@ -92,6 +52,11 @@ impl Lists {
         Self { ends: ends.collect(), rules }
     }
 
+    /// The atoms that have rules.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = AtomId> {
+        (0..index(self.ends.len())).filter(|atom| !self.of(*atom).is_empty())
+    }
+
     /// The rules of an atom.
     pub(crate) fn of(&self, atom: AtomId) -> &[u32] {
         let at = atom as usize;
@@ -101,41 +66,23 @@ impl Lists {
 }
 
 impl Plan {
-    /// Chooses for each rule.
-    pub(super) fn new(conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Self {
-        let mut plan = Self::default();
+    /// Chooses for each condition.
+    pub(super) fn new<'a>(
+        conditions: impl Iterator<Item = &'a Condition>,
+        atoms: &[Atom],
+        estimates: &Estimates,
+    ) -> Self {
+        let mut always = Vec::new();
         let mut candidates = vec![Vec::new(); atoms.len()];
-        let mut starving = vec![Vec::new(); atoms.len()];
-        for (rule, condition) in conditions.iter().enumerate() {
-            let rule = index(rule);
-            let findable = |atom: AtomId| !atoms[atom as usize].lazy;
-            match necessary(condition, estimates, &findable) {
-                Some(set) => set.atoms.iter().for_each(|atom| candidates[*atom as usize].push(rule)),
-                None => plan.always.push(rule),
-            }
-            let bodies = bodies(condition, atoms);
-            if bodies.is_empty() {
-                continue;
-            }
-            let known = |atom: AtomId| findable(atom) && atoms[atom as usize].body.is_none();
-            match necessary(condition, estimates, &known) {
-                Some(set) => set.atoms.iter().for_each(|atom| starving[*atom as usize].push(rule)),
-                None => plan.body_only.push((rule, bodies)),
+        for (number, condition) in conditions.enumerate() {
+            let number = index(number);
+            match necessary(condition, estimates, &|atom| atoms[atom as usize].timing != Timing::Alone) {
+                Some(set) => set.atoms.iter().for_each(|atom| candidates[*atom as usize].push(number)),
+                None => always.push(number),
             }
         }
-        (plan.candidates, plan.starving) = (Lists::new(&candidates), Lists::new(&starving));
-        plan
+        Self { candidates: Lists::new(&candidates), always }
     }
-}
-
-fn bodies(condition: &Condition, atoms: &[Atom]) -> Bodies {
-    let mut bodies = Bodies::default();
-    condition.visit_atoms(&mut |atom, _| {
-        if let Some(body) = atoms[atom as usize].body {
-            bodies = bodies.with(body);
-        }
-    });
-    bodies
 }
 
 /// Atoms of which one is true whenever a condition holds.
@@ -188,9 +135,9 @@ impl Estimates {
         for condition in conditions {
             condition.visit_atoms(&mut |atom, _| uses[atom as usize] += 1);
         }
-        let share = |atom: usize| f64::from(uses[atom]) / (1.0 + f64::from(index(conditions.len())));
-        let rates = atoms.iter().enumerate().map(|(id, atom)| prior_rate(atom) * (1.0 + share(id)));
-        Self { rates: rates.collect(), lazy: atoms.iter().map(|atom| atom.lazy).collect() }
+        let popularity = |atom: usize| 1.0 + f64::from(uses[atom].max(1)).ln();
+        let rates = atoms.iter().enumerate().map(|(id, atom)| prior_rate(atom) * popularity(id));
+        Self { rates: rates.collect(), lazy: atoms.iter().map(|atom| atom.timing == Timing::Alone).collect() }
     }
 
     fn rate(&self, atom: AtomId) -> f64 {
@@ -204,10 +151,10 @@ fn prior_rate(atom: &Atom) -> f64 {
         Check::Compare(..) => 0.3,
         Check::Network(_) => 0.1,
         Check::Null | Check::Expression(_) => 0.05,
-        Check::Folded(pattern) | Check::Cased(pattern) => match pattern {
-            crate::pattern::Pattern::Exact(_) => 0.02,
-            _ => 0.04,
-        },
+        Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) => 0.02,
+        // Names of users are made by rule, and so are rules about them.
+        Check::Folded(_) if atom.test.field.is("user.username") => 0.4,
+        Check::Folded(_) | Check::Cased(_) => 0.04,
     };
     match &atom.test.field {
         Field::Anywhere => of_kind * 4.0,

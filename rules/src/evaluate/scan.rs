@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Event;
-use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet, Scalar};
+use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
 use crate::formula::Body;
 use crate::json::{Kind, Malformed, Reader};
 use crate::text::number_text;
@@ -24,6 +24,16 @@ pub(super) fn scan(
     scan.reader.end()?;
     scan.sink.facets();
     Ok(())
+}
+
+/// A value without members.
+#[derive(Clone, Copy, Debug)]
+enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    /// The number's canonical text.
+    Number(&'a str),
+    Text(&'a str),
 }
 
 struct Scan<'a> {
@@ -135,13 +145,16 @@ impl Sink<'_> {
     fn field(&mut self, field: FieldId, value: Scalar<'_>) {
         let Event { number, truth, hits, values, .. } = &mut *self.event;
         let index = &self.set.fields[field as usize];
-        index.scalar(value, self.buffer, &mut |atom| mark_true(*number, truth, hits, atom));
+        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        let text = match value {
+            Scalar::Null => return index.null(&mut mark),
+            Scalar::Bool(true) => "true",
+            Scalar::Bool(false) => "false",
+            Scalar::Number(text) | Scalar::Text(text) => text,
+        };
+        index.text(text, self.buffer, &mut mark);
         if index.keeps_values {
-            match value {
-                Scalar::Null => {}
-                Scalar::Bool(value) => values.add(field, if value { "true" } else { "false" }),
-                Scalar::Number(text) | Scalar::Text(text) => values.add(field, text),
-            }
+            values.add(field, *number, text);
         }
     }
 

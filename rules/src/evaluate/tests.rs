@@ -160,6 +160,20 @@ fn item() -> impl Strategy<Value = (String, Value)> {
         .prop_map(|(field, (modifiers, value))| (format!("{field}{modifiers}"), value))
 }
 
+/// A comparison of the field `a`.
+fn pattern_item() -> impl Strategy<Value = (String, Value)> {
+    let operator = select(&["", "|contains", "|startswith", "|endswith"][..]);
+    let text = (operator, "[abkKé]{0,3}", any::<bool>()).prop_map(|(operator, text, cased)| {
+        (format!("a{operator}{}", if cased { "|cased" } else { "" }), json!(text))
+    });
+    let network = (select(&["10", "192"][..]), 0..4, select(&[8, 14, 15, 16, 24, 32][..])).prop_map(
+        |(first, second, length)| ("a|cidr".to_owned(), json!(format!("{first}.{second}.0.1/{length}"))),
+    );
+    let number = (select(&["lt", "lte", "gt", "gte"][..]), -9..10)
+        .prop_map(|(order, number)| (format!("a|{order}"), json!(number)));
+    prop_oneof![4 => text, 1 => network, 1 => number]
+}
+
 fn selection() -> impl Strategy<Value = Value> {
     let map = proptest::collection::vec(item(), 1..3)
         .prop_map(|items| items.into_iter().collect::<Value>())
@@ -216,6 +230,28 @@ proptest! {
             let bytes = if event["a"].is_null() { event.to_string() } else { format!("{event:#}") };
             evaluator.matches(bytes.as_bytes(), &mut matches);
             prop_assert_eq!(&matches, &naive(&set, bytes.as_bytes()), "{}", bytes);
+        }
+    }
+
+    /// So many patterns on one field that they are found by automata and look-ups.
+    #[test]
+    fn many_patterns_on_one_field_agree(
+        items in proptest::collection::vec(pattern_item(), 5..40),
+        values in proptest::collection::vec("[abkK\u{212a}é]{0,6}|(10|192)\\.[0-3]\\.0\\.[0-9]|-?[0-9]", 1..8),
+        negate in any::<bool>(),
+    ) {
+        let rules: Vec<Value> = items.into_iter().enumerate().map(|(number, (key, value))| {
+            let condition = if negate && number % 2 == 0 { "b and not s" } else { "s" };
+            let detection = json!({"s": {key: value}, "b": {"b": 1}, "condition": condition});
+            json!({"title": "t", "id": format!("r{number}"), "detection": detection})
+        }).collect();
+        let set = rule_set(&rules);
+        let mut evaluator = Evaluator::new(set.clone());
+        let mut matches = Vec::new();
+        for value in values {
+            let event = json!({"a": value, "b": 1}).to_string();
+            evaluator.matches(event.as_bytes(), &mut matches);
+            prop_assert_eq!(&matches, &naive(&set, event.as_bytes()), "{}", event);
         }
     }
 

@@ -1,0 +1,99 @@
+//! Which rules cannot be decided on events that lack a body.
+//!
+//! If what a rule asks of the missing bodies is left out of its condition and the rest holds, then the rule
+//! is not evaluable on this event. Rules with equal rests are counted together, so this costs as much as
+//! there are different rests.
+
+use std::collections::HashMap;
+
+use super::atoms::{Atom, index};
+use super::normal::Condition;
+use super::plan::{Estimates, Plan};
+use crate::formula::Body;
+
+/// A set of bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bodies(u8);
+
+impl Bodies {
+    /// With another one.
+    pub(crate) fn with(self, body: Body) -> Self {
+        Self(self.0 | 1 << body as u8)
+    }
+
+    /// Whether this one is in it.
+    pub(crate) fn contains(self, body: Body) -> bool {
+        self.0 & 1 << body as u8 != 0
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What is left of rules when some bodies are missing.
+#[derive(Debug)]
+pub(crate) struct Starvation {
+    /// The bodies that are missing.
+    pub(crate) missing: Bodies,
+    /// The different rests.
+    pub(crate) rests: Vec<Condition>,
+    /// For each rule, its rest, if it reads one of these bodies.
+    pub(crate) rest_of: Vec<Option<u32>>,
+    /// How the rests are found.
+    pub(crate) plan: Plan,
+}
+
+impl Starvation {
+    /// Works out the rests of all rules for each set of bodies that policies leave out.
+    pub(super) fn all(conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Vec<Self> {
+        let response = Bodies::default().with(Body::Response);
+        let sets = [response, response.with(Body::Request)];
+        sets.map(|missing| Self::new(missing, conditions, atoms, estimates)).into()
+    }
+
+    fn new(missing: Bodies, conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Self {
+        let mut numbers = HashMap::new();
+        let mut rests = Vec::new();
+        let mut number = |rest: Condition| {
+            *numbers.entry(rest.clone()).or_insert_with(|| {
+                rests.push(rest);
+                index(rests.len() - 1)
+            })
+        };
+        let rest_of = conditions.iter().map(|condition| rest(condition, missing, atoms).map(&mut number));
+        let rest_of = rest_of.collect();
+        let plan = Plan::new(rests.iter(), atoms, estimates);
+        Self { missing, rests, rest_of, plan }
+    }
+}
+
+/// The condition without what it asks of the missing bodies; none if it asks nothing of them.
+fn rest(condition: &Condition, missing: Bodies, atoms: &[Atom]) -> Option<Condition> {
+    let truth = || Condition::All(Vec::new());
+    match condition {
+        Condition::Atom(atom, _) => {
+            let body = atoms[*atom as usize].body?;
+            missing.contains(body).then(truth)
+        }
+        Condition::All(parts) => {
+            let rests: Vec<_> = parts.iter().map(|part| rest(part, missing, atoms)).collect();
+            if rests.iter().all(Option::is_none) {
+                return None;
+            }
+            let parts = parts.iter().zip(rests).map(|(part, rest)| rest.unwrap_or_else(|| part.clone()));
+            let mut parts: Vec<_> = parts.filter(|part| *part != truth()).collect();
+            Some(if parts.len() == 1 { parts.remove(0) } else { Condition::All(parts) })
+        }
+        Condition::Any(parts) => {
+            let rests: Vec<_> = parts.iter().map(|part| rest(part, missing, atoms)).collect();
+            if rests.iter().all(Option::is_none) {
+                return None;
+            }
+            let parts: Vec<_> =
+                parts.iter().zip(rests).map(|(part, rest)| rest.unwrap_or_else(|| part.clone())).collect();
+            Some(if parts.contains(&truth()) { truth() } else { Condition::Any(parts) })
+        }
+    }
+}
