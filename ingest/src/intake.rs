@@ -154,6 +154,11 @@ impl Claim {
         for envelope in self.envelopes.extract_if(.., |envelope| found.contains(&envelope.id)) {
             window.settle(&envelope, true);
         }
+        drop(window);
+        if self.envelopes.is_empty() {
+            // all of them are durable, which is what whoever waits for them wants to hear
+            self.settle(Ok(()));
+        }
     }
 
     async fn append_to(mut self, log: &Log) -> Result<(), AppendError> {

@@ -80,6 +80,24 @@ async fn a_failed_lookup_appends_nothing_and_holds_nothing() {
 }
 
 #[tokio::test]
+async fn a_copy_of_events_that_are_found_to_be_stored_succeeds_as_well() {
+    let intake = intake(memory(), 600, 1000);
+    append(&intake, vec![event(1, 0)]).await;
+    append(&intake, vec![event(2, 2000)]).await;
+    let old = || vec![Envelope { received_at: at(2001), ..event(1, 0) }];
+    let (answer, found) = tokio::sync::oneshot::channel();
+    let first = intake.append(old(), async |_| Ok(vec![found.await.unwrap()]));
+    let second = async {
+        let copy = intake.append(old(), no_lookup);
+        answer.send(true).unwrap();
+        copy.await
+    };
+    let (first, second) = tokio::join!(biased; first, second);
+    let expect = Receipt { stored: 0, duplicates: 1 };
+    assert_eq!((first.unwrap(), second.unwrap()), (expect, expect));
+}
+
+#[tokio::test]
 async fn events_without_a_time_of_their_own_are_always_looked_up() {
     let intake = intake(memory(), 600, 1000);
     append(&intake, vec![event(1, 0)]).await;
