@@ -41,7 +41,7 @@
 //! begins; so at most the last frame can be torn, and a good frame behind a bad one means that the bad
 //! one was durable once. A torn last frame is cut off when the journal is opened. All other damage is
 //! passed over: readers go on at the next good frame, and what was lost is copied, counted and reported.
-//! After a failed write that cannot be undone, and after any failed sync, nothing is appended until the
+//! After a write that failed for another reason than a full disk or cannot be undone, and after any failed sync, nothing is appended until the
 //! journal is opened anew, because what is on the disk is then unknown.
 
 mod cache;
@@ -147,6 +147,8 @@ struct Shared {
     marker: Marker,
     end: watch::Sender<End>,
     segments: Mutex<Vec<Segment>>,
+    /// Held while segments are deleted.
+    retaining: Mutex<()>,
     cache: Mutex<Cache>,
     checkpoints: Checkpoints,
     damage: Damage,
@@ -170,6 +172,8 @@ struct Segment {
     first: u64,
     /// Durable length.
     len: u64,
+    /// When the latest of its records arrived; none if that is not known yet.
+    newest: Option<Timestamp>,
 }
 
 impl Journal {
@@ -244,11 +248,9 @@ impl Journal {
     }
 
     pub(super) async fn retain(&self, now: Timestamp) -> Result<(), LogError> {
-        let (reply, answer) = oneshot::channel();
-        let (queue, command) = (self.queue.clone(), Command::Retain(now, reply));
-        // waits for room in the queue, which must not block the runtime
-        blocking(move || queue.send(command).map_err(|_| LogError::Closed)).await?;
-        answer.await.map_err(|_| LogError::Closed)?
+        // beside the writer, whom nothing may hold up
+        let shared = self.shared.clone();
+        blocking(move || retention::retain(&shared, now)).await
     }
 
     pub(super) fn status(&self) -> LogStatus {
@@ -269,12 +271,18 @@ impl Journal {
         if let Ok(Ok(())) = tokio::task::spawn_blocking(move || queue.send(Command::Close(reply))).await {
             let _ = answer.await;
         }
+        let shared = self.shared.clone();
+        let _ = tokio::task::spawn_blocking(move || drop(shared.retaining())).await;
     }
 }
 
 impl Shared {
     fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retaining(&self) -> MutexGuard<'_, ()> {
+        self.retaining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, LogState> {

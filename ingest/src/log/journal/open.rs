@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use watchbell_event::Timestamp;
 
 use super::damage::{CorruptionReport, Damage};
 use super::disk::{Disk, DiskFile, read_all, replace};
@@ -67,7 +68,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Shared
     let entries = disk.list().map_err(|error| io_error("list", ".", error))?;
     let mut segments: Vec<Segment> = entries
         .iter()
-        .filter_map(|entry| Some(Segment { first: segment::parse_name(&entry.name)?, len: entry.len }))
+        .filter_map(|entry| {
+            Some(Segment { first: segment::parse_name(&entry.name)?, len: entry.len, newest: None })
+        })
         .collect();
     segments.sort_by_key(|segment| segment.first);
     let marker = marker(&*disk, &segments)?;
@@ -77,6 +80,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, config: JournalConfig) -> Result<(Shared
         damage: Damage::new(&entries),
         end: watch::Sender::new(End { next: 0, closed: false }),
         segments: Mutex::new(segments),
+        retaining: Mutex::new(()),
         state: Mutex::new(LogState::Open),
         queued_bytes: Arc::default(),
         disk,
@@ -126,7 +130,7 @@ pub(super) fn read_marker(disk: &dyn Disk) -> Result<Option<Marker>, OpenError> 
 
 /// The marker of the first good frame.
 fn learn_marker(disk: &dyn Disk, segments: &[Segment]) -> Result<Option<Marker>, LogError> {
-    for Segment { first, len } in segments {
+    for Segment { first, len, .. } in segments {
         let name = segment::name(*first);
         let file = disk.open(&name).map_err(|error| io_error("open", &name, error))?;
         let mut walk = Walk::new(file, *len, None, *first);
@@ -158,7 +162,7 @@ fn find_tail(shared: &Shared) -> Result<Tail, LogError> {
             remove_newest(shared, &name)?;
             continue;
         }
-        let segment = Segment { len: scanned.len, ..newest };
+        let segment = Segment { len: scanned.len, newest: scanned.newest, ..newest };
         if let Some(last) = shared.segments().last_mut() {
             *last = segment;
         }
@@ -184,17 +188,20 @@ struct Scanned {
     /// Length up to the end of the last good frame.
     len: u64,
     last: Option<Header>,
+    /// When the latest of its records arrived.
+    newest: Option<Timestamp>,
 }
 
 /// Reads a whole segment and reports what is damaged.
 fn scan(shared: &Shared, segment: Segment) -> Result<Scanned, LogError> {
     let mut walk = shared.walk(segment)?;
-    let mut scanned = Scanned { len: 0, last: None };
+    let mut scanned = Scanned { len: 0, last: None, newest: None };
     let name = segment::name(segment.first);
     loop {
         match walk.step(|_| Depth::Body).map_err(|error| io_error("read", &name, error))? {
             Step::Frame { at, header, .. } => {
                 scanned.len = at + header.frame_len();
+                scanned.newest = scanned.newest.max(Some(header.newest));
                 scanned.last = Some(header);
             }
             Step::Damage(damage) => {

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use watchbell_event::{Positions, Record};
 
 use super::damage::CorruptionReport;
 use super::segment::{self, Depth, Step, Walk};
-use super::{End, Segment, Shared, blocking, frame, io_error, position};
+use super::{End, Segment, Shared, frame, io_error, position};
 use crate::log::{Batch, LogError};
 
 /// Reads a journal from some record on.
@@ -20,6 +21,9 @@ pub struct JournalReader {
     pending: VecDeque<Record>,
     /// Where the last frame that came from disk ended.
     cursor: Option<Cursor>,
+    /// The reading from `at` on that was begun. Whoever stops waiting for it finds it done later: begun
+    /// anew each time, on a slow disk it would never come to an end.
+    running: Option<JoinHandle<Result<Fetched, LogError>>>,
     changed: watch::Receiver<End>,
 }
 
@@ -32,7 +36,7 @@ impl std::fmt::Debug for JournalReader {
 impl JournalReader {
     pub(super) fn new(shared: Arc<Shared>, at: u64) -> Self {
         let changed = shared.end.subscribe();
-        Self { shared, at, pending: VecDeque::new(), cursor: None, changed }
+        Self { shared, at, pending: VecDeque::new(), cursor: None, running: None, changed }
     }
 
     pub(crate) fn positions(&self) -> Positions {
@@ -71,15 +75,20 @@ impl JournalReader {
 
     /// Reads the frame that holds the next record. Changes nothing before all is read.
     async fn fetch(&mut self, end: u64) -> Result<(), LogError> {
-        let cached = self.shared.cache().get(self.at);
-        if let Some(records) =
-            cached.and_then(|cached| frame::records(cached.first, cached.count, &cached.raw, self.at))
+        if self.running.is_none()
+            && let Some(cached) = self.shared.cache().get(self.at)
+            && let Some(records) = frame::records(cached.first, cached.count, &cached.raw, self.at)
         {
             self.pending = records.into();
             return Ok(());
         }
-        let (shared, at, cursor) = (self.shared.clone(), self.at, self.cursor.clone());
-        let fetched = blocking(move || fetch(&shared, at, end, cursor)).await?;
+        let running = self.running.get_or_insert_with(|| {
+            let (shared, at, cursor) = (self.shared.clone(), self.at, self.cursor.clone());
+            tokio::task::spawn_blocking(move || fetch(&shared, at, end, cursor))
+        });
+        let fetched = running.await;
+        self.running = None;
+        let fetched = fetched.unwrap_or(Err(LogError::Closed))?;
         self.at = fetched.at;
         self.cursor = fetched.cursor;
         self.pending = fetched.records.into();

@@ -29,24 +29,30 @@ const MAGIC: [u8; 4] = *b"WBR1";
 const FIXED_BYTES: usize = 84;
 const FRAME_BYTES: usize = 40;
 
-/// Deletes all segments that may go.
+/// Segments that are deleted at one time; the others have their turn the next time.
+const MAX_DELETED: usize = 16;
+
+/// Deletes the oldest segments that may go.
 pub(super) fn retain(shared: &Shared, now: Timestamp) -> Result<(), LogError> {
+    let _one_at_a_time = shared.retaining();
+    if shared.end.borrow().closed {
+        return Err(LogError::Closed);
+    }
     let retention = i64::try_from(shared.config.retention_seconds).unwrap_or(i64::MAX);
     let keep_since = now.plus_micros(retention.saturating_mul(1_000_000).saturating_neg());
     let segments = shared.segments().clone();
     // without any reader nobody has said that anything is no longer needed
     let lowest = shared.checkpoints.lowest().unwrap_or(0);
     let mut deleted = false;
-    for pair in segments.windows(2) {
+    for pair in segments.windows(2).take(MAX_DELETED) {
         let [segment, next] = [pair[0], pair[1]];
         if next.first > lowest {
             break;
         }
-        let frames = headers(shared, segment)?;
-        if frames.iter().any(|header| header.newest >= keep_since) {
+        if newest(shared, segment)? >= keep_since {
             break;
         }
-        delete(shared, segment, &frames)?;
+        delete(shared, segment, &headers(shared, segment)?)?;
         deleted = true;
     }
     if deleted {
@@ -55,6 +61,21 @@ pub(super) fn retain(shared: &Shared, now: Timestamp) -> Result<(), LogError> {
     let oldest = shared.segments().first().map_or(0, |segment| segment.first);
     metrics::gauge!("watchbell_log_oldest_offset").set(oldest as f64);
     Ok(())
+}
+
+/// When the latest record of a segment arrived: read once, and remembered.
+fn newest(shared: &Shared, segment: Segment) -> Result<Timestamp, LogError> {
+    if let Some(newest) = segment.newest {
+        return Ok(newest);
+    }
+    let frames = headers(shared, segment)?;
+    let newest = frames.iter().map(|header| header.newest).max();
+    // of a segment without any good frame nothing is worth keeping
+    let newest = newest.unwrap_or(Timestamp::from_micros(i64::MIN));
+    if let Some(known) = shared.segments().iter_mut().find(|known| known.first == segment.first) {
+        known.newest = Some(newest);
+    }
+    Ok(newest)
 }
 
 fn headers(shared: &Shared, segment: Segment) -> Result<Vec<Header>, LogError> {

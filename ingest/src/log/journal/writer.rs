@@ -8,22 +8,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use watchbell_event::Timestamp;
 
 use super::cache::Cached;
 use super::disk::DiskFile;
 use super::frame::Encoded;
 use super::merkle::Hash;
 use super::open::Tail;
-use super::{Reserved, Segment, Shared, retention, segment};
-use crate::log::{AppendError, FullReason, LogError, LogState};
+use super::{Reserved, Segment, Shared, segment};
+use crate::log::{AppendError, FullReason, LogState};
 
 /// What the writer is asked to do.
 pub(super) enum Command {
     Append(Job),
     /// Number the next record at least this.
     SkipTo(u64),
-    Retain(Timestamp, oneshot::Sender<Result<(), LogError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -49,6 +47,20 @@ struct Active {
     segment: Segment,
     /// It was made just now, so its name is not durable.
     new: bool,
+}
+
+/// Why a frame was not written.
+enum WriteError {
+    /// The journal is as it was before; the next append is tried again.
+    Refused(AppendError),
+    /// What is on the disk is unknown, so nothing may be appended any more.
+    Fatal(AppendError),
+}
+
+impl From<FullReason> for WriteError {
+    fn from(reason: FullReason) -> Self {
+        Self::Refused(AppendError::Full(reason))
+    }
 }
 
 impl Writer {
@@ -102,9 +114,6 @@ impl Writer {
                 self.shared.end.send_modify(|end| end.next = offset);
             }
             Command::SkipTo(_) => {}
-            Command::Retain(now, reply) => {
-                let _ = reply.send(retention::retain(&self.shared, now));
-            }
             Command::Close(reply) => return ControlFlow::Break(reply),
         }
         ControlFlow::Continue(None)
@@ -141,6 +150,7 @@ impl Writer {
         let mut first = self.next;
         let written = self.write(all);
         self.note_state(&written);
+        let written = written.map_err(|(WriteError::Refused(error) | WriteError::Fatal(error))| error);
         for (job, count) in jobs.into_iter().zip(counts) {
             let _ = job.reply.send(written.clone().map(|()| first));
             first += count;
@@ -148,13 +158,17 @@ impl Writer {
         metrics::histogram!("watchbell_log_commit_seconds").record(started.elapsed());
     }
 
-    fn note_state(&self, written: &Result<(), AppendError>) {
+    fn note_state(&self, written: &Result<(), WriteError>) {
         let mut state = self.shared.state();
         match written {
-            Err(AppendError::Full(reason)) => *state = LogState::Full(*reason),
-            Err(AppendError::Failed(reason)) if !matches!(*state, LogState::Failed(_)) => {
-                tracing::error!(%reason, "the journal takes no more records until it is opened anew");
-                *state = LogState::Failed(reason.clone());
+            Err(WriteError::Refused(AppendError::Full(reason))) => *state = LogState::Full(*reason),
+            Err(WriteError::Fatal(error)) if !matches!(*state, LogState::Failed(_)) => {
+                tracing::error!(%error, "the journal takes no more records until it is opened anew");
+                *state = LogState::Failed(error.to_string().into());
+            }
+            Err(WriteError::Refused(error)) if !matches!(*state, LogState::Failed(_)) => {
+                tracing::error!(%error, "the journal did not take an append; the next is tried again");
+                metrics::counter!("watchbell_log_refused_frames_total").increment(1);
             }
             Ok(()) if matches!(*state, LogState::Full(_)) => *state = LogState::Open,
             _ => {}
@@ -167,21 +181,22 @@ impl Writer {
     }
 
     /// Writes one frame durably and shows it to readers.
-    fn write(&mut self, records: Encoded) -> Result<(), AppendError> {
+    fn write(&mut self, records: Encoded) -> Result<(), WriteError> {
         if let LogState::Failed(reason) = &*self.shared.state() {
-            return Err(AppendError::Failed(reason.clone()));
+            return Err(WriteError::Refused(AppendError::Failed(reason.clone())));
         }
         let (header, bytes) = records
             .frame(self.shared.marker, self.next, self.previous)
-            .map_err(|error| failed("compress", &error))?;
+            .map_err(|error| WriteError::Refused(failed("compress", &error)))?;
         self.check_room(bytes.len() as u64)?;
         let mut active = self.segment_for(bytes.len() as u64)?;
         self.write_at_end(&active, &bytes)?;
-        active.file.sync().map_err(|error| failed("sync", &error))?;
+        active.file.sync().map_err(|error| fatal("sync", &error))?;
         if active.new {
-            self.shared.disk.sync_dir().map_err(|error| failed("sync the directory of", &error))?;
+            self.shared.disk.sync_dir().map_err(|error| fatal("sync the directory of", &error))?;
         }
         active.segment.len += bytes.len() as u64;
+        active.segment.newest = active.segment.newest.max(Some(header.newest));
         self.publish(&active);
         self.active = Some(Active { new: false, ..active });
         (self.next, self.previous) = (header.end(), header.hash());
@@ -193,22 +208,23 @@ impl Writer {
         Ok(())
     }
 
-    fn check_room(&self, len: u64) -> Result<(), AppendError> {
+    fn check_room(&self, len: u64) -> Result<(), WriteError> {
         let config = &self.shared.config;
         let total: u64 = self.shared.segments().iter().map(|segment| segment.len).sum();
         metrics::gauge!("watchbell_log_bytes").set(total as f64);
         if total + len > config.max_bytes {
-            return Err(AppendError::Full(FullReason::SizeLimit));
+            return Err(FullReason::SizeLimit.into());
         }
-        let free = self.shared.disk.free_bytes().map_err(|error| failed("find the free space of", &error))?;
+        let free = self.shared.disk.free_bytes();
+        let free = free.map_err(|error| WriteError::Refused(failed("find the free space of", &error)))?;
         if free < config.keep_free_bytes.saturating_add(len) {
-            return Err(AppendError::Full(FullReason::LowDisk));
+            return Err(FullReason::LowDisk.into());
         }
         Ok(())
     }
 
     /// The segment that takes a frame of this length; a new one if the newest is long enough.
-    fn segment_for(&self, len: u64) -> Result<Active, AppendError> {
+    fn segment_for(&self, len: u64) -> Result<Active, WriteError> {
         let limit = self.shared.config.segment_bytes;
         match &self.active {
             Some(active) if active.segment.len == 0 || active.segment.len + len <= limit => {
@@ -216,30 +232,25 @@ impl Writer {
             }
             _ => {
                 let name = segment::name(self.next);
-                let file = self.shared.disk.create(&name).map_err(|error| self.no_space(&error, "create"))?;
-                Ok(Active { file, segment: Segment { first: self.next, len: 0 }, new: true })
+                // nothing was written, so a process that is out of file handles, for one, may try again
+                let file = self.shared.disk.create(&name).map_err(|error| match no_space(&error) {
+                    Some(full) => full,
+                    None => WriteError::Refused(failed("create a segment of", &error)),
+                })?;
+                Ok(Active { file, segment: Segment { first: self.next, len: 0, newest: None }, new: true })
             }
         }
     }
 
     /// Writes a frame behind the last one. What is written of it is cut off again if it does not fit.
-    fn write_at_end(&self, active: &Active, bytes: &[u8]) -> Result<(), AppendError> {
+    fn write_at_end(&self, active: &Active, bytes: &[u8]) -> Result<(), WriteError> {
         let Err(error) = active.file.write_at(bytes, active.segment.len) else { return Ok(()) };
         let undone = match active.new {
             true => self.shared.disk.remove(&segment::name(active.segment.first)),
             false => active.file.truncate(active.segment.len),
         };
-        undone.map_err(|error| failed("undo an incomplete write to", &error))?;
-        Err(self.no_space(&error, "write"))
-    }
-
-    fn no_space(&self, error: &io::Error, action: &str) -> AppendError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                AppendError::Full(FullReason::NoSpace)
-            }
-            _ => failed(action, error),
-        }
+        undone.map_err(|error| fatal("undo an incomplete write to", &error))?;
+        Err(no_space(&error).unwrap_or_else(|| fatal("write", &error)))
     }
 
     fn publish(&self, active: &Active) {
@@ -249,6 +260,16 @@ impl Writer {
             _ => segments.push(active.segment),
         }
     }
+}
+
+/// The answer to a disk that took no more bytes.
+fn no_space(error: &io::Error) -> Option<WriteError> {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    full.then(|| FullReason::NoSpace.into())
+}
+
+fn fatal(action: &str, error: &io::Error) -> WriteError {
+    WriteError::Fatal(failed(action, error))
 }
 
 fn failed(action: &str, error: &io::Error) -> AppendError {

@@ -125,3 +125,53 @@ fn what_waits_is_bounded() {
         close(log).await;
     });
 }
+
+#[test]
+fn a_segment_that_cannot_be_made_fails_only_the_append() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        let mut next = 0;
+        for _ in 0..3 {
+            disk.plan(Plan { no_handles: true, ..Plan::default() });
+            // as many as fit into the segment that is there
+            let refused = loop {
+                match log.append(&numbers(next..next + 1)).await {
+                    Ok(_) => next += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(refused, AppendError::Failed(_)), "{refused}");
+            assert_eq!(log.status().state, LogState::Open);
+            disk.plan(Plan::default());
+            log.append(&numbers(next..next + 1)).await.unwrap();
+            next += 1;
+        }
+        assert_eq!(read_all(&log, 0).await.len() as u64, next);
+        close(log).await;
+    });
+    assert_verifies(&disk);
+}
+
+#[test]
+fn a_reader_that_is_not_waited_for_comes_to_an_end_on_a_slow_disk() {
+    use std::time::Duration;
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        log.append(&numbers(0..3)).await.unwrap();
+        disk.plan(Plan { read_delay: Some(Duration::from_millis(20)), ..Plan::default() });
+        let mut reader = log.reader("test", &position(0)).unwrap();
+        let mut given_up = 0;
+        let batch = loop {
+            match tokio::time::timeout(Duration::from_millis(5), reader.next(10, 1000)).await {
+                Ok(batch) => break batch.unwrap(),
+                Err(_) => given_up += 1,
+            }
+            assert!(given_up < 200, "it is begun anew each time");
+        };
+        assert!(given_up > 1 && batch.records.len() == 3);
+        assert_eq!(reader.positions(), position(3));
+        close(log).await;
+    });
+}

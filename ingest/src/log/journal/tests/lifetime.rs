@@ -46,6 +46,36 @@ fn a_segment_goes_only_when_it_is_old_and_all_readers_are_past_it() {
 }
 
 #[test]
+fn looking_for_old_segments_reads_each_once_and_deletes_a_few_at_a_time() {
+    let disk = SimDisk::default();
+    run(async {
+        let small = || JournalConfig { segment_bytes: 1, ..config() };
+        let log = Log::Disk(Journal::open_on(Arc::new(disk.clone()), small()).unwrap());
+        for number in 0..40 {
+            log.append(&[envelope(number)]).await.unwrap();
+        }
+        log.checkpoint("a", &log.end()).await.unwrap();
+        let oldest = segment::name(0);
+        let now = envelope(0).received_at;
+        log.retain(now).await.unwrap();
+        assert_eq!(disk.bytes_read(&oldest), 0, "what was written by this process is known");
+        close(log).await;
+        let disk = disk.reboot(0);
+        let log = Log::Disk(Journal::open_on(Arc::new(disk.clone()), small()).unwrap());
+        log.retain(now).await.unwrap();
+        let read = disk.bytes_read(&oldest);
+        log.retain(now).await.unwrap();
+        assert!(read > 0 && disk.bytes_read(&oldest) == read);
+        for kept in [16, 32, 39, 39] {
+            log.retain(now.plus_micros(LONG_AFTER)).await.unwrap();
+            assert_eq!(log.status().oldest.next(0), kept);
+        }
+        close(log.clone()).await;
+        assert!(matches!(log.retain(now).await, Err(LogError::Closed)));
+    });
+}
+
+#[test]
 fn roots_are_bounded() {
     let disk = SimDisk::default();
     run(async {

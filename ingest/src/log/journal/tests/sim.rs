@@ -40,6 +40,10 @@ pub(super) struct Plan {
     pub(super) capacity: Option<usize>,
     /// What the disk says is free.
     pub(super) free: Option<u64>,
+    /// No file can be made.
+    pub(super) no_handles: bool,
+    /// How long each read takes.
+    pub(super) read_delay: Option<std::time::Duration>,
 }
 
 #[derive(Clone, Default)]
@@ -202,6 +206,9 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
+        if state.plan.no_handles {
+            return Err(io::Error::other("too many open files"));
+        }
         let file = state.files.len();
         state.files.push(SimFile::default());
         state.name(NameOp::Link(name.to_owned(), file))?;
@@ -238,6 +245,8 @@ struct SimHandle {
 
 impl DiskFile for SimHandle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let delay = self.disk.lock().plan.read_delay;
+        delay.into_iter().for_each(std::thread::sleep);
         let mut state = self.disk.lock();
         let rest = state.files[self.file].content.get(offset as usize..).unwrap_or_default();
         // at most 300 bytes at once, as a real disk may also return fewer than asked for
