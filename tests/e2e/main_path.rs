@@ -117,7 +117,8 @@ async fn pages_do_not_shift_when_events_arrive_between_them() {
     server.wait_for_count("cluster:prod", 30).await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = server.json(&format!("/api/v1/search?q=cluster:prod&from=now-20000d&limit=7{cursor}")).await;
+        let page =
+            server.json(&format!("/api/v1/search?q=cluster:prod&from=now-20000d&limit=7{cursor}")).await;
         for hit in page["hits"].as_array().unwrap() {
             seen.push(hit["event"]["auditID"].as_str().unwrap().to_owned());
         }
