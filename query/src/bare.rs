@@ -6,7 +6,7 @@
 //! # let (dir, envelopes) = (std::path::Path::new("."), Vec::<watchbell_event::Envelope>::new());
 //! let index = watchbell_query::bare::create(dir)?;
 //! let mut writer = watchbell_query::bare::writer(&index, watchbell_query::Config::default().heap_bytes)?;
-//! let mut documents = watchbell_query::bare::documents();
+//! let documents = watchbell_query::bare::documents();
 //! for (seq, envelope) in envelopes.iter().enumerate() {
 //!     writer.add_document(documents.build(envelope, seq as u64))?;
 //! }

@@ -5,9 +5,10 @@ mod stored;
 mod values;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tantivy::schema::Field;
 use watchbell_event::predicate::{Number, Scalar, indexed_text, indexed_time, leaves};
@@ -19,19 +20,27 @@ use crate::schema::{Column, Columns};
 
 pub(crate) use stored::StoredEvent;
 
-/// One event to be indexed.
+/// One event to be indexed. It is taken apart by the indexing thread, just before it is indexed: what waits in
+/// the queue is only the event as the log gave it, and what is read next is still in the processor's cache.
 #[derive(Debug)]
 pub struct EventDocument {
     columns: Columns,
+    envelope: Envelope,
+    seq: u64,
+    parts: OnceLock<Parts>,
+    /// Room in the queue, given back when the event has been indexed.
+    _room: Option<Arc<Room>>,
+}
+
+/// An event taken apart.
+#[derive(Debug, Default)]
+struct Parts {
     /// What is stored, then the texts that do not stand in it as they are.
     text: String,
     stored_len: usize,
-    /// The event's paths as `present` holds them.
-    paths: String,
+    paths: Paths,
     values: Vec<(Field, Value)>,
     rest: Vec<(Range<usize>, Value)>,
-    /// Room in the queue, given back when the event has been indexed.
-    _room: Option<Arc<Room>>,
 }
 
 /// A value; texts are places in the document's memory.
@@ -47,71 +56,114 @@ enum Value {
 }
 
 /// Makes documents.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct DocumentBuilder {
     columns: Columns,
-    /// The paths of the bodies of the event at hand.
-    seen: Seen,
 }
 
 impl DocumentBuilder {
     pub(crate) fn new(columns: Columns) -> Self {
-        Self { columns, seen: Seen::default() }
+        Self { columns }
     }
 
-    /// Takes an event apart. `seq` is its place in the order of arrival.
-    pub fn build(&mut self, envelope: &Envelope, seq: u64) -> EventDocument {
+    /// A document of an event. `seq` is its place in the order of arrival.
+    #[must_use]
+    pub fn build(&self, envelope: &Envelope, seq: u64) -> EventDocument {
         self.build_in(envelope, seq, None)
     }
 
-    pub(crate) fn build_in(
-        &mut self,
-        envelope: &Envelope,
-        seq: u64,
-        room: Option<Arc<Room>>,
-    ) -> EventDocument {
+    pub(crate) fn build_in(&self, envelope: &Envelope, seq: u64, room: Option<Arc<Room>>) -> EventDocument {
+        let (columns, envelope) = (self.columns, envelope.clone());
+        EventDocument { columns, envelope, seq, parts: OnceLock::new(), _room: room }
+    }
+}
+
+impl EventDocument {
+    fn parts(&self) -> &Parts {
+        self.parts.get_or_init(|| take_apart(&self.envelope, self.seq, self.columns))
+    }
+}
+
+impl Drop for EventDocument {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take() {
+            // At the end of a thread there is no next document.
+            let _ = SPARE.try_with(|spare| spare.borrow_mut().keep(parts));
+        }
+    }
+}
+
+thread_local! {
+    /// Memory of the last document of this thread, for the next one.
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
+/// Most memory that is kept for the next document, in bytes.
+const MAX_SPARE_BYTES: usize = 1 << 20;
+
+#[derive(Default)]
+struct Spare {
+    parts: Parts,
+    seen: Seen,
+}
+
+impl Spare {
+    fn keep(&mut self, parts: Parts) {
+        if parts.text.capacity() <= MAX_SPARE_BYTES {
+            self.parts = parts;
+        }
+    }
+}
+
+fn take_apart(envelope: &Envelope, seq: u64, columns: Columns) -> Parts {
+    SPARE.with_borrow_mut(|spare| {
+        let mut parts = std::mem::take(&mut spare.parts);
+        parts.clear();
+        spare.seen.clear();
         let event = stored::event_text(&envelope.bytes);
-        let (text, event_start) = stored::write(envelope, &event);
-        let mut draft = Draft {
-            builder: self,
-            event: &event,
-            event_start,
-            stored_len: text.len(),
-            text,
-            paths: Paths::new(),
-            values: Vec::with_capacity(32),
-            rest: Vec::with_capacity(16),
-            source_ip: None,
-        };
+        let event_start = stored::write(&mut parts.text, envelope, &event);
+        parts.stored_len = parts.text.len();
+        let seen = &mut spare.seen;
+        let mut draft =
+            Draft { columns, event: &event, event_start, seen, parts: &mut parts, source_ip: None };
         draft.envelope(envelope, seq);
         match &event {
             Cow::Borrowed(text) => leaves::visit_text(text, &mut |path, value| draft.value(path, value)),
             Cow::Owned(_) => leaves::visit(&envelope.bytes, &mut |path, value| draft.value(path, value)),
         }
-        draft.finish(room)
+        draft.finish();
+        parts
+    })
+}
+
+impl Parts {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.paths.clear();
+        self.values.clear();
+        self.rest.clear();
     }
 }
 
 /// A document in the making.
-struct Draft<'a> {
-    builder: &'a mut DocumentBuilder,
+struct Draft<'a, 'p> {
+    columns: Columns,
     event: &'a str,
+    /// Where the event stands in what is stored.
     event_start: usize,
-    stored_len: usize,
-    text: String,
-    paths: Paths,
-    values: Vec<(Field, Value)>,
-    rest: Vec<(Range<usize>, Value)>,
+    /// The paths of its bodies so far.
+    seen: &'p mut Seen,
+    parts: &'p mut Parts,
     /// The last member of `sourceIPs` so far, if it is an address.
     source_ip: Option<IpAddr>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> Draft<'a, '_> {
     fn envelope(&mut self, envelope: &Envelope, seq: u64) {
-        let columns = self.builder.columns;
+        let columns = self.columns;
         let cluster = self.owned_text(&indexed_text(&envelope.cluster));
         let source = self.owned_text(envelope.format.name());
-        self.values.extend([
+        self.parts.values.extend([
             (columns.timestamp, Value::Micros(indexed_time(envelope.event_time))),
             (columns.seq, Value::Unsigned(seq)),
             (columns.id, Value::Unsigned(envelope.id.prefix())),
@@ -122,27 +174,27 @@ impl<'a> Draft<'a> {
 
     fn value(&mut self, path: &str, value: Scalar<'a>) {
         let place = self.path(path);
-        let column = self.builder.columns.of(path);
+        let column = self.columns.of(path);
         if column == Column::Addresses {
             self.next_source_ip();
         }
         match (column, &value) {
             (Column::Keyword(column), Scalar::Text(text)) => {
                 let value = Value::Text(self.place(text));
-                self.values.push((column, value));
+                self.parts.values.push((column, value));
             }
             (Column::Code, Scalar::Number(Number::I64(code))) if *code >= 0 => {
-                self.values.push((self.builder.columns.code, Value::Unsigned(code.unsigned_abs())));
+                self.parts.values.push((self.columns.code, Value::Unsigned(code.unsigned_abs())));
             }
             (Column::Code, Scalar::Number(Number::U64(code))) => {
-                self.values.push((self.builder.columns.code, Value::Unsigned(*code)));
+                self.parts.values.push((self.columns.code, Value::Unsigned(*code)));
             }
             (Column::Addresses, Scalar::Text(text)) => match text.parse() {
                 Ok(address) => self.source_ip = Some(address),
                 Err(_) => self.rest(place, &value),
             },
             (Column::Time(column), Scalar::Text(text)) => match text.parse::<Timestamp>() {
-                Ok(time) => self.values.push((column, Value::Micros(indexed_time(time)))),
+                Ok(time) => self.parts.values.push((column, Value::Micros(indexed_time(time)))),
                 Err(_) => self.rest(place, &value),
             },
             _ => self.rest(place, &value),
@@ -152,7 +204,7 @@ impl<'a> Draft<'a> {
     /// What was the last member of `sourceIPs` so far is not the last after all.
     fn next_source_ip(&mut self) {
         if let Some(address) = self.source_ip.take() {
-            self.values.push((self.builder.columns.forwarded_ips, Value::Address(ipv6(address))));
+            self.parts.values.push((self.columns.forwarded_ips, Value::Address(ipv6(address))));
         }
     }
 
@@ -162,7 +214,7 @@ impl<'a> Draft<'a> {
             Scalar::Number(number) => Value::Number(*number),
             Scalar::Bool(value) => Value::Bool(*value),
         };
-        self.rest.push((path, value));
+        self.parts.rest.push((path, value));
     }
 
     /// Where the text stands in the document's memory; put there if it does not stand in the event as it is.
@@ -177,39 +229,30 @@ impl<'a> Draft<'a> {
     }
 
     fn owned_text(&mut self, text: &str) -> Range<usize> {
-        let start = self.text.len();
-        self.text.push_str(text);
-        start..self.text.len()
+        let start = self.parts.text.len();
+        self.parts.text.push_str(text);
+        start..self.parts.text.len()
     }
 
     /// Notes that the path has a value; once, if it stands in a body, where arrays of objects repeat paths.
     fn path(&mut self, path: &str) -> Range<usize> {
-        if let Some(place) = self.paths.last_if(path) {
+        if let Some(place) = self.parts.paths.last_if(path) {
             return place;
         }
         if !path.starts_with("requestObject") && !path.starts_with("responseObject") {
-            return self.paths.push(path);
+            return self.parts.paths.push(path);
         }
-        self.builder.seen.place_or_push(path, &mut self.paths)
+        self.seen.place_or_push(path, &mut self.parts.paths)
     }
 
-    fn finish(mut self, room: Option<Arc<Room>>) -> EventDocument {
-        self.builder.seen.clear();
-        let columns = self.builder.columns;
+    fn finish(self) {
         if let Some(address) = self.source_ip {
-            self.values.push((columns.source_ip, Value::Address(ipv6(address))));
+            self.parts.values.push((self.columns.source_ip, Value::Address(ipv6(address))));
         }
-        let (paths, chunks) = self.paths.finish();
-        self.values.extend(chunks.into_iter().map(|chunk| (columns.present, Value::Path(chunk))));
-        EventDocument {
-            columns,
-            text: self.text,
-            stored_len: self.stored_len,
-            paths,
-            values: self.values,
-            rest: self.rest,
-            _room: room,
-        }
+        let chunks = self.parts.paths.chunks();
+        self.parts
+            .values
+            .extend(chunks.iter().map(|chunk| (self.columns.present, Value::Path(chunk.clone()))));
     }
 }
 

@@ -7,16 +7,19 @@ use std::ops::Range;
 use crate::schema::PRESENT_CHUNK_BYTES;
 
 /// The paths, as `present` holds them.
+#[derive(Debug, Default)]
 pub(super) struct Paths {
-    text: String,
+    pub(super) text: String,
     chunk_start: usize,
     chunks: Vec<Range<usize>>,
     last: Range<usize>,
 }
 
 impl Paths {
-    pub(super) fn new() -> Self {
-        Self { text: String::with_capacity(1024), chunk_start: 0, chunks: Vec::with_capacity(4), last: 0..0 }
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.chunks.clear();
+        (self.chunk_start, self.last) = (0, 0..0);
     }
 
     /// Where the path stands, if it was the last one.
@@ -38,10 +41,10 @@ impl Paths {
         self.last.clone()
     }
 
-    /// The paths and the places of the chunks.
-    pub(super) fn finish(mut self) -> (String, Vec<Range<usize>>) {
+    /// Where the finished texts of `present` stand.
+    pub(super) fn chunks(&mut self) -> &[Range<usize>] {
         self.end_chunk();
-        (self.text, self.chunks)
+        &self.chunks
     }
 
     fn end_chunk(&mut self) {

@@ -14,9 +14,8 @@ pub(super) fn event_text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// Writes what is stored, and says where in it the event begins.
-pub(super) fn write(envelope: &Envelope, event: &str) -> (String, usize) {
+pub(super) fn write(text: &mut String, envelope: &Envelope, event: &str) -> usize {
     let cluster: &str = &envelope.cluster;
-    let mut text = String::with_capacity(192 + 2 * cluster.len() + event.len());
     for byte in envelope.id.0 {
         text.extend([hex_digit(byte >> 4), hex_digit(byte & 15)]);
     }
@@ -24,7 +23,7 @@ pub(super) fn write(envelope: &Envelope, event: &str) -> (String, usize) {
     let _ = write!(text, "\t{}\t{}\t{cluster}", envelope.format.name(), cluster.len());
     let event_start = text.len();
     text.push_str(event);
-    (text, event_start)
+    event_start
 }
 
 fn hex_digit(value: u8) -> char {

@@ -8,12 +8,14 @@ use tantivy::schema::Field;
 use tantivy::schema::document::{Document, ReferenceValue, ReferenceValueLeaf, Value as TantivyValue};
 use watchbell_event::predicate::Number;
 
-use super::{EventDocument, Value};
+use crate::schema::Columns;
+
+use super::{EventDocument, Parts, Value};
 
 /// A value of a document, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueRef<'a> {
-    document: &'a EventDocument,
+    parts: &'a Parts,
     part: Part<'a>,
 }
 
@@ -29,14 +31,15 @@ impl Document for EventDocument {
     type FieldsValuesIter<'a> = Values<'a>;
 
     fn iter_fields_and_values(&self) -> Values<'_> {
-        Values { document: self, next: 0 }
+        Values { columns: &self.columns, parts: self.parts(), next: 0 }
     }
 }
 
 /// All values of a document: those with a column, then the others as one object, then what is stored.
 #[derive(Debug)]
 pub struct Values<'a> {
-    document: &'a EventDocument,
+    columns: &'a Columns,
+    parts: &'a Parts,
     next: usize,
 }
 
@@ -44,15 +47,15 @@ impl<'a> Iterator for Values<'a> {
     type Item = (Field, ValueRef<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (document, at) = (self.document, self.next);
+        let (parts, at) = (self.parts, self.next);
         self.next += 1;
-        let (field, part) = match document.values.get(at) {
+        let (field, part) = match parts.values.get(at) {
             Some((field, value)) => (*field, Part::One(value)),
-            None if at == document.values.len() => (document.columns.rest, Part::Rest),
-            None if at == document.values.len() + 1 => (document.columns.event, Part::Stored),
+            None if at == parts.values.len() => (self.columns.rest, Part::Rest),
+            None if at == parts.values.len() + 1 => (self.columns.event, Part::Stored),
             None => return None,
         };
-        Some((field, ValueRef { document, part }))
+        Some((field, ValueRef { parts, part }))
     }
 }
 
@@ -61,15 +64,15 @@ impl<'a> TantivyValue<'a> for ValueRef<'a> {
     type ObjectIter = Rest<'a>;
 
     fn as_value(&self) -> ReferenceValue<'a, Self> {
-        let document = self.document;
+        let parts = self.parts;
         ReferenceValue::Leaf(match self.part {
             Part::Rest => {
-                return ReferenceValue::Object(Rest { document, entries: document.rest.iter() });
+                return ReferenceValue::Object(Rest { parts, entries: parts.rest.iter() });
             }
-            Part::Stored => ReferenceValueLeaf::Str(&document.text[..document.stored_len]),
+            Part::Stored => ReferenceValueLeaf::Str(&parts.text[..parts.stored_len]),
             Part::One(value) => match value {
-                Value::Text(place) => ReferenceValueLeaf::Str(&document.text[place.clone()]),
-                Value::Path(place) => ReferenceValueLeaf::Str(&document.paths[place.clone()]),
+                Value::Text(place) => ReferenceValueLeaf::Str(&parts.text[place.clone()]),
+                Value::Path(place) => ReferenceValueLeaf::Str(&parts.paths.text[place.clone()]),
                 Value::Address(address) => ReferenceValueLeaf::IpAddr(*address),
                 Value::Micros(micros) => ReferenceValueLeaf::Date(DateTime::from_timestamp_micros(*micros)),
                 Value::Unsigned(number) | Value::Number(Number::U64(number)) => {
@@ -86,7 +89,7 @@ impl<'a> TantivyValue<'a> for ValueRef<'a> {
 /// The values without a column, by path.
 #[derive(Debug)]
 pub struct Rest<'a> {
-    document: &'a EventDocument,
+    parts: &'a Parts,
     entries: Iter<'a, (Range<usize>, Value)>,
 }
 
@@ -95,7 +98,7 @@ impl<'a> Iterator for Rest<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (path, value) = self.entries.next()?;
-        let value = ValueRef { document: self.document, part: Part::One(value) };
-        Some((&self.document.paths[path.clone()], value))
+        let value = ValueRef { parts: self.parts, part: Part::One(value) };
+        Some((&self.parts.paths.text[path.clone()], value))
     }
 }

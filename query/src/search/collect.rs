@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use tantivy::query::{EnableScoring, Weight};
 use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DateTime, DocId, DocSet};
-use watchbell_event::predicate::{Kind, Predicate, Target, Test, indexed_time};
+use watchbell_event::predicate::{Kind, Predicate, Target, Test, indexed_time, time_span};
 
 use super::compile::Compiler;
 use super::cursor::Cursor;
@@ -90,7 +91,31 @@ impl Window {
     fn of(request: &SearchRequest) -> Self {
         let first = request.from.map_or(i64::MIN, indexed_time);
         let last = request.to.map_or(i64::MAX, |to| indexed_time(to) - 1);
-        Self { first, last }
+        let mut window = Self { first, last };
+        window.narrow(&request.query);
+        window
+    }
+
+    /// Takes in what the query itself says about `@timestamp`, so that partitions are left out by it too.
+    fn narrow(&mut self, query: &Predicate) {
+        match query {
+            Predicate::And(parts) => parts.iter().for_each(|part| self.narrow(part)),
+            Predicate::Field(field, test) if field.target() == Target::Time => {
+                let (lower, upper) = match test {
+                    Test::Is(text) => time_span(text).map(|(a, b)| (Bound::Included(a), Bound::Included(b))),
+                    Test::Within(range) => range.micros(),
+                    Test::Exists | Test::Like(_) | Test::Matches(_) => None,
+                }
+                .unwrap_or((Bound::Unbounded, Bound::Unbounded));
+                if let Bound::Included(micros) | Bound::Excluded(micros) = lower {
+                    self.first = self.first.max(micros);
+                }
+                if let Bound::Included(micros) | Bound::Excluded(micros) = upper {
+                    self.last = self.last.min(micros);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn overlaps(&self, earliest: i64, latest: i64) -> bool {

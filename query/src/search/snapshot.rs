@@ -1,10 +1,12 @@
 //! What searches see: the partitions of the last commit.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde_json::value::RawValue;
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocAddress, DocId, DocSet, TERMINATED, TantivyDocument};
+use watchbell_event::predicate::indexed_time;
 use watchbell_event::{EventId, Timestamp};
 
 use super::Hit;
@@ -92,19 +94,42 @@ impl Searcher {
     /// # Errors
     /// If the index cannot be read.
     pub fn contains(&self, ids: &[EventId]) -> Result<Vec<bool>, SearchError> {
-        let mut missing: HashMap<EventId, Vec<usize>> = HashMap::with_capacity(ids.len());
-        for (n, id) in ids.iter().enumerate() {
-            missing.entry(*id).or_default().push(n);
+        self.find(ids.iter().map(|id| (*id, None)))
+    }
+
+    /// Which of these events are in the index. Each comes with the time it claims, before any clamping, and
+    /// is looked for only where events of that time are, which makes this fast on a long history. An event
+    /// whose claim was clamped when it was stored is not recognised.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn contains_at(&self, events: &[(EventId, Timestamp)]) -> Result<Vec<bool>, SearchError> {
+        self.find(events.iter().map(|(id, time)| (*id, Some(indexed_time(*time)))))
+    }
+
+    fn find(
+        &self,
+        asked: impl ExactSizeIterator<Item = (EventId, Option<i64>)>,
+    ) -> Result<Vec<bool>, SearchError> {
+        let mut found = vec![false; asked.len()];
+        let mut missing: BTreeMap<(EventId, Option<i64>), Vec<usize>> = BTreeMap::new();
+        for (n, event) in asked.enumerate() {
+            missing.entry(event).or_default().push(n);
         }
-        let mut found = vec![false; ids.len()];
-        for view in self.views_newest_first()? {
+        let may_be_in = |earliest, latest, micros: Option<i64>| {
+            micros.is_none_or(|micros| (earliest..=latest).contains(&micros))
+        };
+        for partition in self.partitions().iter().rev() {
+            let (earliest, latest) = (partition.earliest_micros, partition.latest_micros);
+            if !missing.keys().any(|(_, micros)| may_be_in(earliest, latest, *micros)) {
+                continue;
+            }
+            let Some(view) = partition.view()? else { continue };
             for segment in &view.segments {
-                if missing.is_empty() {
-                    return Ok(found);
-                }
-                let here = present(&view, segment, missing.keys())?;
-                for id in here {
-                    for n in missing.remove(&id).unwrap_or_default() {
+                let (earliest, latest) = (segment.earliest_micros, segment.latest_micros);
+                let here = missing.keys().filter(|(_, micros)| may_be_in(earliest, latest, *micros));
+                for event in present(&view, segment, here)? {
+                    for n in missing.remove(&event).unwrap_or_default() {
                         found[n] = true;
                     }
                 }
@@ -128,23 +153,23 @@ pub(super) fn read_failed() -> impl FnOnce(tantivy::TantivyError) -> IndexError 
     IndexError::tantivy("read the index")
 }
 
-/// The ids that are in a segment. The identity is compared as a whole: half of it could be made to collide.
-fn present<'i>(
+/// The events that are in a segment. Identities are compared as a whole: half of one could be made to collide.
+fn present<'i, T: Copy + Ord + 'i>(
     view: &View,
     segment: &Segment,
-    ids: impl Iterator<Item = &'i EventId>,
-) -> Result<Vec<EventId>, SearchError> {
+    events: impl Iterator<Item = &'i (EventId, T)>,
+) -> Result<Vec<(EventId, T)>, SearchError> {
     let mut documents = Vec::new();
-    for id in ids {
-        let found = candidates(view, segment, id).map_err(read_failed())?;
-        documents.extend(found.into_iter().map(|doc| (doc, *id)));
+    for event in events {
+        let found = candidates(view, segment, &event.0).map_err(read_failed())?;
+        documents.extend(found.into_iter().map(|doc| (doc, *event)));
     }
     // In their order, so that each block of the store is decompressed once.
     documents.sort_unstable();
     let mut present = Vec::with_capacity(documents.len());
-    for (doc, id) in documents {
-        if hit(view, segment, doc)?.id == id {
-            present.push(id);
+    for (doc, event) in documents {
+        if read(view, segment, doc, |stored| Ok(stored.id))? == event.0 {
+            present.push(event);
         }
     }
     Ok(present)
@@ -166,21 +191,31 @@ fn candidates(view: &View, segment: &Segment, id: &EventId) -> tantivy::Result<V
 
 /// Reads an event back.
 pub(super) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, IndexError> {
+    let time = segment.times.first(doc).ok_or_else(|| unreadable("it has no time"))?;
+    read(view, segment, doc, |stored| {
+        let event = RawValue::from_string(stored.event.to_owned());
+        Ok(Hit {
+            id: stored.id,
+            timestamp: Timestamp::from_micros(time.into_timestamp_micros()),
+            cluster: stored.cluster.to_owned(),
+            source: stored.source.to_owned(),
+            event: event.map_err(|error| unreadable(&error.to_string()))?,
+        })
+    })
+}
+
+fn read<T>(
+    view: &View,
+    segment: &Segment,
+    doc: DocId,
+    take: impl FnOnce(StoredEvent<'_>) -> Result<T, IndexError>,
+) -> Result<T, IndexError> {
     let address = DocAddress::new(segment.ord, doc);
     let document: TantivyDocument = view.searcher.doc(address).map_err(read_failed())?;
-    let unreadable =
-        |reason: &str| IndexError::Corrupt { path: "a stored event".into(), reason: reason.to_owned() };
     let text = document.get_first(view.columns.event).and_then(|value| value.as_str());
-    let stored =
-        text.and_then(StoredEvent::read).ok_or_else(|| unreadable("its envelope is not readable"))?;
-    let event = serde_json::value::RawValue::from_string(stored.event.to_owned())
-        .map_err(|error| unreadable(&error.to_string()))?;
-    let time = segment.times.first(doc).ok_or_else(|| unreadable("it has no time"))?;
-    Ok(Hit {
-        id: stored.id,
-        timestamp: Timestamp::from_micros(time.into_timestamp_micros()),
-        cluster: stored.cluster.to_owned(),
-        source: stored.source.to_owned(),
-        event,
-    })
+    take(text.and_then(StoredEvent::read).ok_or_else(|| unreadable("its envelope is not readable"))?)
+}
+
+fn unreadable(reason: &str) -> IndexError {
+    IndexError::Corrupt { path: "a stored event".into(), reason: reason.to_owned() }
 }

@@ -57,6 +57,8 @@ fn queries_find_the_right_events() {
     check("stageTimestamp:>=2026-01-31", &[4]);
     check("stageTimestamp:\"2026-01-31T12:00:00.123456Z\"", &[4]);
     check("@timestamp:{\"2026-01-31T12:00:01Z\" TO \"2026-01-31T12:00:03Z\"]", &[4, 3]);
+    check("@timestamp:>2030-01-01 OR verb:get", &[0]);
+    check("@timestamp:>2030-01-01 verb:get", &[]);
     check("secrets", &[1]);
     check("*secrets*", &[4, 1]);
     check("403", &[1]);
@@ -111,11 +113,8 @@ fn a_cursor_is_good_for_its_own_query_only() {
     let refused =
         |request: &SearchRequest| matches!(index.searcher().search(request), Err(crate::SearchError::Cursor));
     assert!(refused(&SearchRequest { cursor: Some(cursor.clone()), ..request("verb:get") }));
-    assert!(refused(&SearchRequest {
-        cursor: Some(cursor.clone()),
-        from: Some(time("2026-01-01T00:00:00Z")),
-        ..request("*")
-    }));
+    let asked = "* of yesterday".to_owned();
+    assert!(refused(&SearchRequest { cursor: Some(cursor.clone()), asked, ..request("*") }));
     assert!(refused(&SearchRequest { cursor: Some("AAAA".to_owned()), ..request("*") }));
     assert!(refused(&SearchRequest { cursor: Some(format!("B{}", &cursor[1..])), ..request("*") }));
     assert!(!refused(&SearchRequest { cursor: Some(cursor), ..request("*") }));
@@ -144,6 +143,11 @@ fn known_ids_are_recognised_and_others_are_not() {
     let id = |n: u64, json: &str| record(n, 0, json).envelope.id;
     let asked = [id(1, EVENTS[1]), id(9, EVENTS[1]), id(5, EVENTS[5]), id(1, EVENTS[1])];
     assert_eq!(index.searcher().contains(&asked).unwrap(), [true, false, true, true]);
+    let at = |n: u64, seconds| (asked[0], record(n, seconds, EVENTS[1]).envelope.event_time);
+    assert_eq!(
+        index.searcher().contains_at(&[at(1, 1), at(1, 3600), at(1, -5)]).unwrap(),
+        [true, false, false]
+    );
     let mut near = asked[0];
     near.0[15] ^= 1;
     assert_eq!(index.searcher().contains(&[near]).unwrap(), [false]);

@@ -37,7 +37,7 @@ pub(crate) fn bare_tantivy(generator: &mut Generator, dir: &Path, duration: Dura
     let dir = tempfile::tempdir_in(dir)?;
     let index = watchbell_query::bare::create(dir.path())?;
     let mut writer = watchbell_query::bare::writer(&index, watchbell_query::Config::default().heap_bytes)?;
-    let mut documents = watchbell_query::bare::documents();
+    let documents = watchbell_query::bare::documents();
     let (mut seq, mut indexing, mut committed) = (0, Duration::ZERO, Instant::now());
     while indexing < duration {
         let envelopes = envelopes(generator);
