@@ -39,8 +39,8 @@
 //! # Durability
 //! One thread writes. What waits goes into one frame, which is written and synced before the next one
 //! begins; so at most the last frame can be torn, and a good frame behind a bad one means that the bad
-//! one was durable once. A torn last frame is cut off when the journal is opened. All other damage is
-//! passed over: readers go on at the next good frame, and what was lost is copied, counted and reported.
+//! one was durable once, as does damage at the end that is more than one frame. A torn last frame is cut
+//! off when the journal is opened. All other damage is passed over: readers go on at the next good frame, and what was lost is copied, counted and reported.
 //! After a write that failed for another reason than a full disk or cannot be undone, and after any failed sync, nothing is appended until the
 //! journal is opened anew, because what is on the disk is then unknown.
 

@@ -147,11 +147,15 @@ fn learn_marker(disk: &dyn Disk, segments: &[Segment]) -> Result<Option<Marker>,
 
 /// Finds the last good frame. A newest segment without any goes, unless it is the only one.
 fn find_tail(shared: &Shared) -> Result<Tail, LogError> {
+    let (mut lost_until, mut is_newest) = (0, true);
     loop {
         let Some(newest) = shared.segments().last().copied() else {
             return Ok(Tail { active: None, next: 0, previous: retention::last_hash(&*shared.disk) });
         };
-        let scanned = scan(shared, newest)?;
+        // a segment was whole before the next one was begun
+        let scanned = scan(shared, newest, is_newest)?;
+        is_newest = false;
+        lost_until = lost_until.max(scanned.lost_until);
         let name = segment::name(newest.first);
         let file = shared.disk.open(&name).map_err(|error| io_error("open", &name, error))?;
         if scanned.len < newest.len {
@@ -170,7 +174,8 @@ fn find_tail(shared: &Shared) -> Result<Tail, LogError> {
             Some(header) => (header.end(), header.hash()),
             None => (newest.first, retention::last_hash(&*shared.disk)),
         };
-        return Ok(Tail { active: Some((file, segment)), next, previous });
+        // readers may have seen what is lost; its numbers are not used again
+        return Ok(Tail { active: Some((file, segment)), next: next.max(lost_until), previous });
     }
 }
 
@@ -190,12 +195,15 @@ struct Scanned {
     last: Option<Header>,
     /// When the latest of its records arrived.
     newest: Option<Timestamp>,
+    /// Offset after the last record that is lost behind the last good frame.
+    lost_until: u64,
 }
 
-/// Reads a whole segment and reports what is damaged.
-fn scan(shared: &Shared, segment: Segment) -> Result<Scanned, LogError> {
+/// Reads a whole segment and reports what is damaged. What is damaged at its end is an incomplete frame if
+/// it `may_be_torn` and can be one.
+fn scan(shared: &Shared, segment: Segment, may_be_torn: bool) -> Result<Scanned, LogError> {
     let mut walk = shared.walk(segment)?;
-    let mut scanned = Scanned { len: 0, last: None, newest: None };
+    let mut scanned = Scanned { len: 0, last: None, newest: None, lost_until: 0 };
     let name = segment::name(segment.first);
     loop {
         match walk.step(|_| Depth::Body).map_err(|error| io_error("read", &name, error))? {
@@ -205,9 +213,12 @@ fn scan(shared: &Shared, segment: Segment) -> Result<Scanned, LogError> {
                 scanned.last = Some(header);
             }
             Step::Damage(damage) => {
-                let torn_tail = damage.next_first.is_none();
+                let torn_tail = may_be_torn && damage.next_first.is_none() && damage.one_frame;
                 let claimed = damage.claimed.clone().unwrap_or(damage.expect..damage.expect);
-                let mut report = CorruptionReport::of(segment.first, damage, 0);
+                if damage.next_first.is_none() && !torn_tail {
+                    scanned.lost_until = claimed.end;
+                }
+                let mut report = CorruptionReport::of(segment.first, damage, claimed.end);
                 if torn_tail {
                     report = CorruptionReport { torn_tail, records: claimed, ..report };
                 }

@@ -53,8 +53,10 @@ pub(crate) struct Damaged {
     pub(crate) reason: &'static str,
     /// Offset that the first record here should have.
     pub(crate) expect: u64,
-    /// What the damaged frame's header says its records are, if the header is good.
+    /// What the damaged frames' headers say their records are, as far as headers are good.
     pub(crate) claimed: Option<Range<u64>>,
+    /// All of it can be one frame, so one write that a crash interrupted.
+    pub(crate) one_frame: bool,
     /// Offset of the first record of the good frame behind; none if there is none.
     pub(crate) next_first: Option<u64>,
 }
@@ -94,21 +96,42 @@ impl Walk {
             return Ok(Step::End);
         }
         let start = self.at;
-        let (reason, claimed) = match self.header(start)? {
-            None => ("no frame begins here", None),
-            Some(header) if header.first < self.expect => ("its records were there before", None),
-            Some(header) => match self.body(start, &header, depth(&header))? {
+        let first = self.header(start)?;
+        let reason = match &first {
+            None => "no frame begins here",
+            Some(header) if header.first < self.expect => "its records were there before",
+            Some(header) if start + header.frame_len() > self.len => "the frame is incomplete",
+            Some(header) => match self.body(start, header, depth(header))? {
                 Some(body) => {
+                    let header = header.clone();
                     self.pass(start, &header);
                     return Ok(Step::Frame { at: start, header, body });
                 }
-                None => ("the checksum does not match", Some(header.first..header.end())),
+                None => "the checksum does not match",
             },
         };
-        let next = self.next_good(start + 1)?;
-        self.at = next.as_ref().map_or(self.len, |(at, _)| *at);
-        let next_first = next.map(|(_, header)| header.first);
-        Ok(Step::Damage(Damaged { bytes: start..self.at, reason, expect: self.expect, claimed, next_first }))
+        self.damage(start, reason, first).map(Step::Damage)
+    }
+
+    /// Passes over the damage that begins at `start`, where this header was found.
+    fn damage(&mut self, start: u64, reason: &'static str, first: Option<Header>) -> io::Result<Damaged> {
+        let behind = self.next_good(start + 1)?;
+        self.at = behind.good.as_ref().map_or(self.len, |(at, _)| *at);
+        let one_frame = match &first {
+            Some(header) => self.at <= start + header.frame_len(),
+            None => behind.claimed_until.is_none(),
+        };
+        let first = first.filter(|header| header.first >= self.expect);
+        let from = first.as_ref().map_or(self.expect, |header| header.first);
+        let until = first.map(|header| header.end()).max(behind.claimed_until);
+        Ok(Damaged {
+            bytes: start..self.at,
+            reason,
+            expect: self.expect,
+            claimed: until.map(|until| from..until),
+            one_frame,
+            next_first: behind.good.map(|(_, header)| header.first),
+        })
     }
 
     fn pass(&mut self, at: u64, header: &Header) {
@@ -119,8 +142,7 @@ impl Walk {
     fn header(&self, at: u64) -> io::Result<Option<Header>> {
         let mut bytes = [0; HEADER_BYTES];
         let read = read_full(&*self.file, &mut bytes, at)?;
-        let header = bytes.get(..read).and_then(|bytes| Header::parse(bytes, self.marker));
-        Ok(header.filter(|header| at + header.frame_len() <= self.len))
+        Ok(bytes.get(..read).and_then(|bytes| Header::parse(bytes, self.marker)))
     }
 
     /// The wanted part of the body; none if it is damaged.
@@ -139,28 +161,41 @@ impl Walk {
         Ok((read == len && good).then_some(body))
     }
 
-    /// The next good frame that begins at `from` or later.
-    fn next_good(&self, mut from: u64) -> io::Result<Option<(u64, Header)>> {
+    /// Looks for the next good frame that begins at `from` or later.
+    fn next_good(&self, mut from: u64) -> io::Result<Behind> {
         let needle =
             self.marker.map_or_else(|| needle([0; 8])[..4].to_vec(), |marker| needle(marker).to_vec());
         let mut window = vec![0; WINDOW_BYTES];
+        let mut behind = Behind::default();
         while from + (HEADER_BYTES as u64) <= self.len {
             let read = read_full(&*self.file, &mut window, from)?;
             let Some(bytes) = window.get(..read).filter(|bytes| bytes.len() >= needle.len()) else { break };
             let last = bytes.len() - needle.len();
             for candidate in find_all(bytes, &needle) {
                 let at = from + candidate as u64;
-                if let Some(header) = self.header(at)?
-                    && header.first >= self.expect
-                    && self.body(at, &header, Depth::Body)?.is_some()
-                {
-                    return Ok(Some((at, header)));
+                let header = self.header(at)?;
+                let fits =
+                    |header: &Header| header.first >= self.expect && at + header.frame_len() <= self.len;
+                let Some(header) = header.filter(fits) else { continue };
+                if self.body(at, &header, Depth::Body)?.is_some() {
+                    behind.good = Some((at, header));
+                    return Ok(behind);
                 }
+                behind.claimed_until = behind.claimed_until.max(Some(header.end()));
             }
             from += last as u64 + 1;
         }
-        Ok(None)
+        Ok(behind)
     }
+}
+
+/// What stands behind damage.
+#[derive(Default)]
+struct Behind {
+    /// The next good frame and where it begins.
+    good: Option<(u64, Header)>,
+    /// Offset after the last record of the damaged frames before it whose headers are good.
+    claimed_until: Option<u64>,
 }
 
 fn find_all<'a>(bytes: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {

@@ -66,7 +66,8 @@ proptest! {
 
     #[test]
     fn flipped_bits_cost_only_the_frames_they_are_in(
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1u8..), 1..4)
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1u8..), 1..4),
+        headers in any::<bool>(),
     ) {
         let (mut disk, frames) = journal();
         let mut hit = vec![false; frames.len()];
@@ -75,7 +76,8 @@ proptest! {
             // flipping the same bits twice would restore them
             if !std::mem::replace(&mut hit[index], true) {
                 let Known { segment, bytes, .. } = &frames[index];
-                let at = bytes.start as usize + byte.index((bytes.end - bytes.start) as usize);
+                let start = bytes.start as usize + if headers { 0 } else { frame::HEADER_BYTES };
+                let at = start + byte.index(bytes.end as usize - start);
                 disk = disk.flipped(segment, at, mask);
             }
         }
@@ -83,16 +85,27 @@ proptest! {
         let good = frames.iter().zip(&hit).filter(|(_, hit)| !**hit);
         let expect: Vec<u64> = good.flat_map(|(frame, _)| frame.records.clone()).collect();
         prop_assert_eq!(&read, &expect);
-        // what is hit at the end looks like an incomplete frame; all else is reported as lost
-        let newest = hit.iter().rposition(|hit| !hit).unwrap();
         let mut lost: Vec<u64> = reports.iter().filter(|report| !report.torn_tail)
             .flat_map(|report| report.records.clone()).collect();
         lost.sort_unstable();
-        let expect_lost: Vec<u64> = frames[..newest].iter().zip(&hit).filter(|(_, hit)| **hit)
-            .flat_map(|(frame, _)| frame.records.clone()).collect();
-        prop_assert_eq!(lost, expect_lost);
-        let torn = reports.iter().any(|report| report.torn_tail);
-        prop_assert_eq!(torn, newest + 1 < frames.len());
+        let lost_of = |frames: &[Known], hit: &[bool]| -> Vec<u64> {
+            let lost = frames.iter().zip(hit).filter(|(_, hit)| **hit);
+            lost.flat_map(|(frame, _)| frame.records.clone()).collect()
+        };
+        let torn = reports.iter().filter(|report| report.torn_tail).count();
+        if headers {
+            // without their headers it is not known what the last frames held
+            let newest = hit.iter().rposition(|hit| !hit).unwrap();
+            prop_assert!(lost.starts_with(&lost_of(&frames[..newest], &hit[..newest])));
+            prop_assert!(lost_of(&frames, &hit).starts_with(&lost) && torn <= 1);
+        } else {
+            // only the very last frame can be incomplete, and not if the one before it is damaged as well
+            let [.., before, last] = &frames[..] else { unreachable!() };
+            let alone = hit[11] && !(hit[10] && before.segment == last.segment);
+            let whole = if alone { 11 } else { 12 };
+            prop_assert_eq!(lost, lost_of(&frames[..whole], &hit[..whole]));
+            prop_assert_eq!(torn, usize::from(alone));
+        }
         for report in reports {
             let copy = disk.content(&report.copy.unwrap()).unwrap();
             prop_assert_eq!(copy.len() as u64, report.bytes.end - report.bytes.start);
@@ -146,6 +159,21 @@ fn a_removed_segment_is_noticed() {
     assert!(reports[0].records.clone().eq(gone.iter().copied()) && reports[0].bytes.is_empty());
     let broken = verified(&disk).broken.unwrap();
     assert_eq!((broken.record, broken.reason), (gone[0], "records are missing before this frame"));
+}
+
+#[test]
+fn damage_to_more_than_the_last_frame_is_no_torn_tail_and_its_numbers_are_not_used_again() {
+    let (disk, frames) = journal();
+    let flip = |disk: &SimDisk, frame: &Known| disk.flipped(&frame.segment, frame.bytes.end as usize - 1, 1);
+    assert!(frames[10].segment == frames[11].segment);
+    let damaged = flip(&flip(&disk, &frames[10]), &frames[11]);
+    run(async {
+        let log = open(&damaged);
+        let reports = log.status().corruptions;
+        assert_eq!((reports.len(), reports[0].torn_tail, reports[0].records.clone()), (1, false, 22..24));
+        assert_eq!(log.append(&numbers(24..25)).await.unwrap()[0].offset, 24);
+        close(log).await;
+    });
 }
 
 /// A journal with three frames of one record each.
