@@ -6,7 +6,7 @@
 //! An event must not vanish because of something a client wrote into a request. `requestObject` and
 //! `responseObject` can hold a patch exactly as the client sent it, so flaws there (a key given twice,
 //! nesting, half characters, size) are repaired: the event is kept in the form the API server acted on,
-//! and the original bytes are handed out for the quarantine as well. `sourceIPs` holds every entry of a
+//! and handed out for the quarantine with the reason as well. `sourceIPs` holds every entry of a
 //! header, and other members can be long too: what makes an event too large is cut (see `shrink`). A key given twice anywhere else was
 //! not written by an API server, and such an event is rejected.
 
@@ -77,9 +77,9 @@ pub struct Rejected {
     pub place: Place,
     /// What is wrong with them.
     pub reason: Reason,
-    /// True if the event was kept in a repaired form and these are its original bytes.
+    /// True if the event was kept in a repaired form, which these bytes are.
     pub repaired: bool,
-    /// As received, not redacted.
+    /// What is not JSON as it was received, and everything else without secrets.
     pub bytes: Bytes,
 }
 

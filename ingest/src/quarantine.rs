@@ -6,8 +6,8 @@
 //! are kept. Of one body at most 1000 entries are kept singly; what follows becomes one entry.
 //!
 //! # Files
-//! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] as JSON per line. What
-//! cannot be decoded cannot be redacted, so **these files may hold secrets**: only their owner may read
+//! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] as JSON per line. What is
+//! not JSON cannot be redacted, so **these files may hold secrets**: only their owner may read
 //! them (mode 0600), and their content belongs into no log.
 
 mod file;
@@ -60,9 +60,9 @@ pub struct QuarantineEntry {
     pub place: String,
     /// What is wrong with it.
     pub reason: String,
-    /// The event was kept in a repaired form as well.
+    /// The event was kept in a repaired form, which the bytes are.
     pub repaired: bool,
-    /// As it was received.
+    /// What is not JSON as it was received, and everything else without secrets.
     pub bytes: Bytes,
 }
 
@@ -83,9 +83,9 @@ pub struct QuarantinedEntry {
     pub place: String,
     /// What is wrong with it.
     pub reason: String,
-    /// The event was kept in a repaired form as well.
+    /// The event was kept in a repaired form, which the bytes are.
     pub repaired: bool,
-    /// Length of what was received; more than what is kept if that was cut.
+    /// Length of what was to be kept; more than what is kept if that was cut.
     pub total_bytes: usize,
     /// The bytes, if they are text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

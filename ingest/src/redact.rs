@@ -60,6 +60,17 @@ impl Redactor {
         finder.edits
     }
 
+    /// The edits that remove all secrets from what is no audit event, or a list of something.
+    pub(crate) fn redact_any(&self, value: Value<'_>) -> Vec<Edit> {
+        let mut finder = Finder { redactor: self, edits: self.redact(value) };
+        finder.body(value, Subject::default());
+        let mut edits = finder.edits;
+        for item in value.get("items").into_iter().flat_map(|items| items.elements()) {
+            edits.extend(self.redact(item));
+        }
+        edits
+    }
+
     /// What stands in the place of `content`.
     fn replacement(&self, content: &str) -> String {
         let hash = blake3::keyed_hash(&self.key, content.as_bytes()).to_hex();

@@ -149,7 +149,7 @@ impl BodyReader<'_> {
             self.events = events + 1;
             let place = Place { event: events, offset: start };
             self.unusable.get_or_insert((place, reason.clone()));
-            let bytes = self.body.slice(start..scan.pos);
+            let bytes = self.decoder.withhold_secrets(&self.body.slice(start..scan.pos));
             self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
         }
         Ok(scan.pos)
@@ -182,11 +182,15 @@ impl BodyReader<'_> {
         let bytes = self.body.slice(start..end);
         match self.decoder.decode(&bytes, in_list) {
             Ok(Kept { envelope, repaired }) => {
-                self.decoded.envelopes.push(envelope);
-                let rejected = repaired.map(|reason| Rejected { place, reason, repaired: true, bytes });
+                let rejected = repaired.map(|reason| {
+                    let bytes = envelope.bytes.clone();
+                    Rejected { place, reason, repaired: true, bytes }
+                });
                 self.decoded.rejected.extend(rejected);
+                self.decoded.envelopes.push(envelope);
             }
             Err(reason) => {
+                let bytes = self.decoder.withhold_secrets(&bytes);
                 self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
             }
         }

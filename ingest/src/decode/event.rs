@@ -5,7 +5,7 @@ use watchbell_event::{Envelope, Format, Timestamp};
 
 use super::{DecodeLimits, Origin, Reason, repair};
 use crate::identity;
-use crate::json::{self, Kind, SyntaxError, Tape, Value};
+use crate::json::{self, Edit, Flaw, Kind, Limits, SyntaxError, Tape, Value};
 use crate::redact::Redactor;
 
 /// Makes envelopes of the events of one body.
@@ -31,6 +31,11 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn limits(&self) -> &DecodeLimits {
         self.limits
+    }
+
+    /// JSON that is rejected as it goes into quarantine.
+    pub(super) fn withhold_secrets(&self, bytes: &Bytes) -> Bytes {
+        withhold_secrets(bytes, self.limits, self.redactor)
     }
 
     /// Reads the value that begins at `start` and returns where it ends. It is the subject of the next
@@ -70,6 +75,57 @@ impl<'a> Decoder<'a> {
             },
         };
         Ok(Kept { envelope, repaired })
+    }
+}
+
+/// Members of an event that hold no secret, whatever is wrong with it. They stay in what is quarantined.
+const HARMLESS: [&str; 7] = [
+    "user",
+    "impersonatedUser",
+    "objectRef",
+    "sourceIPs",
+    "responseStatus",
+    "annotations",
+    "authenticationMetadata",
+];
+/// Stands in the place of what could not be redacted.
+const WITHHELD: &str = "\"left out by watchbell: it may hold secrets\"";
+
+/// JSON that is no good event, without secrets. What cannot be relied on to be found by their names, because
+/// names are given twice or not all was read, goes as a whole.
+fn withhold_secrets(bytes: &Bytes, limits: &DecodeLimits, redactor: &Redactor) -> Bytes {
+    let text = String::from_utf8_lossy(bytes);
+    let mut tape = Tape::default();
+    let mut parse = |limits| json::parse(text.as_bytes(), 0, limits, &mut tape).is_ok();
+    let full = repair::parse_limits(limits);
+    if !parse(full) {
+        return bytes.clone();
+    }
+    if tape.flaws() == [Flaw::TooManyValues] {
+        // one level only
+        json::parse(text.as_bytes(), 0, Limits { depth: 1, ..full }, &mut tape).ok();
+    }
+    let Some(value) = tape.root(&text) else { return Bytes::from_static(WITHHELD.as_bytes()) };
+    let withheld =
+        |value: Value<'_>| Edit { range: value.start()..value.end(), replacement: WITHHELD.into() };
+    let mut edits = redactor.redact_any(value);
+    if !tape.flaws().is_empty() && value.kind() != Kind::Object {
+        edits.push(withheld(value));
+    }
+    if !tape.flaws().is_empty() {
+        let is_harmless = |key: Value<'_>| HARMLESS.iter().any(|name| key.is(name));
+        let doubtful = value.members().filter(|(key, value)| {
+            key.is("requestURI") || !matches!(value.kind(), Kind::Plain | Kind::Number) && !is_harmless(*key)
+        });
+        edits.extend(doubtful.map(|(_, value)| withheld(value)));
+    }
+    edits.extend(tape.flaws().iter().filter_map(|flaw| match flaw {
+        Flaw::TooDeep(range) => Some(Edit { range: range.clone(), replacement: WITHHELD.into() }),
+        _ => None,
+    }));
+    match edits.is_empty() {
+        true => bytes.clone(),
+        false => json::apply(&text, edits).into(),
     }
 }
 

@@ -100,7 +100,7 @@ fn what_a_client_can_write_into_a_body_hides_no_event() {
     let repaired = |item: &str, kept: &str, reason: &str| {
         let body = list(&format!("{item},{GOOD}"));
         check(&body, &[kept, GOOD], &[&format!("+0@{}: {reason}", body.find(item).unwrap())]);
-        assert_eq!(decode(body.as_bytes()).unwrap().rejected[0].bytes, item.as_bytes());
+        assert_eq!(decode(body.as_bytes()).unwrap().rejected[0].bytes, kept.as_bytes());
         assert!(AuditEvent::parse(kept.as_bytes()).verb.is_some());
     };
     let wrap = |body: &str| format!(r#"{{"verb":"patch","requestObject":{body},"auditID":"x"}}"#);
@@ -169,6 +169,44 @@ fn a_repaired_event_is_redacted_as_well() {
     let event = r#"{"auditID":"1","objectRef":{"resource":"secrets"},"requestObject":{"data":{"a":"hush"},"data":{"a":"hush","a":"hush2"}}}"#;
     let (kept, _) = outcome(event.as_bytes()).unwrap();
     assert!(!kept[0].contains("hush") && kept[0].matches("redacted:").count() == 1, "{}", kept[0]);
+}
+
+#[test]
+fn what_goes_into_quarantine_holds_no_secret_if_it_is_json() {
+    let secret = r#"{"kind":"Secret","data":{"a":"hush"},"items":[{"kind":"Secret","data":{"b":"hush"}}]}"#;
+    let twice = r#"{"data":{"a":"hush","a":"hush"}}"#;
+    let deep = format!("{}\"hush\"{}", "[".repeat(20), "]".repeat(20));
+    let patched =
+        r#"{"auditID":"1","objectRef":{"resource":"secrets"},"requestObject":{"data":{"a":"hush"}}}"#;
+    let many = format!("[\"hush\"{}]", ",1".repeat(300));
+    let items = [
+        secret.to_owned(),
+        format!("[{secret}]"),
+        format!(r#"[{{"kind":"Secret","data":{twice}}}]"#),
+        format!(r#"{{"kind":"Pod","data":{twice}}}"#),
+        format!(r#"{{"kind":"Secret","stringData":{deep}}}"#),
+        format!(r#"{{"kind":"Pod","a":{many}}}"#),
+        many,
+        format!(r#"{{"kind":"PodList","apiVersion":"v1","items":[{patched}]}}"#),
+        patched.replace("auditID", "audit").replace("}}}", r#"}},"audit":"1","requestURI":"/?token=hush"}"#),
+        patched.replace("}}}", r#"}},"auditID":"2"}"#),
+        patched.replace("}}}", r#","a":"hush"}},"requestURI":"/?token=hush"}"#),
+    ];
+    for item in items {
+        assert!(item.contains("hush"));
+        // an array at the top would be a list of events
+        let line = item.starts_with('{').then(|| format!("{item}\n{GOOD}"));
+        for body in line.into_iter().chain([format!("[{item},{GOOD}]")]) {
+            let decoded = decode(body.as_bytes()).unwrap();
+            assert_eq!(decoded.rejected.len(), 1, "{body}");
+            let kept = String::from_utf8(decoded.rejected[0].bytes.to_vec()).unwrap();
+            assert!(!kept.contains("hush"), "{kept}");
+            serde_json::from_str::<serde_json::Value>(&kept).unwrap();
+        }
+    }
+    let harmless = r#"{"auditID":"1","auditID":"2","verb":"get","user":{"username":"eve"}}"#;
+    let rejected = decode(format!("{harmless}\n{GOOD}").as_bytes()).unwrap().rejected;
+    assert_eq!(rejected[0].bytes, harmless.as_bytes());
 }
 
 #[test]
