@@ -13,7 +13,7 @@
 mod file;
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -37,11 +37,14 @@ pub struct QuarantineConfig {
     pub max_bytes: u64,
     /// Bytes that are kept of one entry.
     pub entry_bytes: usize,
+    /// Bytes of the newest entries that are recognised after a start, so that it does not take long; older
+    /// ones may be kept a second time.
+    pub known_bytes: u64,
 }
 
 impl Default for QuarantineConfig {
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, entry_bytes: 1 << 20 }
+        Self { max_bytes: 256 << 20, entry_bytes: 1 << 20, known_bytes: 64 << 20 }
     }
 }
 
@@ -118,7 +121,8 @@ impl Quarantine {
     /// # Errors
     /// If the files cannot be read or made.
     pub fn open(directory: &Path, config: QuarantineConfig) -> Result<Self, QuarantineError> {
-        Ok(Self { files: Mutex::new(Files::open(directory, config.max_bytes / 2)?), config })
+        let files = Files::open(directory, config.max_bytes / 2, config.known_bytes)?;
+        Ok(Self { files: Mutex::new(files), config })
     }
 
     /// Keeps what is not there yet, durably, and returns how many entries that were.
@@ -148,17 +152,8 @@ impl Quarantine {
     /// # Errors
     /// If the files cannot be read.
     pub fn list(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut newest = VecDeque::new();
-        files.read(|entry| {
-            if newest.len() >= limit {
-                newest.pop_front();
-            }
-            if limit > 0 {
-                newest.push_back(entry);
-            }
-        })?;
-        Ok(newest.into_iter().rev().collect())
+        let snapshot = self.files.lock().unwrap_or_else(PoisonError::into_inner).snapshot()?;
+        snapshot.newest(limit)
     }
 
     fn stored(&self, key: EventId, entry: &QuarantineEntry) -> QuarantinedEntry {

@@ -1,9 +1,10 @@
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use watchbell_event::EventId;
 
 use super::{QuarantineError, QuarantinedEntry, error};
@@ -25,7 +26,12 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn open(directory: &Path, max_file_bytes: u64) -> Result<Self, QuarantineError> {
+    /// Opens the files and reads the keys of the newest `known_bytes` of entries.
+    pub(super) fn open(
+        directory: &Path,
+        max_file_bytes: u64,
+        known_bytes: u64,
+    ) -> Result<Self, QuarantineError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -41,8 +47,12 @@ impl Files {
             newer_keys: HashSet::new(),
             older_keys: HashSet::new(),
         };
-        files.newer_bytes = read_file(&path, |entry| files.newer_keys.extend([entry.key]))?;
-        read_file(&directory.join(OLDER), |entry| files.older_keys.extend([entry.key]))?;
+        let Snapshot { newer, older } = files.snapshot()?;
+        let (newer, unknown_bytes) = newer.last_bytes(known_bytes);
+        files.newer_bytes = newer.read(|Keyed { key }| files.newer_keys.extend([key]))?;
+        if let Some(older) = older {
+            older.last_bytes(unknown_bytes).0.read(|Keyed { key }| files.older_keys.extend([key]))?;
+        }
         // a line that a crash cut short
         files.newer.set_len(files.newer_bytes).map_err(error("cut", &path))?;
         files.sync_directory()?;
@@ -70,10 +80,12 @@ impl Files {
         Ok(())
     }
 
-    /// Reads all entries, the oldest first.
-    pub(super) fn read(&self, mut entry: impl FnMut(QuarantinedEntry)) -> Result<(), QuarantineError> {
-        read_file(&self.directory.join(OLDER), &mut entry)?;
-        read_file(&self.directory.join(NEWER), &mut entry).map(|_| ())
+    /// Both files as they are now, to be read without holding anybody up.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, QuarantineError> {
+        let open = |name| Part::open(self.directory.join(name));
+        let newer = open(NEWER)?.ok_or(ErrorKind::NotFound.into());
+        let newer = newer.map_err(error("open", &self.directory.join(NEWER)))?;
+        Ok(Snapshot { newer, older: open(OLDER)? })
     }
 
     fn rotate(&mut self) -> Result<(), QuarantineError> {
@@ -102,25 +114,83 @@ fn open_newer(path: &Path) -> Result<File, QuarantineError> {
     options.open(path).map_err(error("open", path))
 }
 
-/// Reads the entries of a file and returns the length of its complete lines. Damaged lines are passed over.
-fn read_file(path: &Path, mut entry: impl FnMut(QuarantinedEntry)) -> Result<u64, QuarantineError> {
-    let file = match File::open(path) {
-        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        other => other.map_err(error("open", path))?,
-    };
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut complete = 0;
-    loop {
-        line.clear();
-        let read = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
-        let read = read.map_err(error("read", path))? as u64;
-        if read == 0 || (!line.ends_with(b"\n") && read < MAX_LINE_BYTES) {
-            return Ok(complete);
+/// What the files held at one time.
+pub(super) struct Snapshot {
+    newer: Part,
+    older: Option<Part>,
+}
+
+impl Snapshot {
+    /// The newest entries, the newest first.
+    pub(super) fn newest(self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        let mut newest = self.newer.last_entries(limit)?;
+        if let (true, Some(older)) = (newest.len() < limit, self.older) {
+            newest.extend(older.last_entries(limit - newest.len())?);
         }
-        complete += read;
-        if let Ok(parsed) = serde_json::from_slice(&line) {
-            entry(parsed);
+        Ok(newest)
+    }
+}
+
+/// A part of a file.
+struct Part {
+    file: File,
+    path: PathBuf,
+    start: u64,
+    end: u64,
+}
+
+/// Of an entry only its key.
+#[derive(Deserialize)]
+struct Keyed {
+    key: EventId,
+}
+
+impl Part {
+    /// All that the file holds now; none if there is no file.
+    fn open(path: PathBuf) -> Result<Option<Self>, QuarantineError> {
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        match opened {
+            Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(error("open", &path)(source)),
+            Ok((end, file)) => Ok(Some(Self { file, path, start: 0, end })),
+        }
+    }
+
+    /// The end of this part, at most so long; and how much shorter it is.
+    fn last_bytes(self, limit: u64) -> (Self, u64) {
+        let len = self.end.saturating_sub(self.start).min(limit);
+        (Self { start: self.end - len, ..self }, limit - len)
+    }
+
+    fn last_entries(self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        let mut last = VecDeque::new();
+        self.read(|entry| {
+            last.push_back(entry);
+            if last.len() > limit {
+                last.pop_front();
+            }
+        })?;
+        Ok(last.into_iter().rev().collect())
+    }
+
+    /// Reads the entries and returns where the complete lines end. What is no entry is passed over.
+    fn read<T: for<'a> Deserialize<'a>>(self, mut entry: impl FnMut(T)) -> Result<u64, QuarantineError> {
+        let Self { mut file, path, start, end } = self;
+        file.seek(SeekFrom::Start(start)).map_err(error("read", &path))?;
+        let mut reader = BufReader::new(file.take(end - start));
+        let mut line = Vec::new();
+        let mut complete = start;
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
+            let read = read.map_err(error("read", &path))? as u64;
+            if read == 0 || (!line.ends_with(b"\n") && read < MAX_LINE_BYTES) {
+                return Ok(complete);
+            }
+            complete += read;
+            if let Ok(parsed) = serde_json::from_slice(&line) {
+                entry(parsed);
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ fn entry(bytes: &[u8]) -> QuarantineEntry {
 }
 
 fn open(directory: &Path, max_bytes: u64) -> Quarantine {
-    Quarantine::open(directory, QuarantineConfig { max_bytes, entry_bytes: 20 }).unwrap()
+    Quarantine::open(directory, QuarantineConfig { max_bytes, entry_bytes: 20, known_bytes: 1 << 20 })
+        .unwrap()
 }
 
 #[test]
@@ -35,6 +36,45 @@ fn the_same_bytes_are_kept_once_and_survive_a_restart() {
     assert_eq!((listed[0].cluster.as_str(), listed[1].text.as_deref()), ("other", Some("[")));
     assert_eq!((listed[1].place.as_str(), listed[1].total_bytes), ("event 3 at byte 1200", 1));
     assert_eq!((quarantine.list(0).unwrap().len(), quarantine.list(10).unwrap().len()), (0, 3));
+}
+
+#[test]
+fn only_the_newest_are_recognised_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let numbered: Vec<_> = (10..90).map(|number| entry(format!("{number}").as_bytes())).collect();
+    let quarantine = open(directory.path(), 24_000);
+    for entry in numbered.chunks(1) {
+        assert_eq!(quarantine.append(entry).unwrap(), 1);
+    }
+    drop(quarantine);
+    let len = |name: &str| std::fs::metadata(directory.path().join(name)).unwrap().len();
+    let (newer, line) = (len("quarantine.jsonl"), len("quarantine.jsonl") + len("quarantine.old.jsonl"));
+    let line = line / 80;
+    for (known_bytes, known) in [(line * 5 / 2, 2), (newer + line * 5 / 2, newer / line + 2), (1 << 20, 80)] {
+        let config = QuarantineConfig { max_bytes: 24_000, entry_bytes: 20, known_bytes };
+        let quarantine = Quarantine::open(directory.path(), config).unwrap();
+        let files = quarantine.files.lock().unwrap();
+        let is_known: Vec<bool> = numbered.iter().map(|entry| files.knows(key(entry))).collect();
+        let expect: Vec<bool> = (0..80).map(|index| index >= 80 - known).collect();
+        assert_eq!(is_known, expect);
+    }
+}
+
+#[test]
+fn what_is_listed_is_as_it_was_when_listing_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let quarantine = open(directory.path(), 4000);
+    let append = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            quarantine.append(&[entry(format!("{number}").as_bytes())]).unwrap();
+        }
+    };
+    append(0..10);
+    let listed = quarantine.list(5).unwrap();
+    let snapshot = quarantine.files.lock().unwrap().snapshot().unwrap();
+    append(10..17);
+    assert_eq!(snapshot.newest(5).unwrap(), listed);
+    assert_ne!(quarantine.list(5).unwrap(), listed);
 }
 
 #[test]
