@@ -45,6 +45,19 @@ struct State {
     copied_bytes: u64,
 }
 
+impl State {
+    /// True if all these records were reported as lost, as when opening cut them off.
+    fn covers(&self, records: &Range<u64>) -> bool {
+        let mut at = records.start;
+        while at < records.end {
+            let lost = |report: &&CorruptionReport| !report.torn_tail && report.records.contains(&at);
+            let Some(report) = self.reports.iter().find(lost) else { return false };
+            at = report.records.end;
+        }
+        true
+    }
+}
+
 impl Damage {
     /// Begins with the copies that are there from before.
     pub(super) fn new(entries: &[Entry]) -> Self {
@@ -61,7 +74,7 @@ impl Damage {
                 && known.bytes.start == report.bytes.start
                 && known.records.start == report.records.start
         };
-        if state.reports.iter().any(is_known) {
+        if state.reports.iter().any(is_known) || (report.bytes.is_empty() && state.covers(&report.records)) {
             return;
         }
         let len = report.bytes.end - report.bytes.start;

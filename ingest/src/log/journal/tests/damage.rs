@@ -167,6 +167,10 @@ fn damage_to_more_than_the_last_frame_is_no_torn_tail_and_its_numbers_are_not_us
     let flip = |disk: &SimDisk, frame: &Known| disk.flipped(&frame.segment, frame.bytes.end as usize - 1, 1);
     assert!(frames[10].segment == frames[11].segment);
     let damaged = flip(&flip(&disk, &frames[10]), &frames[11]);
+    let more = flip(&damaged, &frames[9]);
+    let (_, reports) = read_damaged(&more);
+    let lost: u64 = reports.iter().map(|report| report.records.end - report.records.start).sum();
+    assert_eq!(lost, 7, "each is reported once");
     run(async {
         let log = open(&damaged);
         let reports = log.status().corruptions;
