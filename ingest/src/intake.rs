@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use watchbell_event::{Envelope, EventId, Timestamp};
+use watchbell_event::{Envelope, EventId, Positions, Timestamp};
 
 use crate::log::{AppendError, Log, LogError};
 use window::{Known, Outcome, Window};
@@ -57,7 +57,7 @@ impl Intake {
         let window_micros =
             i64::try_from(config.window_seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let recent = log.recent_ids(now.plus_micros(window_micros.saturating_neg()), config.window_ids)?;
-        let window = Window::new(config.window_ids, window_micros, recent);
+        let window = Window::new(config.window_ids, window_micros, recent, &log.end());
         Ok(Self { log, window: Arc::new(Mutex::new(window)) })
     }
 
@@ -85,9 +85,8 @@ impl Intake {
         }
         let stored = claim.envelopes.len();
         if stored > 0 {
-            let log = self.log.clone();
             // a caller who goes away must not leave it open whether its events are known
-            let appended = tokio::spawn(async move { claim.append_to(&log).await });
+            let appended = tokio::spawn(claim.append());
             appended.await.unwrap_or_else(|error| Err(AppendError::Failed(error.to_string().into())))?;
         }
         for mut other in in_flight {
@@ -95,6 +94,13 @@ impl Intake {
         }
         metrics::counter!("watchbell_ingest_duplicate_events_total").increment((total - stored) as u64);
         Ok(Receipt { stored, duplicates: total - stored })
+    }
+
+    /// Offsets after the newest records whose identities may be forgotten. Whoever looks up older events
+    /// can say that one is not stored only after having read as far as this.
+    #[must_use]
+    pub fn forgotten_end(&self) -> Positions {
+        lock(&self.window).forgotten_end().clone()
     }
 
     /// The log behind.
@@ -107,8 +113,13 @@ impl Intake {
     /// are in flight.
     fn claim(&self, envelopes: Vec<Envelope>) -> (Claim, Vec<watch::Receiver<Outcome>>) {
         let (outcome, _) = watch::channel(None);
-        let mut claim =
-            Claim { window: self.window.clone(), outcome, envelopes: Vec::new(), older: Vec::new() };
+        let mut claim = Claim {
+            window: self.window.clone(),
+            log: self.log.clone(),
+            outcome,
+            envelopes: Vec::new(),
+            older: Vec::new(),
+        };
         let mut in_flight: Vec<watch::Receiver<Outcome>> = Vec::new();
         let mut window = lock(&self.window);
         if let Some(now) = envelopes.iter().map(|envelope| envelope.received_at).max() {
@@ -139,6 +150,7 @@ impl Intake {
 /// Events that are being appended. Whoever sends them meanwhile waits for the outcome.
 struct Claim {
     window: Arc<Mutex<Window>>,
+    log: Log,
     outcome: watch::Sender<Outcome>,
     envelopes: Vec<Envelope>,
     /// Those that may have been stored before the window begins.
@@ -148,11 +160,12 @@ struct Claim {
 impl Claim {
     /// Gives up the events that were found to be stored.
     fn release_stored(&mut self, ids: &[EventId], stored: &[bool]) {
+        let end = self.log.end();
         let mut window = lock(&self.window);
         let found = ids.iter().zip(stored).filter(|(_, stored)| **stored).map(|(id, _)| *id);
         let found: std::collections::HashSet<EventId> = found.collect();
         for envelope in self.envelopes.extract_if(.., |envelope| found.contains(&envelope.id)) {
-            window.settle(&envelope, true);
+            window.settle(&envelope, Some(&end));
         }
         drop(window);
         if self.envelopes.is_empty() {
@@ -161,17 +174,18 @@ impl Claim {
         }
     }
 
-    async fn append_to(mut self, log: &Log) -> Result<(), AppendError> {
-        let result = log.append(&self.envelopes).await.map(|_| ());
+    async fn append(mut self) -> Result<(), AppendError> {
+        let result = self.log.append(&self.envelopes).await.map(|_| ());
         self.settle(result.clone());
         result
     }
 
     /// Says what became of the events.
     fn settle(&mut self, result: Result<(), AppendError>) {
+        let end = result.is_ok().then(|| self.log.end());
         let mut window = lock(&self.window);
         for envelope in self.envelopes.drain(..) {
-            window.settle(&envelope, result.is_ok());
+            window.settle(&envelope, end.as_ref());
         }
         drop(window);
         self.outcome.send_replace(Some(result));

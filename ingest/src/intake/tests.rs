@@ -79,6 +79,27 @@ async fn a_failed_lookup_appends_nothing_and_holds_nothing() {
     assert_eq!(receipt.stored, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_says_how_far_the_log_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = intake(slow_journal(directory.path(), 1 << 30), 600, 1000);
+    let ends = |intake: &Intake| (intake.forgotten_end().next(0), intake.log().end().next(0));
+    append(&first, vec![event(1, 0), event(2, 0)]).await;
+    append(&first, vec![event(3, 200)]).await;
+    assert_eq!(ends(&first), (0, 3));
+    append(&first, vec![event(4, 700)]).await;
+    assert_eq!(ends(&first), (2, 4), "the second one is remembered");
+    first.log().close().await;
+    drop(first);
+    let config = IntakeConfig { window_seconds: 600, window_ids: 1000 };
+    let open = |now| Intake::open(slow_journal(directory.path(), 1 << 30), &config, at(now)).unwrap();
+    let second = open(0);
+    assert_eq!(ends(&second), (0, 4));
+    second.log().close().await;
+    drop(second);
+    assert_eq!(ends(&open(700)), (4, 4));
+}
+
 #[tokio::test]
 async fn a_copy_of_events_that_are_found_to_be_stored_succeeds_as_well() {
     let intake = intake(memory(), 600, 1000);

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use tokio::sync::watch;
-use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Timestamp};
+use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Positions, Timestamp};
 
 use crate::log::{AppendError, RecentId, RecentIds};
 
@@ -30,6 +30,8 @@ pub(super) struct Window {
     in_flight: HashMap<EventId, watch::Receiver<Outcome>>,
     /// All events that happened later are in a bucket; none if all there ever were are.
     forgotten_until: Option<Timestamp>,
+    /// All events that were forgotten stand before this in the log.
+    forgotten_end: Positions,
     ids: usize,
     max_ids: usize,
     window_micros: i64,
@@ -43,29 +45,34 @@ struct Bucket {
     until: Timestamp,
     /// When the latest of its events happened.
     latest_event: Timestamp,
+    /// All of its events stand before this in the log.
+    end: Positions,
     ids: HashSet<EventId>,
 }
 
 impl Bucket {
     fn new(since: Timestamp, latest_event: Timestamp) -> Self {
-        Self { since, until: since, latest_event, ids: HashSet::new() }
+        Self { since, until: since, latest_event, end: Positions::default(), ids: HashSet::new() }
     }
 }
 
 impl Window {
-    pub(super) fn new(max_ids: usize, window_micros: i64, recent: RecentIds) -> Self {
+    /// `end` is where the log ended after `recent` was read.
+    pub(super) fn new(max_ids: usize, window_micros: i64, recent: RecentIds, end: &Positions) -> Self {
         let mut window = Self {
             buckets: VecDeque::new(),
             in_flight: HashMap::new(),
             // what arrived before had happened at most this much later
             forgotten_until: recent.complete_since.map(|since| since.plus_micros(FUTURE_TOLERANCE_MICROS)),
+            // where exactly those that are not among them stand is not known
+            forgotten_end: recent.complete_since.map(|_| end.clone()).unwrap_or_default(),
             ids: 0,
             max_ids: max_ids.max(BUCKETS),
             window_micros,
         };
         let mut ids = recent.ids;
         ids.sort_unstable_by_key(|id| id.received_at);
-        ids.into_iter().for_each(|id| window.remember(id));
+        ids.into_iter().for_each(|id| window.remember(id, end));
         window
     }
 
@@ -91,12 +98,17 @@ impl Window {
         Known::New
     }
 
-    /// The event is no longer in flight, and if it is stored, it is remembered.
-    pub(super) fn settle(&mut self, envelope: &Envelope, stored: bool) {
+    /// All events that were forgotten stand before this in the log.
+    pub(super) fn forgotten_end(&self) -> &Positions {
+        &self.forgotten_end
+    }
+
+    /// The event is no longer in flight, and if it is stored, before `end`, it is remembered.
+    pub(super) fn settle(&mut self, envelope: &Envelope, stored: Option<&Positions>) {
         let Envelope { id, received_at, event_time, .. } = *envelope;
         self.in_flight.remove(&id);
-        if stored {
-            self.remember(RecentId { id, received_at, event_time });
+        if let Some(end) = stored {
+            self.remember(RecentId { id, received_at, event_time }, end);
         }
     }
 
@@ -115,7 +127,7 @@ impl Window {
         self.ids
     }
 
-    fn remember(&mut self, RecentId { id, received_at, event_time }: RecentId) {
+    fn remember(&mut self, RecentId { id, received_at, event_time }: RecentId, end: &Positions) {
         let (span, limit) = (self.window_micros / BUCKETS as i64, self.max_ids / BUCKETS);
         let full =
             |bucket: &Bucket| bucket.ids.len() >= limit || received_at.micros_since(bucket.since) >= span;
@@ -126,6 +138,7 @@ impl Window {
             self.ids += usize::from(bucket.ids.insert(id));
             bucket.until = bucket.until.max(received_at);
             bucket.latest_event = bucket.latest_event.max(event_time);
+            advance(&mut bucket.end, end);
         }
         while self.ids > self.max_ids {
             metrics::counter!("watchbell_ingest_window_evicted_early_total").increment(self.forget_oldest());
@@ -137,6 +150,14 @@ impl Window {
         let Some(oldest) = self.buckets.pop_front() else { return 0 };
         self.ids -= oldest.ids.len();
         self.forgotten_until = self.forgotten_until.max(Some(oldest.latest_event));
+        advance(&mut self.forgotten_end, &oldest.end);
         oldest.ids.len() as u64
+    }
+}
+
+/// Moves `end` to where `other` is further.
+fn advance(end: &mut Positions, other: &Positions) {
+    for (partition, next) in other.iter() {
+        end.set_next(partition, next.max(end.next(partition)));
     }
 }
