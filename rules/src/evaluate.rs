@@ -14,6 +14,9 @@ use crate::text::fold_into;
 
 pub use scan::MAX_DEPTH;
 
+/// Memory that is kept from one event to the next for the texts of its values, in bytes.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// The marks of one thread; the set is shared.
 pub struct Evaluator {
     set: Arc<RuleSet>,
@@ -274,9 +277,12 @@ impl Event {
 }
 
 impl Values {
+    /// Forgets all values; what one large event needed is not kept for the next.
     fn clear(&mut self) {
         self.text.clear();
         self.items.clear();
+        self.text.shrink_to(KEPT_BYTES);
+        self.items.shrink_to(KEPT_BYTES / size_of::<Item>());
     }
 
     fn add(&mut self, field: FieldId, number: u32, text: &str) {

@@ -8,15 +8,23 @@ use crate::formula::{Body, Check, Field, Formula, Test, address, number};
 use crate::rule::Rule;
 use crate::text::{float_text, fold, number_text};
 
-/// Whether a rule matches an event: true only if it is true whatever a missing body may have held.
-pub(super) fn matches(rule: &Rule, bytes: &[u8]) -> bool {
-    let Ok(document @ Value::Object(_)) = serde_json::from_slice(bytes) else { return false };
-    holds(&rule.formula, &Event { document, bytes }) == Some(true)
-}
-
-struct Event<'a> {
+/// An event, as a document tree.
+pub(super) struct Event<'a> {
     document: Value,
     bytes: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Reads a JSON object.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let document: Value = serde_json::from_slice(bytes).ok()?;
+        document.is_object().then_some(Self { document, bytes })
+    }
+
+    /// Whether a rule matches: only if it holds whatever a missing body may have been.
+    pub(super) fn matches(&self, rule: &Rule) -> bool {
+        holds(&rule.formula, self) == Some(true)
+    }
 }
 
 fn holds(formula: &Formula, event: &Event<'_>) -> Option<bool> {
@@ -61,14 +69,15 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
 
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
     let mut values = Vec::new();
+    let mut facet_value = None;
     match &test.field {
         Field::Anywhere => leaves(&event.document, &mut values),
         Field::Path(path) => {
             walk(&event.document, path, &mut values);
-            values.extend(facet(path, event));
+            facet_value = facet(path, event);
         }
     }
-    values.iter().any(|value| satisfies(value, &test.check))
+    values.into_iter().chain(&facet_value).any(|value| satisfies(value, &test.check))
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
@@ -88,17 +97,18 @@ fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
 }
 
 /// All values at a path; an array is followed by its members.
-fn walk(value: &Value, path: &str, values: &mut Vec<Value>) {
+fn walk<'a>(value: &'a Value, path: &str, values: &mut Vec<&'a Value>) {
     if path.is_empty() {
-        values.push(value.clone());
+        values.push(value);
     }
     match value {
         Value::Array(members) => members.iter().for_each(|member| walk(member, path, values)),
         Value::Object(members) if !path.is_empty() => {
             for (key, member) in members {
-                if key == path {
+                let rest = path.strip_prefix(key.as_str());
+                if rest == Some("") {
                     walk(member, "", values);
-                } else if let Some(rest) = path.strip_prefix(&format!("{key}.")) {
+                } else if let Some(rest) = rest.and_then(|rest| rest.strip_prefix('.')) {
                     walk(member, rest, values);
                 }
             }
@@ -107,11 +117,11 @@ fn walk(value: &Value, path: &str, values: &mut Vec<Value>) {
     }
 }
 
-fn leaves(value: &Value, values: &mut Vec<Value>) {
+fn leaves<'a>(value: &'a Value, values: &mut Vec<&'a Value>) {
     match value {
         Value::Array(members) => members.iter().for_each(|member| leaves(member, values)),
         Value::Object(members) => members.values().for_each(|member| leaves(member, values)),
-        _ => values.push(value.clone()),
+        _ => values.push(value),
     }
 }
 

@@ -16,8 +16,9 @@ fn rule_set(rules: &[Value]) -> Arc<RuleSet> {
 }
 
 fn naive(set: &RuleSet, event: &[u8]) -> Vec<usize> {
+    let Some(event) = naive::Event::read(event) else { return Vec::new() };
     let rules = set.rules().iter().enumerate();
-    rules.filter(|(_, rule)| naive::matches(rule, event)).map(|(index, _)| index).collect()
+    rules.filter(|(_, rule)| event.matches(rule)).map(|(index, _)| index).collect()
 }
 
 const KEYS: [&str; 8] = ["a", "b", "c", "a.b", "b.c", "user", "username", "x/y.z"];
@@ -274,5 +275,19 @@ proptest! {
         }
         prop_assert!(evaluator.matches(&whole, &mut matches));
         prop_assert_eq!(&matches, &naive(&set, &whole));
+    }
+}
+
+#[test]
+fn the_library_agrees_on_recorded_events() {
+    let loaded = load(&crate::library::files());
+    let set = Arc::new(RuleSet::compile(loaded.rules));
+    let mut evaluator = Evaluator::new(set.clone());
+    let mut matches = Vec::new();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/recorded");
+    let bytes = std::fs::read(folder.join("attack.jsonl")).unwrap();
+    for event in bytes.split(|byte| *byte == b'\n').filter(|event| !event.is_empty()).step_by(3) {
+        assert!(evaluator.matches(event, &mut matches));
+        assert_eq!(matches, naive(&set, event), "{}", String::from_utf8_lossy(event));
     }
 }

@@ -2,7 +2,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use watchbell_event::Level;
+
 use super::*;
+use crate::formula::Formula;
 use crate::samples::{self, Sample};
 use crate::{Evaluator, Rule, RuleSet, load};
 
@@ -95,5 +98,89 @@ fn rules_match_together_as_they_do_alone() {
             })
             .collect();
         assert_eq!(matches, expect, "{}", sample.event);
+    }
+}
+
+/// Events of a real API server: what its control plane does by itself, people at work, and an attack.
+fn recorded(name: &str) -> Vec<String> {
+    let file = folder().join("../../tests/fixtures/recorded").join(name);
+    let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+    std::str::from_utf8(&bytes).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_healthy_cluster_is_silent() {
+    let set = Arc::new(RuleSet::compile(rules()));
+    let mut evaluator = Evaluator::new(set.clone());
+    let mut matches = Vec::new();
+    for event in recorded("bootstrap.jsonl").iter().chain(&recorded("work.jsonl")) {
+        assert!(evaluator.matches(event.as_bytes(), &mut matches), "{event}");
+        for &rule in &matches {
+            let rule = &set.rules()[rule];
+            assert!(rule.level < Level::Medium, "{} matches {event}", rule.file);
+        }
+    }
+}
+
+#[test]
+fn every_step_of_the_recorded_attack_is_found_by_name() {
+    let set = Arc::new(RuleSet::compile(rules()));
+    let mut evaluator = Evaluator::new(set.clone());
+    let mut matches = Vec::new();
+    let found: Vec<Vec<String>> = recorded("attack.jsonl")
+        .iter()
+        .map(|event| {
+            evaluator.matches(event.as_bytes(), &mut matches);
+            matches.iter().map(|rule| set.rules()[*rule].key.to_string()).collect()
+        })
+        .collect();
+    for step in recorded("steps.jsonl") {
+        let step: serde_json::Value = serde_json::from_str(&step).unwrap();
+        let lines = step["lines"].as_array().unwrap().iter().map(|line| line.as_u64().unwrap());
+        let seen: Vec<&String> = lines.flat_map(|line| &found[usize::try_from(line).unwrap()]).collect();
+        for rule in step["rules"].as_array().unwrap() {
+            assert!(seen.iter().any(|seen| *seen == rule.as_str().unwrap()), "{}: {rule}", step["step"]);
+        }
+    }
+}
+
+/// The formula without one of its conditions, for each condition that stands beside others.
+fn without_one(formula: &Formula) -> Vec<Formula> {
+    let (parts, join): (_, fn(Vec<Formula>) -> Formula) = match formula {
+        Formula::All(parts) => (parts, Formula::All),
+        Formula::Any(parts) => (parts, Formula::Any),
+        Formula::Not(part) => return without_one(part).into_iter().map(Formula::negate).collect(),
+        Formula::Test(_) => return Vec::new(),
+    };
+    let replaced = |at: usize, with: Option<Formula>| {
+        let mut parts = parts.clone();
+        parts.splice(at..=at, with);
+        join(parts)
+    };
+    let mut variants = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        if parts.len() > 1 && matches!(formula, Formula::All(_)) {
+            variants.push(replaced(at, None));
+        }
+        variants.extend(without_one(part).into_iter().map(|part| replaced(at, Some(part))));
+    }
+    variants
+}
+
+#[test]
+fn samples_notice_if_any_condition_is_removed() {
+    for rule in rules() {
+        let samples = samples_of(&rule);
+        for formula in without_one(&rule.formula) {
+            let weaker = Rule { formula, ..rule.clone() };
+            let shown = format!("{:?}", weaker.formula);
+            let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(vec![weaker])));
+            let mut matches = Vec::new();
+            let noticed = samples.iter().any(|sample| {
+                evaluator.matches(sample.event.as_bytes(), &mut matches);
+                matches.is_empty() == sample.must_match
+            });
+            assert!(noticed, "{} is as good as {shown:.2000}", rule.file);
+        }
     }
 }
