@@ -128,8 +128,8 @@ fn take_apart(envelope: &Envelope, seq: u64, columns: Columns) -> Parts {
             Draft { columns, event: &event, event_start, seen, parts: &mut parts, source_ip: None };
         draft.envelope(envelope, seq);
         match &event {
-            Cow::Borrowed(text) => leaves::visit_text(text, &mut |path, value| draft.value(path, value)),
-            Cow::Owned(_) => leaves::visit(&envelope.bytes, &mut |path, value| draft.value(path, value)),
+            Cow::Borrowed(text) => leaves::visit_text(text, &mut |path, value| draft.value(path, &value)),
+            Cow::Owned(_) => leaves::visit(&envelope.bytes, &mut |path, value| draft.value(path, &value)),
         }
         draft.finish();
         parts
@@ -172,13 +172,13 @@ impl<'a> Draft<'a, '_> {
         ]);
     }
 
-    fn value(&mut self, path: &str, value: Scalar<'a>) {
+    fn value(&mut self, path: &str, value: &Scalar<'a>) {
         let place = self.path(path);
         let column = self.columns.of(path);
         if column == Column::Addresses {
             self.next_source_ip();
         }
-        match (column, &value) {
+        match (column, value) {
             (Column::Keyword(column), Scalar::Text(text)) => {
                 let value = Value::Text(self.place(text));
                 self.parts.values.push((column, value));
@@ -191,13 +191,13 @@ impl<'a> Draft<'a, '_> {
             }
             (Column::Addresses, Scalar::Text(text)) => match text.parse() {
                 Ok(address) => self.source_ip = Some(address),
-                Err(_) => self.rest(place, &value),
+                Err(_) => self.rest(place, value),
             },
             (Column::Time(column), Scalar::Text(text)) => match text.parse::<Timestamp>() {
                 Ok(time) => self.parts.values.push((column, Value::Micros(indexed_time(time)))),
-                Err(_) => self.rest(place, &value),
+                Err(_) => self.rest(place, value),
             },
-            _ => self.rest(place, &value),
+            _ => self.rest(place, value),
         }
     }
 
@@ -218,13 +218,13 @@ impl<'a> Draft<'a, '_> {
     }
 
     /// Where the text stands in the document's memory; put there if it does not stand in the event as it is.
-    fn place(&mut self, text: &Cow<'a, str>) -> Range<usize> {
-        match (text, indexed_text(text)) {
-            (Cow::Borrowed(text), Cow::Borrowed(_)) if within(text, self.event) => {
+    fn place(&mut self, text: &str) -> Range<usize> {
+        match indexed_text(text) {
+            Cow::Borrowed(_) if within(text, self.event) => {
                 let start = self.event_start + (text.as_ptr() as usize - self.event.as_ptr() as usize);
                 start..start + text.len()
             }
-            (_, indexed) => self.owned_text(&indexed),
+            indexed => self.owned_text(&indexed),
         }
     }
 

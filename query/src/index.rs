@@ -220,3 +220,6 @@ impl Index {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ mod lexer;
 
 use std::ops::Bound;
 
-use watchbell_event::predicate::{Field, Kind, Pattern, Predicate, Range, Target, Test, Wildcard, time_span};
+use watchbell_event::predicate::{Field, Kind, Pattern, Predicate, Range, Test, Wildcard, time_span};
 
 use lexer::{Lexer, Token, Word};
 
@@ -221,7 +221,6 @@ impl Parser<'_> {
             (Kind::Id, _) => Some("the 32 digits of an event's id".to_owned()),
             _ => None,
         };
-        debug_assert!(!matches!(field.target(), Target::Path("")));
         problem.map_or(Ok(()), |problem| self.expected(&problem))
     }
 

@@ -22,6 +22,8 @@ pub use collect::TOTAL_BOUND;
 pub(crate) use cursor::load_key;
 pub use snapshot::Searcher;
 pub(crate) use snapshot::Shared;
+#[cfg(test)]
+pub(crate) use snapshot::hit;
 
 /// Most hits of one page.
 pub const MAX_LIMIT: usize = 1000;

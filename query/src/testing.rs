@@ -26,7 +26,7 @@ pub(crate) fn record(offset: u64, seconds: i64, json: &str) -> Record {
             received_at,
             event_time: received_at.plus_micros(-1_000_000),
             source: Arc::from("audit"),
-            cluster: Arc::from(if offset % 2 == 0 { "prod" } else { "test" }),
+            cluster: Arc::from(if offset.is_multiple_of(2) { "prod" } else { "test" }),
             format: Format::KubernetesAudit,
             peer: None,
             history: false,
@@ -39,13 +39,16 @@ pub(crate) fn small() -> Config {
     Config { heap_bytes: 15_000_000, retention_days: 7, ..Config::default() }
 }
 
-/// An index with these events committed, arrived a second apart.
+/// An index with these events committed in two segments, arrived a second apart.
 pub(crate) fn index_of(events: &[&str]) -> (TempDir, Index) {
     let dir = TempDir::new().unwrap();
     let mut index = Index::open(small(), dir.path()).unwrap();
     let records: Vec<Record> = (0..).zip(events).map(|(n, json)| record(n, n as i64, json)).collect();
-    index.add(&records).unwrap();
-    index.commit().unwrap();
+    let (first, second) = records.split_at(records.len() / 2);
+    for half in [first, second] {
+        index.add(half).unwrap();
+        index.commit().unwrap();
+    }
     (dir, index)
 }
 

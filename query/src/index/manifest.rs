@@ -29,6 +29,12 @@ pub(super) struct Manifest {
     pub(super) partitions: BTreeMap<String, Entry>,
 }
 
+/// Read first: another version may have other fields.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// What was found on disk.
 pub(super) struct Found {
     pub(super) manifest: Manifest,
@@ -69,11 +75,12 @@ fn read(dir: &Path) -> Result<Manifest, IndexError> {
         Ok(metadata) if metadata.len() > MAX_BYTES => return Err(corrupt("it is too long".to_owned())),
         _ => fs::read(&path).map_err(IndexError::io("read", &path))?,
     };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-    if manifest.version != VERSION {
-        return Err(corrupt(format!("it has version {}, this program writes {VERSION}", manifest.version)));
+    let read = |error: serde_json::Error| corrupt(error.to_string());
+    let Version { version } = serde_json::from_slice(&bytes).map_err(read)?;
+    if version != VERSION {
+        return Err(corrupt(format!("it has version {version}, this program writes {VERSION}")));
     }
-    Ok(manifest)
+    serde_json::from_slice(&bytes).map_err(read)
 }
 
 impl Manifest {

@@ -105,9 +105,18 @@ impl Partition {
 }
 
 fn open(dir: &Path) -> Result<View, IndexError> {
-    let failed = || IndexError::tantivy("open a partition of the index");
-    let index = tantivy::Index::open_in_dir(dir).map_err(failed())?;
-    View::new(&reader(&index)?)
+    View::new(&reader(&open_index(dir)?)?)
+}
+
+/// Opens a partition's tantivy index, if it has today's schema.
+pub(super) fn open_index(dir: &Path) -> Result<tantivy::Index, IndexError> {
+    let opened = tantivy::Index::open_in_dir(dir);
+    let index = opened.map_err(IndexError::tantivy("open a partition of the index"))?;
+    if index.schema() == Columns::build().0 {
+        return Ok(index);
+    }
+    let reason = "another version of this program made it".to_owned();
+    Err(IndexError::Corrupt { path: dir.to_owned(), reason })
 }
 
 /// A reader that is reloaded only when told to.

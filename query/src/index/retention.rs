@@ -12,6 +12,7 @@ impl Index {
     /// not read from the log again. Searches under way finish on the files they have mapped.
     pub(super) fn retire(&mut self, now: Timestamp) -> Result<(), IndexError> {
         self.finish_sealing(false)?;
+        self.show_merged()?;
         if self.config.retention_days == 0 {
             return Ok(());
         }

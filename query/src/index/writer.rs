@@ -90,9 +90,23 @@ impl Index {
         let mut commit = writer.writer.prepare_commit().map_err(failed())?;
         commit.set_payload(&payload);
         commit.commit().map_err(failed())?;
-        writer.reader.reload().map_err(failed())?;
         writer.uncommitted = 0;
         self.positions = self.added.clone();
+        self.reload()
+    }
+
+    /// Shows searches what merges made of the committed segments, and so lets go of the files of those that
+    /// are gone. Commits do this too, but there may be none for hours.
+    pub(super) fn show_merged(&mut self) -> Result<(), IndexError> {
+        self.reload()?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Looks at the open partition as it was committed last.
+    fn reload(&mut self) -> Result<(), IndexError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.reader.reload().map_err(IndexError::tantivy("read the last commit of the index"))?;
         let view = View::new(&writer.reader)?;
         self.manifest.partitions.insert(writer.name.clone(), view.entry());
         let partition = Partition::opened(&writer.name, partition_dir(&self.dir, &writer.name), view);
@@ -155,7 +169,7 @@ impl Index {
         };
         let failed = || IndexError::tantivy("reopen a partition of the index");
         remove_drafts(&path)?;
-        let index = tantivy::Index::open_in_dir(&path).map_err(failed())?;
+        let index = partition::open_index(&path)?;
         let writer = open_writer(&index, name, &self.config, payload.documents, payload.bytes)?;
         writer.writer.garbage_collect_files().wait().map_err(failed())?;
         for (partition, next) in payload.positions.iter() {
@@ -235,7 +249,7 @@ fn read_payload(path: &Path) -> Result<Option<Payload>, IndexError> {
         return Ok(None);
     }
     let failed = || IndexError::tantivy("read the last commit of the index");
-    let index = tantivy::Index::open_in_dir(path).map_err(failed())?;
+    let index = partition::open_index(path)?;
     let Some(payload) = index.load_metas().map_err(failed())?.payload else { return Ok(None) };
     let corrupt = |error: serde_json::Error| IndexError::Corrupt {
         path: path.join("meta.json"),

@@ -190,7 +190,7 @@ fn candidates(view: &View, segment: &Segment, id: &EventId) -> tantivy::Result<V
 }
 
 /// Reads an event back.
-pub(super) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, IndexError> {
+pub(crate) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, IndexError> {
     let time = segment.times.first(doc).ok_or_else(|| unreadable("it has no time"))?;
     read(view, segment, doc, |stored| {
         let event = RawValue::from_string(stored.event.to_owned());

@@ -71,6 +71,53 @@ fn queries_find_the_right_events() {
 }
 
 #[test]
+fn events_too_big_to_index_whole_are_named_and_found() {
+    let items: Vec<String> = (0..3000).map(|n| format!(r#"{{"name":"pod-{n}","deep":[[{n}]]}}"#)).collect();
+    let big =
+        format!(r#"{{"verb":"list","responseObject":{{"items":[{}]}},"stage":"late"}}"#, items.join(","));
+    let long =
+        format!(r#"{{"verb":"{}","requestObject":{{"data":"{}"}}}}"#, "v".repeat(5000), "é".repeat(3000));
+    let (_dir, index) = index_of(&[&big, &long]);
+    let check = |query: &str, expect: u64| {
+        let response = index.searcher().search(&request(query)).unwrap();
+        assert_eq!(response.total.value, expect, "{query}");
+    };
+    check("_cut:responseObject", 1);
+    check("_exists_:_cut", 1);
+    check("responseObject.items.name:pod-1", 1);
+    check("responseObject.items.name:pod-2999", 0);
+    check("responseObject.items.deep:7", 1);
+    check("stage:late", 1);
+    check(&format!("verb:{}", "v".repeat(5000)), 1);
+    check(&format!("verb:{}", "v".repeat(4999)), 0);
+    check("verb:vvv*", 1);
+    check(&format!("requestObject.data:\"{}\"", "é".repeat(3000)), 1);
+    check("requestObject.data:*é", 1);
+}
+
+#[test]
+fn totals_are_exact_where_that_is_cheap_or_asked_for() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut index = crate::Index::open(crate::testing::small(), dir.path()).unwrap();
+    for part in 0..3_u64 {
+        let json = |n: u64| if n.is_multiple_of(2) { r#"{"verb":"get"}"# } else { r#"{"verb":"list"}"# };
+        let records = (part * 8000..(part + 1) * 8000).map(|n| record(n, n.cast_signed(), json(n)));
+        index.add(&records.collect::<Vec<_>>()).unwrap();
+        index.commit().unwrap();
+    }
+    let check = |query: &str, exact_total: bool, value: u64, relation: Relation| {
+        let found =
+            index.searcher().search(&SearchRequest { limit: 10, exact_total, ..request(query) }).unwrap();
+        assert_eq!((found.total, found.hits.len()), (Total { value, relation }, 10), "{query}");
+    };
+    check("*", false, 24_000, Relation::Eq);
+    check("verb:get", false, 12_000, Relation::Eq);
+    check("verb:*e*", false, 12_000, Relation::Eq);
+    check("verb:get OR verb:l*", false, 16_000, Relation::Gte);
+    check("verb:get OR verb:l*", true, 24_000, Relation::Eq);
+}
+
+#[test]
 fn a_hit_carries_the_event_as_it_was() {
     let (_dir, index) = index_of(&EVENTS);
     let hit = index.searcher().search(&request("verb:delete")).unwrap().hits.remove(0);
