@@ -51,6 +51,8 @@ pub(crate) struct PipelineArgs {
     dir: Option<PathBuf>,
 }
 
+/// The steady rate is found within this time.
+const WARM_UP: Duration = Duration::from_secs(20);
 /// The index may take this long to catch up once nothing is sent any more.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -126,25 +128,37 @@ impl PipelineArgs {
     ) -> Result<()> {
         let sink = Sink::start().await?;
         let server = Server::start(binary, dir, sink.address).await?;
+        let measured = self.through(&server, &sink, generator, report).await;
+        measured.map_err(|error| error.context(server::log_tail(dir)))?;
+        server.stop().await
+    }
+
+    async fn through(
+        &self,
+        server: &Server,
+        sink: &Sink,
+        generator: &Arc<Mutex<Generator>>,
+        report: &mut Report,
+    ) -> Result<()> {
         let memory = MemoryWatch::start(server.process());
-        let (window, warm_up) = (self.window(), self.window().min(Duration::from_secs(60)) / 3);
-        output::note(&format!("looking for the steady rate for {warm_up:?}, then measuring for {window:?}"));
-        let (steady, mut total) = steady::run(&server, generator, warm_up, window).await?;
+        let window = self.window();
+        output::note(&format!("looking for the steady rate for {WARM_UP:?}, then measuring for {window:?}"));
+        let (steady, mut total) = steady::run(server, generator, WARM_UP, window).await?;
         report.whole_path = steady;
-        let caught_up = catch_up(&server).await?;
-        report.frame_bytes = frame_bytes(&server, &caught_up);
+        let caught_up = catch_up(server).await?;
+        report.frame_bytes = frame_bytes(server, &caught_up);
 
         report.half_load_per_second = report.whole_path.indexed_per_second / 2.0;
         output::note(&format!(
             "{:.0} events/s, half the steady rate, for {window:?}",
             report.half_load_per_second
         ));
-        let mut load = Load::start(&server, Arc::clone(generator), report.half_load_per_second, None).await?;
-        let probes = probe::run(&server, &sink, window).await?;
+        let mut load = Load::start(server, Arc::clone(generator), report.half_load_per_second, None).await?;
+        let probes = probe::run(server, sink, window).await?;
         load.check().await?;
         let tally = load.stop().await?;
         total.add(&tally);
-        catch_up(&server).await?;
+        catch_up(server).await?;
 
         report.half_load_batch_answer = tally.times.quantiles();
         report.half_load_probe_answer = probes.answered;
@@ -157,7 +171,7 @@ impl PipelineArgs {
         report.journal_bytes = server.disk_bytes("journal");
         report.index_bytes = server.disk_bytes("index");
         report.disk_bytes = server.disk_bytes("");
-        server.stop().await
+        Ok(())
     }
 
     fn window(&self) -> Duration {

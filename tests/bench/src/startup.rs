@@ -39,6 +39,7 @@ const EVENTS_PER_APPEND: usize = 2_000;
 
 impl StartupArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        let binary = binary()?;
         let own = std::env::current_exe()?;
         let parent = self.dir.clone().or_else(|| own.parent().map(Path::to_owned)).context("no directory")?;
         let (empty, full) = (tempfile::tempdir_in(&parent)?, tempfile::tempdir_in(&parent)?);
@@ -46,8 +47,8 @@ impl StartupArgs {
         runtime.block_on(async {
             output::note(&format!("writing a journal of {} GB", self.gigabytes));
             let written = fill(&full.path().join("data/journal"), self.gigabytes * 1_000_000_000).await?;
-            let empty_seconds = start(empty.path()).await?;
-            let full_seconds = start(full.path()).await?;
+            let empty_seconds = start(&binary, empty.path()).await?;
+            let full_seconds = start(&binary, full.path()).await?;
             output::line(&format!("ready on an empty journal        {empty_seconds:.2} s"))?;
             output::line(&format!(
                 "ready on {:.1} GB, {} events   {full_seconds:.2} s, {:.1} times as long",
@@ -114,10 +115,10 @@ fn noise(random: &mut Random) -> Envelope {
 }
 
 /// Starts the server on a directory and returns the seconds until it was ready.
-async fn start(dir: &Path) -> Result<f64> {
+async fn start(binary: &Path, dir: &Path) -> Result<f64> {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let begun = Instant::now();
-    let server = Server::start(&binary()?, dir, nobody).await?;
+    let server = Server::start(binary, dir, nobody).await?;
     let seconds = begun.elapsed().as_secs_f64();
     ensure!(seconds > 0.0, "the clock stands still");
     drop(server);

@@ -44,6 +44,10 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes)> {
+        if self.sender.is_closed() {
+            // The server ends connections that were idle for long.
+            self.sender = dial(self.address).await?;
+        }
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -75,4 +79,15 @@ impl Connection {
         );
         serde_json::from_slice(&body).with_context(|| format!("the answer to {path} is not JSON"))
     }
+}
+
+async fn dial(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("failed to reach {address}"))?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what goes wrong is seen by the request.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }

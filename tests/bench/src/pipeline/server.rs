@@ -180,7 +180,8 @@ fn read_small(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn log_tail(dir: &Path) -> String {
+/// The end of what the server said, for errors.
+pub(crate) fn log_tail(dir: &Path) -> String {
     let log = std::fs::read(dir.join("server.log")).unwrap_or_default();
     let tail = &log[log.len().saturating_sub(LOG_TAIL_BYTES)..];
     format!("the server's log ends with:\n{}", String::from_utf8_lossy(tail))

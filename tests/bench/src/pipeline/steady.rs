@@ -1,8 +1,8 @@
 //! Finds the highest rate at which nothing falls behind, and measures there.
 //!
-//! The rate rises until the index falls behind. From then on it follows the index: what that took in during
-//! the last seconds, a little more while its lag is below the target and a little less above. So the lag stays
-//! bounded whatever limits the server, and the rate settles where everything that is answered is also indexed.
+//! The rate rises until the index falls behind. From then on it follows what the index takes in, a little
+//! more while the lag is below the target and less above. So the lag stays bounded whatever limits the
+//! server, and the rate settles where everything that is answered is also indexed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -20,12 +20,14 @@ use crate::stats::{per_second, ratio};
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// The rate is taken over this much of the past; a commit every second makes shorter times uneven.
 const MEMORY: Duration = Duration::from_secs(8);
-const FIRST_RATE: f64 = 2_000.0;
-const MIN_RATE: f64 = 200.0;
+const FIRST_RATE: f64 = 4_000.0;
 /// No machine takes more; beyond, only the connections limit the load.
 const MAX_RATE: f64 = 1_000_000.0;
 /// How much the rate rises with each observation at first.
 const RISE: f64 = 1.1;
+/// How much less of what the index once took in counts with each observation: a pause of the machine is
+/// forgotten slowly, and so is a rate that it no longer reaches.
+const FADE: f64 = 0.995;
 /// The lag that the rate is steered to, in seconds of load.
 const TARGET_LAG_SECONDS: f64 = 2.5;
 /// The lag is a mean over so many observations.
@@ -105,12 +107,14 @@ struct Observation {
 struct Governor {
     recent: VecDeque<Observation>,
     rate: f64,
+    /// What the index takes in per second.
+    capacity: f64,
     rising: bool,
 }
 
 impl Governor {
     fn new() -> Self {
-        Self { recent: VecDeque::new(), rate: FIRST_RATE, rising: true }
+        Self { recent: VecDeque::new(), rate: FIRST_RATE, capacity: 0.0, rising: true }
     }
 
     fn next_rate(&mut self, observation: Observation) -> f64 {
@@ -118,15 +122,19 @@ impl Governor {
         while self.recent.front().is_some_and(|oldest| observation.at - oldest.at > MEMORY) {
             self.recent.pop_front();
         }
-        let indexed = rate(self.recent.iter(), |progress| progress.indexed).max(MIN_RATE);
-        let lag_seconds = self.recent_lag() / indexed;
-        self.rising &= lag_seconds < TARGET_LAG_SECONDS || self.recent.len() < LAG_OBSERVATIONS;
+        let indexed = rate(self.recent.iter(), |progress| progress.indexed);
+        self.capacity = indexed.max(self.capacity * FADE);
+        if self.capacity == 0.0 {
+            // Nothing was seen to be indexed yet.
+            return self.rate;
+        }
+        let behind = self.recent_lag() / self.capacity / TARGET_LAG_SECONDS;
+        self.rising &= behind < 1.0;
         self.rate = if self.rising {
-            self.rate * RISE
+            (self.rate * RISE).min(MAX_RATE)
         } else {
-            indexed * (1.0 + 0.2 * (1.0 - lag_seconds / TARGET_LAG_SECONDS)).clamp(0.7, 1.15)
+            self.capacity * (1.0 + 0.5 * (1.0 - behind)).clamp(0.3, 1.15)
         };
-        self.rate = self.rate.min(MAX_RATE);
         self.rate
     }
 
@@ -184,6 +192,8 @@ fn summary(observations: &[Observation], tally: &Tally, took: Duration, used: [f
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "simulated counts are small")]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// What a server is seen to do that logs `offered` and indexes `taken` per second, with a commit every
@@ -208,16 +218,18 @@ mod tests {
     }
 
     /// A server that indexes at most `capacity` per second and commits every second, and answers at most
-    /// `answers` per second: the rate that is set at the end and the lag then, in seconds.
-    fn settle(capacity: f64, answers: f64) -> (f64, f64) {
+    /// `answers` per second: the rate that is set after 40 s and the lag then, in seconds.
+    fn settle(capacity: f64, answers: f64, pause: Range<u32>) -> (f64, f64) {
         let begin = Instant::now();
         let (mut governor, mut set) = (Governor::new(), FIRST_RATE);
         let (mut logged, mut taken, mut committed) = (0.0_f64, 0.0_f64, 0.0_f64);
         let quarter = OBSERVE_EVERY.as_secs_f64();
-        for n in 0..100 {
+        for n in 0..160 {
+            // A machine that stands still for a while, and late commits.
+            let capacity = if pause.contains(&n) { 0.0 } else { capacity };
             logged += set.min(answers) * quarter;
             taken = (taken + capacity * quarter).min(logged);
-            if n % 4 == 3 {
+            if n % 5 == 4 && n > 5 {
                 committed = taken;
             }
             let progress =
@@ -230,11 +242,13 @@ mod tests {
     #[test]
     fn the_rate_settles_where_the_index_keeps_up() {
         for capacity in [800.0, 5_000.0, 20_000.0, 60_000.0] {
-            let (rate, lag) = settle(capacity, 1e9);
-            assert!((0.85..1.15).contains(&(rate / capacity)), "{rate} for {capacity}");
-            assert!(lag < 5.0, "{lag} s behind at {capacity}");
+            for pause in [0..0, 100..116] {
+                let (rate, lag) = settle(capacity, 1e9, pause);
+                assert!((0.8..1.2).contains(&(rate / capacity)), "{rate} for {capacity}");
+                assert!(lag < 5.0, "{lag} s behind at {capacity}");
+            }
         }
-        let (rate, lag) = settle(50_000.0, 10_000.0);
+        let (rate, lag) = settle(50_000.0, 10_000.0, 0..0);
         assert!(rate > 10_000.0 && lag < 1.5, "{rate}, {lag} s behind");
     }
 
