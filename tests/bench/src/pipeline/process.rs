@@ -20,6 +20,16 @@ pub(crate) fn cpu_seconds(process: u32) -> Option<f64> {
     Some(ticks / TICKS_PER_SECOND)
 }
 
+/// Processor time of everything on this machine so far, in seconds; with what a hypervisor took away.
+pub(crate) fn machine_cpu_seconds() -> Option<f64> {
+    let stat = read("/proc/stat")?;
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let ticks: Vec<f64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let idle: f64 = ticks.get(3..5)?.iter().sum();
+    Some((ticks.iter().sum::<f64>() - idle) / TICKS_PER_SECOND)
+}
+
 /// Memory that is not backed by files, in bytes.
 pub(crate) fn anonymous_bytes(process: u32) -> Option<u64> {
     let status = read(&format!("/proc/{process}/status"))?;
@@ -71,12 +81,13 @@ mod tests {
     fn our_own_process_has_memory_and_uses_time() {
         let own = std::process::id();
         assert!(anonymous_bytes(own).unwrap() > 100 << 10);
-        let before = cpu_seconds(own).unwrap();
+        let (before, machine) = (cpu_seconds(own).unwrap(), machine_cpu_seconds().unwrap());
         let begun = std::time::Instant::now();
         while begun.elapsed() < Duration::from_millis(300) {
             std::hint::spin_loop();
         }
         assert!(cpu_seconds(own).unwrap() > before);
+        assert!(machine_cpu_seconds().unwrap() > machine);
         assert!(cpu_seconds(u32::MAX).is_none());
     }
 }

@@ -124,8 +124,11 @@ impl Report {
             ),
             row(
                 "processor",
-                format!("server {} cores", path.server_cores),
-                format!("generator {} of {}", path.generator_cores, self.cores),
+                format!("server {} cores", path.cores.server),
+                format!(
+                    "generator {}, other programs {}, of {}",
+                    path.cores.generator, path.cores.others, self.cores
+                ),
             ),
             row(
                 "bare write and fdatasync",

@@ -12,7 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::load::{Load, Tally};
-use super::process::cpu_seconds;
+use super::process::{cpu_seconds, machine_cpu_seconds};
 use super::server::{Progress, Server};
 use crate::generator::Generator;
 use crate::stats::{per_second, ratio};
@@ -50,8 +50,16 @@ pub(crate) struct Steady {
     pub(crate) detect_lag_seconds: [f64; 2],
     /// No lag grew.
     pub(crate) steady: bool,
-    pub(crate) server_cores: f64,
-    pub(crate) generator_cores: f64,
+    pub(crate) cores: Cores,
+}
+
+/// Who used the processors.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Cores {
+    pub(crate) server: f64,
+    pub(crate) generator: f64,
+    /// Everything else on the machine, the kernel's own threads too. Where this is much, measure again.
+    pub(crate) others: f64,
 }
 
 /// Finds the rate within `warm_up`, then measures for `window`. Returns with everything answered.
@@ -80,21 +88,32 @@ pub(crate) async fn run(
     };
     observe(&mut load, warm_up).await?;
     let mut total = load.take_tally();
-    let (begun, cpu) = (Instant::now(), cpu(server));
+    let (begun, before) = (Instant::now(), Cores::used(server));
     let observations = observe(&mut load, window).await?;
     let (tally, took) = (load.take_tally(), begun.elapsed());
-    let used = [cpu_since(cpu[0], server.process()), cpu_since(cpu[1], std::process::id())];
+    let used = Cores::used(server).since(&before, took);
     total.add(&tally);
     total.add(&load.stop().await?);
     Ok((summary(&observations, &tally, took, used), total))
 }
 
-fn cpu(server: &Server) -> [f64; 2] {
-    [server.process(), std::process::id()].map(|process| cpu_since(0.0, process))
-}
+impl Cores {
+    /// Processor time so far, in seconds.
+    fn used(server: &Server) -> Self {
+        let [server, generator] =
+            [server.process(), std::process::id()].map(|process| cpu_seconds(process).unwrap_or_default());
+        Self { server, generator, others: machine_cpu_seconds().unwrap_or_default() - server - generator }
+    }
 
-fn cpu_since(before: f64, process: u32) -> f64 {
-    cpu_seconds(process).map_or(0.0, |now| now - before)
+    /// The mean over the time that has passed since `before`.
+    fn since(&self, before: &Self, took: Duration) -> Self {
+        let mean = |now: f64, before: f64| ratio(now - before, took.as_secs_f64());
+        Self {
+            server: mean(self.server, before.server),
+            generator: mean(self.generator, before.generator),
+            others: mean(self.others, before.others),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +181,7 @@ fn rate<'a>(observations: impl Iterator<Item = &'a Observation>, counter: impl F
     moves.map_or(0.0, |[first, last]| per_second(last.1.saturating_sub(first.1), last.0 - first.0))
 }
 
-fn summary(observations: &[Observation], tally: &Tally, took: Duration, used: [f64; 2]) -> Steady {
+fn summary(observations: &[Observation], tally: &Tally, took: Duration, cores: Cores) -> Steady {
     let answered_per_second = per_second(tally.answered, took);
     let lags = |lag: fn(&Progress) -> u64| {
         let third = observations.len().div_ceil(3);
@@ -184,8 +203,7 @@ fn summary(observations: &[Observation], tally: &Tally, took: Duration, used: [f
         index_lag_seconds,
         detect_lag_seconds,
         steady: bounded(index_lag_seconds) && bounded(detect_lag_seconds),
-        server_cores: ratio(used[0], took.as_secs_f64()),
-        generator_cores: ratio(used[1], took.as_secs_f64()),
+        cores,
     }
 }
 
@@ -256,10 +274,10 @@ mod tests {
     fn a_growing_lag_is_not_steady() {
         let tally = |answered| Tally { answered, ..Tally::default() };
         let window = Duration::from_secs(60);
-        let steady = summary(&observe(60, 10_000, 10_000), &tally(600_000), window, [60.0, 6.0]);
+        let steady = summary(&observe(60, 10_000, 10_000), &tally(600_000), window, Cores::default());
         assert!(steady.steady, "{steady:?}");
-        assert_eq!((steady.answered_per_second, steady.server_cores), (10_000.0, 1.0));
-        let growing = summary(&observe(60, 10_000, 9_000), &tally(600_000), window, [60.0, 6.0]);
+        assert_eq!(steady.answered_per_second, 10_000.0);
+        let growing = summary(&observe(60, 10_000, 9_000), &tally(600_000), window, Cores::default());
         assert!(!growing.steady, "{growing:?}");
     }
 }
