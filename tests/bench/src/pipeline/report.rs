@@ -78,7 +78,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["measured", "", ""]);
-        for row in self.rows() {
+        for row in self.throughput_rows().into_iter().chain(self.latency_rows()) {
             table.add_row(row);
         }
         let mut goals = Table::new();
@@ -90,12 +90,9 @@ impl Report {
         format!("{table}\n\n{goals}")
     }
 
-    fn rows(&self) -> Vec<[String; 3]> {
-        let row = |name: &str, value: String, note: String| [name.to_owned(), value, note];
-        let rate = |events: f64| format!("{events:.0} events/s");
+    fn throughput_rows(&self) -> Vec<[String; 3]> {
         let both = |[before, after]: [f64; 2]| format!("{before:.0} before, {after:.0} after the whole path");
-        let times = |times: &Quantiles| format!("p50 {} ms, p99 {} ms", times.p50_ms, times.p99_ms);
-        let (path, raw) = (&self.whole_path, self.raw_bytes as f64);
+        let path = &self.whole_path;
         vec![
             row(
                 "serde_json::Value parse",
@@ -130,6 +127,13 @@ impl Report {
                     path.cores.generator, path.cores.others, self.cores
                 ),
             ),
+        ]
+    }
+
+    fn latency_rows(&self) -> Vec<[String; 3]> {
+        let times = |times: &Quantiles| format!("p50 {} ms, p99 {} ms", times.p50_ms, times.p99_ms);
+        let raw = self.raw_bytes as f64;
+        vec![
             row(
                 "bare write and fdatasync",
                 times(&self.fdatasync),
@@ -195,6 +199,14 @@ impl Report {
             goals: self.goals(),
         })
     }
+}
+
+fn row(name: &str, value: String, note: String) -> [String; 3] {
+    [name.to_owned(), value, note]
+}
+
+fn rate(events: f64) -> String {
+    format!("{events:.0} events/s")
 }
 
 fn mean([first, second]: [f64; 2]) -> f64 {
