@@ -173,6 +173,9 @@ impl<'a> Draft<'a, '_> {
     }
 
     fn value(&mut self, path: &str, value: &Scalar<'a>) {
+        if path == leaves::CUT {
+            metrics::counter!("watchbell_index_cut_events_total").increment(1);
+        }
         let place = self.path(path);
         let column = self.columns.of(path);
         if column == Column::Addresses {
@@ -224,7 +227,12 @@ impl<'a> Draft<'a, '_> {
                 let start = self.event_start + (text.as_ptr() as usize - self.event.as_ptr() as usize);
                 start..start + text.len()
             }
-            indexed => self.owned_text(&indexed),
+            indexed => {
+                if let Cow::Owned(_) = indexed {
+                    metrics::counter!("watchbell_index_cut_values_total").increment(1);
+                }
+                self.owned_text(&indexed)
+            }
         }
     }
 

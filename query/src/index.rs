@@ -29,9 +29,9 @@ use crate::IndexError;
 use crate::document::DocumentBuilder;
 use crate::queue::Queue;
 use crate::schema::Columns;
-use crate::search::{Searcher, Shared};
+use crate::search::{Published, Searcher, Shared};
 use manifest::Manifest;
-pub(crate) use partition::{Partition, Segment, View};
+pub(crate) use partition::{Partition, Segment, Span, View};
 use writer::Writer;
 
 /// How the index is kept.
@@ -75,6 +75,8 @@ pub struct Index {
     positions: Positions,
     added: Positions,
     next_seq: u64,
+    /// The next `seq` when the last commit was made.
+    committed_seq: u64,
     published: BTreeMap<String, Arc<Partition>>,
     shared: Arc<Shared>,
     failed: bool,
@@ -123,6 +125,7 @@ impl Index {
             added: found.manifest.positions.clone(),
             published: BTreeMap::new(),
             next_seq: found.manifest.next_seq,
+            committed_seq: found.manifest.next_seq,
             manifest: found.manifest,
             shared: Arc::new(Shared::new(key)),
             failed: false,
@@ -201,10 +204,13 @@ impl Index {
     }
 
     /// Shows searches what is committed.
-    fn publish(&mut self) {
-        let open_segments =
-            self.writer.as_ref().map_or(0, |writer| writer.reader.searcher().segment_readers().len());
-        self.shared.publish(self.published.values().cloned().collect(), open_segments);
+    fn publish(&self) {
+        let open_segments = |writer: &Writer| writer.reader.searcher().segment_readers().len();
+        self.shared.publish(Published {
+            partitions: Arc::new(self.published.values().cloned().collect()),
+            open_segments: self.writer.as_ref().map_or(0, open_segments),
+            end_seq: self.committed_seq,
+        });
     }
 
     /// Runs `work` unless something failed before; notes if it fails.

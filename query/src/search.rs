@@ -1,6 +1,6 @@
 //! Newest-first search over the committed partitions.
 //!
-//! A search visits segments in the order of their newest event and stops as soon as no other segment can
+//! A search visits partitions, and in them segments, in the order of their newest event and skips what cannot
 //! change the page. The total is exact while that is cheap: it is counted to the end if the query is one
 //! exact value or everything, or if the request asks for it; else counting stops with the first segment that
 //! is not needed for the page once [`TOTAL_BOUND`] is reached, and the relation says `gte`.
@@ -10,6 +10,7 @@ mod compile;
 mod cursor;
 mod lookup;
 mod snapshot;
+mod window;
 
 use std::time::Instant;
 
@@ -21,9 +22,9 @@ use watchbell_event::{EventId, Timestamp};
 pub use collect::TOTAL_BOUND;
 pub(crate) use cursor::load_key;
 pub use snapshot::Searcher;
-pub(crate) use snapshot::Shared;
 #[cfg(test)]
 pub(crate) use snapshot::hit;
+pub(crate) use snapshot::{Published, Shared};
 
 /// Most hits of one page.
 pub const MAX_LIMIT: usize = 1000;

@@ -27,10 +27,9 @@ pub(super) struct Entry {
     pub(super) sealed: bool,
     /// Committed documents.
     pub(super) documents: u64,
-    /// When its first event happened, in microseconds.
-    pub(super) earliest_micros: i64,
-    /// When its last event happened, in microseconds.
-    pub(super) latest_micros: i64,
+    /// When its events happened.
+    #[serde(flatten)]
+    pub(super) span: Span,
 }
 
 /// The name of a partition: its number, then the day.
@@ -59,8 +58,7 @@ pub(crate) struct Partition {
     pub(super) name: String,
     dir: PathBuf,
     pub(crate) documents: u64,
-    pub(crate) earliest_micros: i64,
-    pub(crate) latest_micros: i64,
+    pub(crate) span: Span,
     view: Mutex<Option<Arc<View>>>,
     retired: AtomicBool,
 }
@@ -72,8 +70,7 @@ impl Partition {
             name: name.to_owned(),
             dir,
             documents: entry.documents,
-            earliest_micros: entry.earliest_micros,
-            latest_micros: entry.latest_micros,
+            span: entry.span,
             view: Mutex::new(None),
             retired: AtomicBool::new(false),
         }
@@ -96,6 +93,11 @@ impl Partition {
             Err(_) if self.retired.load(Ordering::Acquire) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.view.lock().unwrap().is_some()
     }
 
     /// Says that the files are about to go. What is open stays readable: its files are mapped.
@@ -141,9 +143,30 @@ pub(crate) struct Segment {
     pub(crate) ord: u32,
     pub(crate) times: Column<DateTime>,
     pub(crate) seqs: Column<u64>,
-    pub(crate) earliest_micros: i64,
-    pub(crate) latest_micros: i64,
+    pub(crate) span: Span,
     pub(crate) max_seq: u64,
+}
+
+/// When the first and the last event of a part of the index happened, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Span {
+    #[serde(rename = "earliest_micros")]
+    pub(crate) earliest: i64,
+    #[serde(rename = "latest_micros")]
+    pub(crate) latest: i64,
+}
+
+impl Span {
+    /// Where there is no event.
+    pub(crate) const NONE: Self = Self { earliest: i64::MAX, latest: i64::MIN };
+
+    pub(crate) fn contains(self, micros: i64) -> bool {
+        (self.earliest..=self.latest).contains(&micros)
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { earliest: self.earliest.min(other.earliest), latest: self.latest.max(other.latest) }
+    }
 }
 
 impl View {
@@ -156,8 +179,10 @@ impl View {
             let seqs = segment.fast_fields().u64(SEQ).map_err(failed())?;
             segments.push(Segment {
                 ord,
-                earliest_micros: times.min_value().into_timestamp_micros(),
-                latest_micros: times.max_value().into_timestamp_micros(),
+                span: Span {
+                    earliest: times.min_value().into_timestamp_micros(),
+                    latest: times.max_value().into_timestamp_micros(),
+                },
                 max_seq: seqs.max_value(),
                 times,
                 seqs,
@@ -171,8 +196,7 @@ impl View {
         Entry {
             sealed: false,
             documents: self.searcher.num_docs(),
-            earliest_micros: self.segments.iter().map(|s| s.earliest_micros).min().unwrap_or(i64::MAX),
-            latest_micros: self.segments.iter().map(|s| s.latest_micros).max().unwrap_or(i64::MIN),
+            span: self.segments.iter().map(|segment| segment.span).fold(Span::NONE, Span::with),
         }
     }
 }

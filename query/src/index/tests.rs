@@ -151,6 +151,23 @@ fn a_search_under_way_outlives_the_partition() {
 }
 
 #[test]
+fn a_search_opens_only_the_partitions_of_its_time() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    index.add(&records(0..5, DAY_SECONDS)).unwrap();
+    index.commit().unwrap();
+    index.finish_sealing(true).unwrap();
+    let open = |index: &Index| index.published.values().map(|one| one.is_open()).collect::<Vec<_>>();
+    assert_eq!(open(&index), [false, false, false, false, true]);
+    let third =
+        crate::SearchRequest { to: Some(time("2026-02-03T00:00:00Z")), ..request("@timestamp:2026-02-02") };
+    assert_eq!(index.searcher().search(&third).unwrap().hits[0].event.get(), event(2));
+    assert_eq!(open(&index), [false, false, true, false, true]);
+    assert_eq!(index.searcher().search(&request("verb:cr*")).unwrap().total.value, 5);
+    assert_eq!(open(&index), [true; 5]);
+}
+
+#[test]
 fn a_missing_manifest_loses_nothing() {
     let dir = TempDir::new().unwrap();
     let mut index = open(&dir);
@@ -221,6 +238,18 @@ fn after_a_failure_the_index_says_so_until_it_is_opened_again() {
     index.add(&records(next..6, DAY_SECONDS)).unwrap();
     index.commit().unwrap();
     check_holds(&index, 6);
+    // The open partition cannot be written.
+    index.add(&records(6..7, DAY_SECONDS)).unwrap();
+    fs::rename(&partitions, &aside).unwrap();
+    assert!(index.commit().is_err());
+    assert!(matches!(index.commit(), Err(IndexError::Closed)));
+    assert_eq!(index.positions().next(0), 6);
+    drop(index);
+    fs::rename(&aside, &partitions).unwrap();
+    let mut index = open(&dir);
+    index.add(&records(index.positions().next(0)..8, DAY_SECONDS)).unwrap();
+    index.commit().unwrap();
+    check_holds(&index, 8);
 }
 
 #[test]

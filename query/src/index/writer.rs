@@ -91,6 +91,7 @@ impl Index {
         commit.set_payload(&payload);
         commit.commit().map_err(failed())?;
         writer.uncommitted = 0;
+        self.committed_seq = self.next_seq;
         self.positions = self.added.clone();
         self.reload()
     }
@@ -177,6 +178,7 @@ impl Index {
         }
         self.added = self.positions.clone();
         self.next_seq = self.next_seq.max(payload.next_seq);
+        self.committed_seq = self.next_seq;
         let view = View::new(&writer.reader)?;
         self.manifest.partitions.insert(name.to_owned(), view.entry());
         self.published.insert(name.to_owned(), Arc::new(Partition::opened(name, path, view)));

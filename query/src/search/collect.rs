@@ -2,17 +2,17 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tantivy::query::{EnableScoring, Weight};
 use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DateTime, DocId, DocSet};
-use watchbell_event::predicate::{Kind, Predicate, Target, Test, indexed_time, time_span};
+use watchbell_event::predicate::{Kind, Predicate, Target, Test};
 
 use super::compile::Compiler;
 use super::cursor::Cursor;
 use super::lookup::{Guard, MAX_EXPANDED_VALUES};
 use super::snapshot::{Searcher, hit, read_failed};
+use super::window::{Span, Window};
 use super::{Hit, MAX_LIMIT, Relation, SearchRequest, SearchResponse, Total};
 use crate::SearchError;
 use crate::index::{Segment, View};
@@ -40,6 +40,7 @@ impl Searcher {
             return Err(SearchError::Deadline);
         }
         if guard.matched_too_many() {
+            metrics::counter!("watchbell_search_too_many_values_total").increment(1);
             return Err(SearchError::TooManyValues(MAX_EXPANDED_VALUES));
         }
         let (views, page) = result?;
@@ -52,24 +53,24 @@ impl Searcher {
         after: Option<Cursor>,
         guard: &Arc<Guard>,
     ) -> Result<(Vec<Arc<View>>, Page), SearchError> {
-        let window = Window::of(request);
-        let mut views = Vec::new();
-        for partition in self.partitions().iter() {
-            if window.overlaps(partition.earliest_micros, partition.latest_micros) {
-                views.extend(partition.view()?);
+        let published = self.shared.published();
+        let mut partitions: Vec<_> = published.partitions.iter().collect();
+        partitions.sort_by_key(|partition| Reverse(partition.span.latest));
+        let mut page = Page::new(request, after, published.end_seq);
+        let mut views: Vec<Arc<View>> = Vec::new();
+        for partition in partitions {
+            // What is not needed is not even opened.
+            if page.need(partition.span) == Need::Nothing {
+                continue;
             }
-        }
-        let mut weights = Vec::with_capacity(views.len());
-        let mut order = Vec::new();
-        for (v, view) in views.iter().enumerate() {
-            weights.push(compile(view, &request.query, guard).map_err(read_failed())?);
-            let segments = view.segments.iter().enumerate();
-            order.extend(segments.map(|(s, segment)| (segment.latest_micros, v, s)));
-        }
-        order.sort_unstable_by_key(|segment| Reverse(*segment));
-        let mut page = Page::new(request, window, after, &views);
-        for (_, v, s) in order {
-            page.visit(&views, (v, s), weights[v].as_ref(), guard).map_err(read_failed())?;
+            let Some(view) = partition.view()? else { continue };
+            let weight = compile(&view, &request.query, guard).map_err(read_failed())?;
+            let mut order: Vec<usize> = (0..view.segments.len()).collect();
+            order.sort_by_key(|s| Reverse(view.segments[*s].span.latest));
+            for s in order {
+                page.visit(&view, (views.len(), s), weight.as_ref(), guard).map_err(read_failed())?;
+            }
+            views.push(view);
         }
         Ok((views, page))
     }
@@ -78,57 +79,6 @@ impl Searcher {
 fn compile(view: &View, query: &Predicate, guard: &Arc<Guard>) -> tantivy::Result<Box<dyn Weight>> {
     let query = Compiler { columns: &view.columns, guard }.query(query);
     query.weight(EnableScoring::disabled_from_searcher(&view.searcher))
-}
-
-/// The range of time that is asked for, both ends included.
-#[derive(Clone, Copy)]
-struct Window {
-    first: i64,
-    last: i64,
-}
-
-impl Window {
-    fn of(request: &SearchRequest) -> Self {
-        let first = request.from.map_or(i64::MIN, indexed_time);
-        let last = request.to.map_or(i64::MAX, |to| indexed_time(to) - 1);
-        let mut window = Self { first, last };
-        window.narrow(&request.query);
-        window
-    }
-
-    /// Takes in what the query itself says about `@timestamp`, so that partitions are left out by it too.
-    fn narrow(&mut self, query: &Predicate) {
-        match query {
-            Predicate::And(parts) => parts.iter().for_each(|part| self.narrow(part)),
-            Predicate::Field(field, test) if field.target() == Target::Time => {
-                let (lower, upper) = match test {
-                    Test::Is(text) => time_span(text).map(|(a, b)| (Bound::Included(a), Bound::Included(b))),
-                    Test::Within(range) => range.micros(),
-                    Test::Exists | Test::Like(_) | Test::Matches(_) => None,
-                }
-                .unwrap_or((Bound::Unbounded, Bound::Unbounded));
-                if let Bound::Included(micros) | Bound::Excluded(micros) = lower {
-                    self.first = self.first.max(micros);
-                }
-                if let Bound::Included(micros) | Bound::Excluded(micros) = upper {
-                    self.last = self.last.min(micros);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn overlaps(&self, earliest: i64, latest: i64) -> bool {
-        earliest <= self.last && latest >= self.first
-    }
-
-    fn encloses(&self, segment: &Segment) -> bool {
-        self.first <= segment.earliest_micros && segment.latest_micros <= self.last
-    }
-
-    fn contains(&self, micros: i64) -> bool {
-        (self.first..=self.last).contains(&micros)
-    }
 }
 
 /// A document that may be on the page; ordered by age, newest last.
@@ -156,13 +106,20 @@ struct Page {
     newest: BinaryHeap<Reverse<Candidate>>,
 }
 
+/// What a page needs of a part of the index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Count,
+    Hits,
+}
+
 impl Page {
-    fn new(request: &SearchRequest, window: Window, after: Option<Cursor>, views: &[Arc<View>]) -> Self {
-        let max_seq = views.iter().flat_map(|view| &view.segments).map(|segment| segment.max_seq).max();
+    fn new(request: &SearchRequest, after: Option<Cursor>, end_seq: u64) -> Self {
         Self {
             limit: request.limit.clamp(1, MAX_LIMIT),
-            window,
-            end_seq: after.map_or_else(|| max_seq.map_or(0, |seq| seq + 1), |cursor| cursor.end_seq),
+            window: Window::of(request),
+            end_seq: after.map_or(end_seq, |cursor| cursor.end_seq),
             total: after.map_or(Total { value: 0, relation: Relation::Eq }, |cursor| cursor.total),
             counting: after.is_none(),
             exact: request.exact_total,
@@ -172,42 +129,47 @@ impl Page {
         }
     }
 
+    /// What is needed of events that happened in this span; notes if they are left out of the total.
+    fn need(&mut self, span: Span) -> Need {
+        if !self.window.overlaps(span) {
+            return Need::Nothing;
+        }
+        let before_cursor = self.after.is_none_or(|after| span.earliest <= after.micros);
+        if before_cursor && self.oldest().is_none_or(|oldest| span.latest >= oldest.micros) {
+            return Need::Hits;
+        }
+        if !self.counting {
+            return Need::Nothing;
+        }
+        if self.exact || self.countable || self.total.value < TOTAL_BOUND {
+            return Need::Count;
+        }
+        self.total.relation = Relation::Gte;
+        Need::Nothing
+    }
+
     /// Takes from a segment what belongs on the page, and counts.
     fn visit(
         &mut self,
-        views: &[Arc<View>],
+        view: &View,
         place: (usize, usize),
         weight: &dyn Weight,
         guard: &Guard,
     ) -> tantivy::Result<()> {
-        let view = &views[place.0];
-        let segment = &view.segments[place.1];
-        if !self.window.overlaps(segment.earliest_micros, segment.latest_micros) {
-            return Ok(());
-        }
         guard.check()?;
+        let segment = &view.segments[place.1];
         let reader = view.searcher.segment_reader(segment.ord);
-        if self.may_improve(segment) {
-            return self.scan(segment, place, weight.scorer(reader, 1.0)?.as_mut(), guard);
+        let whole = self.window.encloses(segment.span) && segment.max_seq < self.end_seq;
+        match self.need(segment.span) {
+            Need::Nothing => Ok(()),
+            Need::Count if whole && self.countable => {
+                self.total.value += u64::from(weight.count(reader)?);
+                Ok(())
+            }
+            Need::Count | Need::Hits => {
+                self.scan(segment, place, weight.scorer(reader, 1.0)?.as_mut(), guard)
+            }
         }
-        if !self.counting {
-            return Ok(());
-        }
-        let whole = self.window.encloses(segment) && segment.max_seq < self.end_seq;
-        if whole && self.countable {
-            self.total.value += u64::from(weight.count(reader)?);
-        } else if self.exact || self.total.value < TOTAL_BOUND {
-            self.scan(segment, place, weight.scorer(reader, 1.0)?.as_mut(), guard)?;
-        } else {
-            self.total.relation = Relation::Gte;
-        }
-        Ok(())
-    }
-
-    /// True if an event of the segment may belong on the page.
-    fn may_improve(&self, segment: &Segment) -> bool {
-        let before_cursor = self.after.is_none_or(|after| segment.earliest_micros <= after.micros);
-        before_cursor && self.oldest().is_none_or(|oldest| segment.latest_micros >= oldest.micros)
     }
 
     /// The candidate that the next better one replaces, if the page is full.

@@ -11,7 +11,7 @@ use watchbell_event::{EventId, Timestamp};
 
 use super::Hit;
 use crate::document::StoredEvent;
-use crate::index::{Partition, Segment, Stats, View};
+use crate::index::{Partition, Segment, Span, Stats, View};
 use crate::{IndexError, SearchError};
 
 /// Written by the index, read by searches.
@@ -21,10 +21,15 @@ pub(crate) struct Shared {
     published: RwLock<Published>,
 }
 
+/// The partitions of one commit.
 #[derive(Clone, Debug, Default)]
-struct Published {
-    partitions: Arc<Vec<Arc<Partition>>>,
-    open_segments: usize,
+pub(crate) struct Published {
+    /// In the order in which they were begun.
+    pub(crate) partitions: Arc<Vec<Arc<Partition>>>,
+    /// Segments of the one that is written to.
+    pub(crate) open_segments: usize,
+    /// All their events have a lower `seq`, all later events this one or a higher one.
+    pub(crate) end_seq: u64,
 }
 
 impl Shared {
@@ -32,14 +37,13 @@ impl Shared {
         Self { cursor_key, published: RwLock::default() }
     }
 
-    pub(crate) fn publish(&self, partitions: Vec<Arc<Partition>>, open_segments: usize) {
-        let published = Published { partitions: Arc::new(partitions), open_segments };
+    pub(crate) fn publish(&self, published: Published) {
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = published;
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let published = self.published();
-        let newest = published.partitions.iter().map(|partition| partition.latest_micros).max();
+        let newest = published.partitions.iter().map(|partition| partition.span.latest).max();
         Stats {
             partitions: published.partitions.len(),
             open_segments: published.open_segments,
@@ -49,7 +53,7 @@ impl Shared {
         }
     }
 
-    fn published(&self) -> Published {
+    pub(super) fn published(&self) -> Published {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -116,18 +120,14 @@ impl Searcher {
         for (n, event) in asked.enumerate() {
             missing.entry(event).or_default().push(n);
         }
-        let may_be_in = |earliest, latest, micros: Option<i64>| {
-            micros.is_none_or(|micros| (earliest..=latest).contains(&micros))
-        };
-        for partition in self.partitions().iter().rev() {
-            let (earliest, latest) = (partition.earliest_micros, partition.latest_micros);
-            if !missing.keys().any(|(_, micros)| may_be_in(earliest, latest, *micros)) {
+        let may_be_in = |span: Span, micros: Option<i64>| micros.is_none_or(|micros| span.contains(micros));
+        for partition in self.shared.published().partitions.iter().rev() {
+            if !missing.keys().any(|(_, micros)| may_be_in(partition.span, *micros)) {
                 continue;
             }
             let Some(view) = partition.view()? else { continue };
             for segment in &view.segments {
-                let (earliest, latest) = (segment.earliest_micros, segment.latest_micros);
-                let here = missing.keys().filter(|(_, micros)| may_be_in(earliest, latest, *micros));
+                let here = missing.keys().filter(|(_, micros)| may_be_in(segment.span, *micros));
                 for event in present(&view, segment, here)? {
                     for n in missing.remove(&event).unwrap_or_default() {
                         found[n] = true;
@@ -138,12 +138,8 @@ impl Searcher {
         Ok(found)
     }
 
-    pub(super) fn partitions(&self) -> Arc<Vec<Arc<Partition>>> {
-        self.shared.published().partitions
-    }
-
     fn views_newest_first(&self) -> Result<Vec<Arc<View>>, SearchError> {
-        let partitions = self.partitions();
+        let partitions = self.shared.published().partitions;
         let views = partitions.iter().rev().map(|partition| partition.view());
         Ok(views.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
