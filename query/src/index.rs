@@ -18,7 +18,7 @@ mod retention;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -112,6 +112,8 @@ impl Index {
     pub fn open(config: Config, dir: &Path) -> Result<Self, IndexError> {
         let partitions_dir = dir.join(partition::DIR);
         fs::create_dir_all(&partitions_dir).map_err(IndexError::io("create", &partitions_dir))?;
+        sync_dir(dir)?;
+        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)?;
         let found = manifest::load(dir)?;
         let key = crate::search::load_key(dir)?;
         let mut index = Self {
@@ -225,6 +227,12 @@ impl Index {
         }
         result
     }
+}
+
+/// Makes durable which files a directory has.
+fn sync_dir(dir: &Path) -> Result<(), IndexError> {
+    let synced = File::open(dir).and_then(|file| file.sync_all());
+    synced.map_err(IndexError::io("sync", dir))
 }
 
 #[cfg(test)]

@@ -227,6 +227,8 @@ fn begin(
     let path = partition_dir(dir, &name);
     fs::create_dir(&path).map_err(IndexError::io("create", &path))?;
     let index = bare::create(&path).map_err(IndexError::tantivy("begin a partition of the index"))?;
+    // tantivy syncs what is in the directory, but not that it exists.
+    super::sync_dir(&dir.join(partition::DIR))?;
     manifest.next_number += 1;
     open_writer(&index, &name, config, 0, 0)
 }

@@ -175,8 +175,7 @@ fn but_not(query: Box<dyn Query>, not: Box<dyn Query>) -> Box<dyn Query> {
 
 /// Events in which the path, or one below it, has a value.
 fn present(columns: &Columns, path: &str) -> Source {
-    let filter =
-        Filter::Path { whole: format!("\n{path}\n").into_bytes(), parent: format!("\n{path}.").into_bytes() };
+    let filter = Filter::Path { whole: format!("\n{path}\n"), parent: format!("\n{path}.") };
     walk(columns.present, Vec::new(), None, filter)
 }
 

@@ -86,7 +86,7 @@ pub(super) enum Filter {
     /// The value of a path in `rest` passes; its bytes begin here.
     Rest(Test, Kind, usize),
     /// The list of paths has this one, or one below it.
-    Path { whole: Vec<u8>, parent: Vec<u8> },
+    Path { whole: String, parent: String },
 }
 
 impl Filter {
@@ -100,7 +100,9 @@ impl Filter {
             Self::Rest(test, kind, start) => {
                 term.get(*start..).and_then(rest_value).is_some_and(|value| test.accepts(*kind, &value))
             }
-            Self::Path { whole, parent } => contains(term, whole) || contains(term, parent),
+            Self::Path { whole, parent } => {
+                std::str::from_utf8(term).is_ok_and(|paths| paths.contains(whole) || paths.contains(parent))
+            }
         }
     }
 }
@@ -128,10 +130,6 @@ fn rest_value(bytes: &[u8]) -> Option<Scalar<'_>> {
         b'o' => Scalar::Bool(unsigned(value)? != 0),
         _ => return None,
     })
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 /// Documents listed in any of some places.

@@ -189,7 +189,9 @@ fn candidates(view: &View, segment: &Segment, id: &EventId) -> tantivy::Result<V
 pub(crate) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, IndexError> {
     let time = segment.times.first(doc).ok_or_else(|| unreadable("it has no time"))?;
     read(view, segment, doc, |stored| {
-        let event = RawValue::from_string(stored.event.to_owned());
+        // The log keeps only JSON. Should that ever fail, one event must not spoil every page it is on.
+        let event = RawValue::from_string(stored.event.to_owned())
+            .or_else(|_| serde_json::value::to_raw_value(stored.event));
         Ok(Hit {
             id: stored.id,
             timestamp: Timestamp::from_micros(time.into_timestamp_micros()),
