@@ -24,7 +24,7 @@ use self::world::World;
 use crate::random::Random;
 
 /// An API server sends at most so many events at once.
-pub(crate) const EVENTS_PER_BATCH: usize = 400;
+const EVENTS_PER_BATCH: usize = 400;
 /// How many batches are made; from then on they repeat, with new ids, times, names and versions.
 const BATCHES: usize = 64;
 /// The time that the requests of one batch are spread over.
@@ -71,6 +71,12 @@ impl Generator {
     #[cfg(test)]
     pub(crate) fn small(seed: u64) -> Self {
         Self { batches: make(seed, 1).unwrap(), next: 0, stamp: Stamp::new(seed) }
+    }
+
+    /// Mean number of events in a batch; a short file makes small batches.
+    pub(crate) fn mean_batch_events(&self) -> f64 {
+        let events: usize = self.batches.iter().map(Batch::len).sum();
+        events as f64 / self.batches.len().max(1) as f64
     }
 
     /// Mean size of an event in bytes.

@@ -145,8 +145,10 @@ impl PipelineArgs {
         output::note(&format!("looking for the steady rate for {WARM_UP:?}, then measuring for {window:?}"));
         let (steady, mut total) = steady::run(server, generator, WARM_UP, window).await?;
         report.whole_path = steady;
-        let caught_up = catch_up(server).await?;
-        report.frame_bytes = frame_bytes(server, &caught_up);
+        catch_up(server).await?;
+        // A batch is a frame of its own unless others come in the same moment.
+        let frame_bytes = server.disk_bytes("journal") / total.batches.max(1);
+        report.frame_bytes = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
 
         report.half_load_per_second = report.whole_path.indexed_per_second / 2.0;
         output::note(&format!(
@@ -194,11 +196,4 @@ async fn catch_up(server: &Server) -> Result<Progress> {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// Bytes in the journal for one batch of events.
-fn frame_bytes(server: &Server, progress: &Progress) -> usize {
-    let per_batch = crate::generator::EVENTS_PER_BATCH as u64;
-    let batches = (progress.logged / per_batch).max(1);
-    usize::try_from(server.disk_bytes("journal") / batches).unwrap_or(usize::MAX)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Load {
 pub(crate) struct Tally {
     /// Answered as durable.
     pub(crate) answered: u64,
+    /// Batches that carried them.
+    pub(crate) batches: u64,
     /// Bytes of these events.
     pub(crate) event_bytes: u64,
     /// Batches answered 429 or 503, and sent again.
@@ -53,6 +55,7 @@ struct Shared {
 struct Pace {
     next: Instant,
     events_per_second: f64,
+    batch_events: f64,
     /// A schedule that is further behind than this is given up; none keeps it whatever happens.
     max_behind: Option<Duration>,
     stopped: bool,
@@ -62,6 +65,7 @@ impl Tally {
     /// Adds the counts of a later time; its times are left out.
     pub(crate) fn add(&mut self, later: &Self) {
         self.answered += later.answered;
+        self.batches += later.batches;
         self.event_bytes += later.event_bytes;
         self.refused += later.refused;
     }
@@ -76,7 +80,8 @@ impl Load {
         events_per_second: f64,
         max_behind: Option<Duration>,
     ) -> Result<Self> {
-        let pace = Pace { next: Instant::now(), events_per_second, max_behind, stopped: false };
+        let batch_events = lock(&generator).mean_batch_events();
+        let pace = Pace { next: Instant::now(), events_per_second, batch_events, max_behind, stopped: false };
         let shared = Arc::new(Shared { generator, pace: Mutex::new(pace), tally: Mutex::default() });
         let mut senders = JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -128,6 +133,7 @@ async fn send(mut connection: Connection, shared: Arc<Shared>) -> Result<()> {
         post(&mut connection, &shared, body, events).await?;
         let mut tally = lock(&shared.tally);
         tally.answered += events;
+        tally.batches += 1;
         tally.event_bytes += event_bytes;
         tally.times.push(due.elapsed());
     }
@@ -167,8 +173,7 @@ impl Pace {
             self.next = self.next.max(earliest);
         }
         let due = self.next;
-        let events = crate::generator::EVENTS_PER_BATCH as f64;
-        self.next += Duration::from_secs_f64(events / self.events_per_second.max(1.0));
+        self.next += Duration::from_secs_f64(self.batch_events / self.events_per_second.max(1.0));
         due
     }
 }
@@ -184,7 +189,13 @@ mod tests {
     #[test]
     fn a_schedule_spaces_batches_and_is_given_up_only_if_told_so() {
         let start = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
-        let pace = |max_behind| Pace { next: start, events_per_second: 4_000.0, max_behind, stopped: false };
+        let pace = |max_behind| Pace {
+            next: start,
+            events_per_second: 4_000.0,
+            batch_events: 400.0,
+            max_behind,
+            stopped: false,
+        };
         let mut kept = pace(None);
         assert_eq!((kept.take() - start, kept.take() - start), (Duration::ZERO, Duration::from_millis(100)));
         let mut bent = pace(Some(Duration::ZERO));
