@@ -10,7 +10,7 @@ macro_rules! file {
 }
 
 /// Name and text of every file.
-pub const FILES: [(&str, &str); 81] = [
+pub const FILES: [(&str, &str); 82] = [
     file!("admission/pod-security-audited.yml"),
     file!("admission/pod-security-denied.yml"),
     file!("admission/pod-security-exempt.yml"),
@@ -26,6 +26,7 @@ pub const FILES: [(&str, &str); 81] = [
     file!("audit/api-server-restarted.yml"),
     file!("audit/api-server-without-audit.yml"),
     file!("audit/audit-configuration-changed.yml"),
+    file!("audit/audit-event-left-out.yml"),
     file!("audit/audit-event-truncated.yml"),
     file!("audit/events-deleted.yml"),
     file!("discovery/permissions-listed.yml"),

@@ -8,16 +8,26 @@ const MAX_NAME_CHARACTERS: usize = 100;
 const MAX_SUMMARY_CHARACTERS: usize = 400;
 
 /// Who did what to which object, from where, with which outcome:
-/// `alice listed secrets in kube-system from 10.0.0.7 (200)`.
+/// `alice listed secrets in kube-system from 10.0.0.7 (200)`, or `alice was refused (403): listed secrets …`. What
+/// did not happen must not read as if it had, for whoever sees no more than the first words.
 pub(super) fn summary(event: &AuditEvent<'_>) -> String {
-    let mut words = vec![actor(event), action(event)];
+    let code = event.response_status.code;
+    let outcome = match code {
+        Some(code @ (401 | 403)) => Some(format!("was refused ({code}):")),
+        Some(code) if code >= 400 => Some(format!("failed ({code}):")),
+        _ => None,
+    };
+    let failed = outcome.is_some();
+    let mut words = vec![actor(event)];
+    words.extend(outcome);
+    words.push(action(event));
     if let Some(namespace) = given(&event.object_ref.namespace) {
         words.push(format!("in {}", name(namespace)));
     }
     if let Some(address) = event.facets().source_ip {
         words.push(format!("from {address}"));
     }
-    if let Some(code) = event.response_status.code {
+    if let (Some(code), false) = (code, failed) {
         words.push(format!("({code})"));
     }
     plain(&words.join(" "), MAX_SUMMARY_CHARACTERS)

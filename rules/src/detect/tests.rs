@@ -97,7 +97,7 @@ fn summaries_are_one_plain_line() {
     );
     check(
         r#"{"verb":"get","requestURI":"/metrics?token=x","sourceIPs":["::1"],"responseStatus":{"code":401}}"#,
-        "an unauthenticated client requested GET /metrics from ::1 (401)",
+        "an unauthenticated client was refused (401): requested GET /metrics from ::1",
     );
     check(
         r#"{"verb":"update","user":{"username":"a\nb\u202ec\u001b[31m"},

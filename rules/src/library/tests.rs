@@ -184,3 +184,19 @@ fn samples_notice_if_any_condition_is_removed() {
         }
     }
 }
+
+/// Kubernetes reserves names that begin with `system:` in lower case only: a certificate or an identity
+/// provider may carry `System:Kube-Controller-Manager`, which no exclusion may let through.
+#[test]
+fn exclusions_compare_who_acted_with_case() {
+    for (file, text) in FILES {
+        let mut excluded = false;
+        for line in text.lines() {
+            if line.starts_with("  ") && !line.starts_with("   ") {
+                excluded = line.trim_start().starts_with("filter_");
+            }
+            let who = ["user.username", "user.groups"].iter().any(|field| line.trim().starts_with(field));
+            assert!(!excluded || !who || line.contains("|cased:"), "{file}: {line}");
+        }
+    }
+}
