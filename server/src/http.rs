@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod health;
 mod ingest;
+mod linger;
 pub(crate) mod listener;
 mod query;
 

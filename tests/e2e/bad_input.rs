@@ -181,6 +181,27 @@ async fn a_connection_that_says_nothing_is_closed() {
     }
 }
 
+/// A client that sends its whole body before it reads must see the answer, not a broken connection.
+#[tokio::test]
+async fn a_refused_client_may_finish_sending_and_reads_why() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const BODY_BYTES: usize = 64 << 20;
+    let server = Server::start(LIMITS).await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    for (token, expect) in [(server.admin_token(), "413"), ("wb_00_guess".to_owned(), "401")] {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /ingest/audit/prod HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {BODY_BYTES}\r\nConnection: close\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&vec![b' '; BODY_BYTES]).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expect} ")), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn bad_queries_are_told_where_and_what() {
     let server = Server::start("").await;

@@ -21,8 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
 
+use super::linger;
 use crate::config::TlsConfig;
 use crate::files;
 
@@ -156,7 +156,7 @@ where
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let router = router.clone();
-        async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) }
+        async move { Ok::<_, Infallible>(linger::answer(router, request.map(Body::new)).await) }
     });
     let builder = Builder::new(TokioExecutor::new());
     let mut builder = match protocol {
@@ -179,12 +179,5 @@ where
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(peer = %peer.0, %error, "connection ended early");
-    }
-}
-
-async fn answer(router: Router, request: hyper::Request<Body>) -> axum::response::Response {
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(impossible) => match impossible {},
     }
 }
