@@ -36,10 +36,34 @@ pub struct Receipt {
     pub duplicates: usize,
 }
 
+/// An event that may have been stored before the window of known events begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlderEvent {
+    /// Its identity.
+    pub id: EventId,
+    /// The time under which it was stored if it was; none if that depends on when it arrived.
+    pub time: Option<Timestamp>,
+}
+
 /// Older events could not be looked up.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("failed to look up older events: {0}")]
-pub struct LookupError(pub String);
+pub enum LookupError {
+    /// Not everything that the window forgot can be found yet.
+    #[error("older events cannot be looked up yet")]
+    Behind,
+    /// Looking failed.
+    #[error("failed to look up older events: {0}")]
+    Failed(String),
+}
+
+impl From<LookupError> for AppendError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Behind => Self::Backpressure,
+            LookupError::Failed(_) => Self::Failed(error.to_string().into()),
+        }
+    }
+}
 
 /// Appends events to a log, each only once. Clones share the window.
 #[derive(Clone, Debug)]
@@ -63,8 +87,9 @@ impl Intake {
 
     /// Appends the events that are new and returns when all of them, old and new, are durable.
     ///
-    /// Events that may be older than what the window remembers are looked up: `older` is given their
-    /// identities and says for each whether it is stored. It is not called when there are none.
+    /// Events that may be older than what the window remembers are looked up: `older` is given them and says
+    /// for each whether it is stored, which it can only after having read the log as far as
+    /// [`Self::forgotten_end`]. It is not called when there are none.
     ///
     /// If the future is dropped, the events may still be appended, and are known then.
     ///
@@ -72,15 +97,14 @@ impl Intake {
     /// As of [`Log::append`]; also if an append of another caller fails that holds one of these events.
     pub async fn append<F, L>(&self, envelopes: Vec<Envelope>, older: F) -> Result<Receipt, AppendError>
     where
-        F: FnOnce(Vec<EventId>) -> L,
+        F: FnOnce(Vec<OlderEvent>) -> L,
         L: Future<Output = Result<Vec<bool>, LookupError>>,
     {
         let total = envelopes.len();
         let (mut claim, in_flight) = self.claim(envelopes);
         let old = std::mem::take(&mut claim.older);
         if !old.is_empty() {
-            let failed = |error: LookupError| AppendError::Failed(error.to_string().into());
-            let stored = older(old.clone()).await.map_err(failed)?;
+            let stored = older(old.clone()).await?;
             claim.release_stored(&old, &stored);
         }
         let stored = claim.envelopes.len();
@@ -128,9 +152,7 @@ impl Intake {
         for envelope in envelopes {
             match window.claim(envelope.id, &claim.outcome) {
                 Known::New => {
-                    if window.may_have_forgotten(&envelope) {
-                        claim.older.push(envelope.id);
-                    }
+                    claim.older.extend(window.may_have_forgotten(&envelope));
                     claim.envelopes.push(envelope);
                 }
                 Known::InFlight(other) => {
@@ -154,15 +176,15 @@ struct Claim {
     outcome: watch::Sender<Outcome>,
     envelopes: Vec<Envelope>,
     /// Those that may have been stored before the window begins.
-    older: Vec<EventId>,
+    older: Vec<OlderEvent>,
 }
 
 impl Claim {
     /// Gives up the events that were found to be stored.
-    fn release_stored(&mut self, ids: &[EventId], stored: &[bool]) {
+    fn release_stored(&mut self, older: &[OlderEvent], stored: &[bool]) {
         let end = self.log.end();
         let mut window = lock(&self.window);
-        let found = ids.iter().zip(stored).filter(|(_, stored)| **stored).map(|(id, _)| *id);
+        let found = older.iter().zip(stored).filter(|(_, stored)| **stored).map(|(event, _)| event.id);
         let found: std::collections::HashSet<EventId> = found.collect();
         for envelope in self.envelopes.extract_if(.., |envelope| found.contains(&envelope.id)) {
             window.settle(&envelope, Some(&end));

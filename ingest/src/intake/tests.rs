@@ -24,7 +24,7 @@ fn memory() -> Log {
 }
 
 /// No lookup is expected.
-async fn no_lookup(ids: Vec<EventId>) -> Result<Vec<bool>, LookupError> {
+async fn no_lookup(ids: Vec<OlderEvent>) -> Result<Vec<bool>, LookupError> {
     panic!("{} events were looked up", ids.len())
 }
 
@@ -53,8 +53,8 @@ async fn what_the_window_may_have_forgotten_is_looked_up() {
     append(&intake, vec![event(1, 0)]).await;
     append(&intake, vec![event(2, 2000)]).await;
     // event 1 is forgotten now; event 9 is as old but was never there; event 3 is too new to be forgotten
-    let lookup = async |ids: Vec<EventId>| {
-        assert_eq!(ids, [envelope(1).id, envelope(9).id]);
+    let lookup = async |older: Vec<OlderEvent>| {
+        assert_eq!(older, [1, 9].map(|number| OlderEvent { id: envelope(number).id, time: Some(at(0)) }));
         Ok(vec![true, false])
     };
     let again = vec![event(1, 0), event(9, 0), event(3, 2001)]
@@ -72,10 +72,12 @@ async fn a_failed_lookup_appends_nothing_and_holds_nothing() {
     append(&intake, vec![event(1, 0)]).await;
     append(&intake, vec![event(2, 2000)]).await;
     let old = vec![Envelope { received_at: at(2001), ..event(5, 0) }];
-    let failing = async |_| Err(LookupError("the index is away".into()));
+    let failing = async |_| Err(LookupError::Failed("the index is away".into()));
     assert!(matches!(intake.append(old.clone(), failing).await, Err(AppendError::Failed(_))));
+    let behind = async |_| Err(LookupError::Behind);
+    assert!(matches!(intake.append(old.clone(), behind).await, Err(AppendError::Backpressure)));
     assert_eq!(records(intake.log()), 2);
-    let receipt = intake.append(old, async |ids: Vec<EventId>| Ok(vec![false; ids.len()])).await.unwrap();
+    let receipt = intake.append(old, async |ids: Vec<OlderEvent>| Ok(vec![false; ids.len()])).await.unwrap();
     assert_eq!(receipt.stored, 1);
 }
 
@@ -126,7 +128,11 @@ async fn events_without_a_time_of_their_own_are_always_looked_up() {
     let now = at(2001);
     let silent = Envelope { received_at: now, event_time: now, ..event(3, 0) };
     let future = Envelope { event_time: now.plus_micros(300_000_000), received_at: now, ..event(4, 0) };
-    let receipt = intake.append(vec![silent, future], async |_| Ok(vec![true, true])).await.unwrap();
+    let lookup = async |older: Vec<OlderEvent>| {
+        assert!(older.iter().all(|event| event.time.is_none()), "{older:?}");
+        Ok(vec![true, true])
+    };
+    let receipt = intake.append(vec![silent, future], lookup).await.unwrap();
     assert_eq!(receipt, Receipt { stored: 0, duplicates: 2 });
 }
 
@@ -139,7 +145,7 @@ async fn the_window_is_bounded_by_count() {
     assert!(lock(&intake.window).len() <= 80);
     let newest = vec![event(199, 19)];
     assert_eq!(append(&intake, newest).await, (0, 1));
-    let oldest = intake.append(vec![event(0, 0)], async |ids: Vec<EventId>| Ok(vec![true; ids.len()])).await;
+    let oldest = intake.append(vec![event(0, 0)], async |ids: Vec<OlderEvent>| Ok(vec![true; ids.len()])).await;
     assert_eq!(oldest.unwrap(), Receipt { stored: 0, duplicates: 1 });
 }
 

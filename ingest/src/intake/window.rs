@@ -1,8 +1,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use tokio::sync::watch;
 use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Positions, Timestamp};
 
+use super::OlderEvent;
 use crate::log::{AppendError, RecentId, RecentIds};
 
 /// Parts of the window, of which the oldest is forgotten at once.
@@ -27,7 +29,8 @@ pub(super) enum Known {
 pub(super) struct Window {
     /// The oldest first.
     buckets: VecDeque<Bucket>,
-    in_flight: HashMap<EventId, watch::Receiver<Outcome>>,
+    in_flight: HashMap<EventId, watch::Receiver<Outcome>, Mix>,
+    mix: Mix,
     /// All events that happened later are in a bucket; none if all there ever were are.
     forgotten_until: Option<Timestamp>,
     /// All events that were forgotten stand before this in the log.
@@ -47,21 +50,24 @@ struct Bucket {
     latest_event: Timestamp,
     /// All of its events stand before this in the log.
     end: Positions,
-    ids: HashSet<EventId>,
+    ids: HashSet<EventId, Mix>,
 }
 
 impl Bucket {
-    fn new(since: Timestamp, latest_event: Timestamp) -> Self {
-        Self { since, until: since, latest_event, end: Positions::default(), ids: HashSet::new() }
+    fn new(since: Timestamp, latest_event: Timestamp, mix: Mix) -> Self {
+        let ids = HashSet::with_hasher(mix);
+        Self { since, until: since, latest_event, end: Positions::default(), ids }
     }
 }
 
 impl Window {
     /// `end` is where the log ended after `recent` was read.
     pub(super) fn new(max_ids: usize, window_micros: i64, recent: RecentIds, end: &Positions) -> Self {
+        let mix = Mix::new();
         let mut window = Self {
             buckets: VecDeque::new(),
-            in_flight: HashMap::new(),
+            in_flight: HashMap::with_hasher(mix),
+            mix,
             // what arrived before had happened at most this much later
             forgotten_until: recent.complete_since.map(|since| since.plus_micros(FUTURE_TOLERANCE_MICROS)),
             // where exactly those that are not among them stand is not known
@@ -76,14 +82,15 @@ impl Window {
         window
     }
 
-    /// True if an event that is not in the window may have been stored before.
-    pub(super) fn may_have_forgotten(&self, envelope: &Envelope) -> bool {
-        let Some(until) = self.forgotten_until else { return false };
-        let Envelope { event_time, received_at, .. } = *envelope;
+    /// What to look for if an event that is not in the window may have been stored before.
+    pub(super) fn may_have_forgotten(&self, envelope: &Envelope) -> Option<OlderEvent> {
+        let until = self.forgotten_until?;
+        let Envelope { id, event_time, received_at, .. } = *envelope;
         // then the event's own time is not known, and a copy of it would have had another
         let claims_none = event_time == received_at;
         let is_clamped = event_time.micros_since(received_at) >= FUTURE_TOLERANCE_MICROS;
-        event_time <= until || claims_none || is_clamped
+        let time = (!claims_none && !is_clamped).then_some(event_time);
+        (time.is_none() || event_time <= until).then_some(OlderEvent { id, time })
     }
 
     /// Says what is known about an event, and notes a new one as in flight with `outcome`.
@@ -132,7 +139,7 @@ impl Window {
         let full =
             |bucket: &Bucket| bucket.ids.len() >= limit || received_at.micros_since(bucket.since) >= span;
         if self.buckets.back().is_none_or(full) {
-            self.buckets.push_back(Bucket::new(received_at, event_time));
+            self.buckets.push_back(Bucket::new(received_at, event_time, self.mix));
         }
         if let Some(bucket) = self.buckets.back_mut() {
             self.ids += usize::from(bucket.ids.insert(id));
@@ -159,5 +166,45 @@ impl Window {
 fn advance(end: &mut Positions, other: &Positions) {
     for (partition, next) in other.iter() {
         end.set_next(partition, next.max(end.next(partition)));
+    }
+}
+
+/// Hashes identities for tables. They are hashes already, but a sender can make many that agree in some bits;
+/// mixed with two secret numbers, those do not fall into one place of a table.
+#[derive(Clone, Copy, Debug)]
+struct Mix {
+    add: u64,
+    multiply: u64,
+}
+
+/// What is hashed: the last eight bytes written, which are those of the identity.
+struct Mixing(Mix, u64);
+
+impl Mix {
+    fn new() -> Self {
+        let random = || RandomState::new().hash_one(0);
+        Self { add: random(), multiply: random() | 1 }
+    }
+}
+
+impl BuildHasher for Mix {
+    type Hasher = Mixing;
+
+    fn build_hasher(&self) -> Mixing {
+        Mixing(*self, 0)
+    }
+}
+
+impl Hasher for Mixing {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.1 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        let Self(Mix { add, multiply }, value) = *self;
+        let product = u128::from(value ^ add) * u128::from(multiply);
+        (product >> 64) as u64 ^ product as u64
     }
 }

@@ -93,32 +93,16 @@ impl Searcher {
         Ok(None)
     }
 
-    /// Which of these events are in the index.
+    /// Which of these events are in the index. An event that comes with the time under which it was stored is
+    /// looked for only where events of that time are, which makes this fast on a long history.
     ///
     /// # Errors
     /// If the index cannot be read.
-    pub fn contains(&self, ids: &[EventId]) -> Result<Vec<bool>, SearchError> {
-        self.find(ids.iter().map(|id| (*id, None)))
-    }
-
-    /// Which of these events are in the index. Each comes with the time it claims, before any clamping, and
-    /// is looked for only where events of that time are, which makes this fast on a long history. An event
-    /// whose claim was clamped when it was stored is not recognised.
-    ///
-    /// # Errors
-    /// If the index cannot be read.
-    pub fn contains_at(&self, events: &[(EventId, Timestamp)]) -> Result<Vec<bool>, SearchError> {
-        self.find(events.iter().map(|(id, time)| (*id, Some(indexed_time(*time)))))
-    }
-
-    fn find(
-        &self,
-        asked: impl ExactSizeIterator<Item = (EventId, Option<i64>)>,
-    ) -> Result<Vec<bool>, SearchError> {
+    pub fn contains(&self, asked: &[(EventId, Option<Timestamp>)]) -> Result<Vec<bool>, SearchError> {
         let mut found = vec![false; asked.len()];
         let mut missing: BTreeMap<(EventId, Option<i64>), Vec<usize>> = BTreeMap::new();
-        for (n, event) in asked.enumerate() {
-            missing.entry(event).or_default().push(n);
+        for (n, (id, time)) in asked.iter().enumerate() {
+            missing.entry((*id, time.map(indexed_time))).or_default().push(n);
         }
         let may_be_in = |span: Span, micros: Option<i64>| micros.is_none_or(|micros| span.contains(micros));
         for partition in self.shared.published().partitions.iter().rev() {

@@ -189,15 +189,13 @@ fn known_ids_are_recognised_and_others_are_not() {
     let (_dir, index) = index_of(&EVENTS);
     let id = |n: u64, json: &str| record(n, 0, json).envelope.id;
     let asked = [id(1, EVENTS[1]), id(9, EVENTS[1]), id(5, EVENTS[5]), id(1, EVENTS[1])];
-    assert_eq!(index.searcher().contains(&asked).unwrap(), [true, false, true, true]);
-    let at = |n: u64, seconds| (asked[0], record(n, seconds, EVENTS[1]).envelope.event_time);
-    assert_eq!(
-        index.searcher().contains_at(&[at(1, 1), at(1, 3600), at(1, -5)]).unwrap(),
-        [true, false, false]
-    );
+    let contains = |asked: &[_]| index.searcher().contains(asked).unwrap();
+    assert_eq!(contains(&asked.map(|id| (id, None))), [true, false, true, true]);
+    let at = |n: u64, seconds| (asked[0], Some(record(n, seconds, EVENTS[1]).envelope.event_time));
+    assert_eq!(contains(&[at(1, 1), at(1, 3600), at(1, -5)]), [true, false, false]);
     let mut near = asked[0];
     near.0[15] ^= 1;
-    assert_eq!(index.searcher().contains(&[near]).unwrap(), [false]);
+    assert_eq!(contains(&[(near, None)]), [false]);
     assert!(index.searcher().by_id(near).unwrap().is_none());
 }
 

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use watchbell_event::EventId;
 use watchbell_ingest::decode::{
     DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
 };
-use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError};
+use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{
     Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
@@ -199,17 +198,22 @@ impl IngestPort {
 
     async fn append(&self, decoded: Decoded) -> Result<Ingested, IngestError> {
         let rejected = decoded.rejected.iter().filter(|rejected| !rejected.repaired).count();
-        let receipt = self.intake.append(decoded.envelopes, |ids| self.stored_before(ids)).await?;
+        let receipt = self.intake.append(decoded.envelopes, |older| self.stored_before(older)).await?;
         metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
         metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
         Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
     }
 
-    /// Asks the index for events that are older than the window of remembered ids.
-    async fn stored_before(&self, ids: Vec<EventId>) -> Result<Vec<bool>, LookupError> {
+    /// Asks the index for events that are older than the window of remembered ids, once it has them all.
+    async fn stored_before(&self, older: Vec<OlderEvent>) -> Result<Vec<bool>, LookupError> {
+        let (indexed, forgotten) = (self.index.positions(), self.intake.forgotten_end());
+        if forgotten.iter().any(|(partition, end)| indexed.next(partition) < end) {
+            return Err(LookupError::Behind);
+        }
         let searcher = self.index.searcher();
-        let looked_up = tokio::task::spawn_blocking(move || searcher.contains(&ids));
-        let failed = |error: &dyn std::error::Error| LookupError(error_chain(error));
+        let asked: Vec<_> = older.iter().map(|event| (event.id, event.time)).collect();
+        let looked_up = tokio::task::spawn_blocking(move || searcher.contains(&asked));
+        let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
         looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
 }
