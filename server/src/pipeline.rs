@@ -52,13 +52,13 @@ impl Pipeline {
         let log = Log::Disk(open_journal(config).context("failed to open the journal")?);
         let index_dir = data_dir.join("index");
         let index = Index::open(index_config(config), &index_dir).context("failed to open the index")?;
-        stage::check_positions(&log, READER_INDEX, index.positions())?;
+        stage::report_missing(&log, READER_INDEX, index.positions());
         let alerts = AlertStore::open(
             &data_dir.join("alerts.sqlite"),
             config.alerting.store.clone(),
             std::mem::take(&mut config.alerting.router),
         )?;
-        stage::check_positions(&log, READER_DETECT, &alerts.positions())?;
+        stage::report_missing(&log, READER_DETECT, &alerts.positions());
         let rules = Arc::new(RuleBook::open(&config.rules)?);
         let view = Arc::new(IndexView::new(&index));
         let ingest = Arc::new(IngestPort::open(config, log.clone(), Arc::clone(&view))?);

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, event, event_list};
+use crate::support::{Server, cluster_admin_binding, event, event_list};
 
 /// Events whose bodies do not compress.
 fn bulky(first: u64, count: u64) -> Vec<Value> {
@@ -118,15 +118,48 @@ async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
     assert!(server.log().contains("ERROR"), "damage must be loud");
 }
 
+/// The last frame of a journal is damaged, or the whole journal is lost, after others have read it.
+#[tokio::test]
+async fn a_journal_that_lost_its_end_goes_on_and_keeps_the_index() {
+    for lose_all in [false, true] {
+        let mut server = Server::start("").await;
+        for batch in 0..3 {
+            server.ingest("prod", &bulky(batch * 10, 10)).await;
+        }
+        server.wait_for_count("cluster:prod", 30).await;
+        server.stop();
+        match lose_all {
+            true => std::fs::remove_dir_all(server.data_dir().join("journal")).unwrap(),
+            false => flip_a_byte(&server, |len| len - 10),
+        }
+        server.restart().await;
+        assert!(server.log().contains("end_missing"), "{}", server.log());
+        server.ingest("prod", &[cluster_admin_binding("afterwards", "mallory")]).await;
+        server.wait_for_count("cluster:prod", 31).await;
+        let of_mallory = |alerts: &[Value]| alerts.iter().any(|alert| alert.to_string().contains("mallory"));
+        server.wait_for_alerts("the alert after the loss", of_mallory).await;
+        server.stop();
+        server.restart().await;
+        server.ingest("prod", &[event("later")]).await;
+        server.wait_for_count("cluster:prod", 32).await;
+    }
+}
+
 fn flip_a_byte_in_the_middle(server: &Server) {
+    flip_a_byte(server, |len| len / 2);
+}
+
+/// Changes one byte of the longest segment; `place` says which, given its length.
+fn flip_a_byte(server: &Server, place: impl Fn(u64) -> u64) {
     let journal = server.data_dir().join("journal");
     let segments = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path());
+    let segments = segments.filter(|path| path.extension().is_some_and(|extension| extension == "wbj"));
     let segment = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     let mut file = std::fs::File::options().read(true).write(true).open(&segment).unwrap();
-    let middle = SeekFrom::Start(file.metadata().unwrap().len() / 2);
+    let place = SeekFrom::Start(place(file.metadata().unwrap().len()));
     let mut byte = [0];
-    file.seek(middle).unwrap();
+    file.seek(place).unwrap();
     file.read_exact(&mut byte).unwrap();
-    file.seek(middle).unwrap();
+    file.seek(place).unwrap();
     file.write_all(&[byte[0] ^ 0x55]).unwrap();
 }

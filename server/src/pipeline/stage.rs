@@ -5,7 +5,7 @@ use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use watchbell_event::Positions;
@@ -115,19 +115,25 @@ impl Checkpoints {
     }
 }
 
-/// Refuses positions beyond the end of the log: it was deleted or replaced, and new events would be skipped.
-pub(super) fn check_positions(log: &Log, reader: &str, positions: &Positions) -> Result<()> {
+/// Says so if a reader has come further than the log goes: its end was damaged, or the journal was deleted or
+/// restored from a backup. The log goes on with the numbers after those, so that nothing new is passed over;
+/// refusing to start would only lose more.
+pub(super) fn report_missing(log: &Log, reader: &'static str, positions: &Positions) {
     let end = log.end();
     for (partition, next) in positions.iter() {
-        if next > end.next(partition) {
-            bail!(
-                "the {reader} has read {next} events, but the journal holds only {}: the journal was deleted or \
-                 replaced. Restore it, or move the directory of the {reader} away as well",
-                end.next(partition)
+        let missing = next.saturating_sub(end.next(partition));
+        if missing > 0 {
+            metrics::counter!("watchbell_log_missing_records_total", "reader" => reader).increment(missing);
+            tracing::error!(
+                reader,
+                missing,
+                first_missing = end.next(partition),
+                end_missing = next,
+                "the journal ends before records that were read from it already: its end was damaged, or it was \
+                 deleted or restored; these records are no longer in it, and readers that are behind miss them"
             );
         }
     }
-    Ok(())
 }
 
 /// Waits a moment; false if it is time to stop.
