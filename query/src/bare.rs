@@ -27,8 +27,12 @@ use crate::schema::Columns;
 
 /// How much of the stored events is compressed together, in bytes.
 const STORE_BLOCK_BYTES: usize = 64 << 10;
+/// Level 3 would make the index 2 % smaller and cost three times as much of what an event costs here.
+const STORE_ZSTD_LEVEL: i32 = 1;
 /// How many segments of one size are merged into one.
 const MERGE_SEGMENTS: usize = 8;
+/// By how much merges step back behind everything that somebody waits for.
+const MERGE_NICENESS: i32 = 10;
 /// Segments with fewer documents count as of one size.
 const SMALL_SEGMENT_DOCUMENTS: u32 = 10_000;
 
@@ -38,7 +42,7 @@ const SMALL_SEGMENT_DOCUMENTS: u32 = 10_000;
 /// If the directory cannot be written or has an index.
 pub fn create(dir: &Path) -> tantivy::Result<Index> {
     let settings = IndexSettings {
-        docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(3) }),
+        docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(STORE_ZSTD_LEVEL) }),
         docstore_blocksize: STORE_BLOCK_BYTES,
         ..IndexSettings::default()
     };
@@ -50,6 +54,27 @@ pub fn create(dir: &Path) -> tantivy::Result<Index> {
 /// # Errors
 /// If the index has a writer already, or `heap_bytes` is below 15 MB.
 pub fn writer(index: &Index, heap_bytes: usize) -> tantivy::Result<IndexWriter<EventDocument>> {
+    // Threads inherit the priority of the thread that starts them. Those that merge are started here, once;
+    // the indexing thread is started anew with each commit, by whoever commits.
+    let opened = std::thread::scope(|scope| {
+        let opening = std::thread::Builder::new().name("index-open".to_owned()).spawn_scoped(scope, || {
+            // Elsewhere this would slow down the whole process.
+            if cfg!(target_os = "linux")
+                && let Err(error) = rustix::process::nice(MERGE_NICENESS)
+            {
+                tracing::debug!(%error, "merges run at the priority of everything else");
+            }
+            open_writer(index, heap_bytes)
+        });
+        opening.map(|opening| opening.join())
+    });
+    match opened? {
+        Ok(writer) => writer,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn open_writer(index: &Index, heap_bytes: usize) -> tantivy::Result<IndexWriter<EventDocument>> {
     let options = IndexWriterOptions::builder()
         .num_worker_threads(1)
         .num_merge_threads(1)

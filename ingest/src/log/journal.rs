@@ -120,7 +120,7 @@ impl Default for JournalConfig {
             max_bytes: 64 << 30,
             keep_free_bytes: 1 << 30,
             retention_seconds: 24 * 3600,
-            cache_bytes: 32 << 20,
+            cache_bytes: 64 << 20,
             roots_bytes: 64 << 20,
             damage_copy_bytes: 256 << 20,
         }
@@ -191,7 +191,7 @@ impl Journal {
         let (shared, tail) = open::open(disk, config)?;
         let shared = Arc::new(shared);
         let (queue, commands) = std::sync::mpsc::sync_channel(QUEUE_APPENDS);
-        let writer = Writer::new(shared.clone(), tail);
+        let writer = Writer::new(shared.clone(), tail).map_err(OpenError::Thread)?;
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(&commands))

@@ -25,11 +25,24 @@ pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
     (redacted != uri).then_some(redacted)
 }
 
-/// False for nearly all URIs, which then need not be taken apart.
+/// False for nearly all URIs, which then need not be taken apart. Names of parameters may be written with
+/// percent escapes.
 fn may_hold_token(uri: &str) -> bool {
-    let bytes = uri.as_bytes();
-    let bearer = || bytes.windows(6).any(|window| window.eq_ignore_ascii_case(b"bearer"));
-    bytes.contains(&b'?') || uri.contains(JWT) || bearer()
+    let mut in_query = false;
+    uri.bytes().enumerate().any(|(at, byte)| {
+        let begins = |word: &[u8]| {
+            uri.as_bytes().get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
+        };
+        in_query |= byte == b'?';
+        match byte {
+            b'e' => uri.as_bytes()[at..].starts_with(JWT.as_bytes()),
+            b'b' | b'B' => begins(b"bearer"),
+            b't' | b'T' => in_query && begins(b"token"),
+            b'a' | b'A' => in_query && begins(b"authorization"),
+            b'%' => in_query,
+            _ => false,
+        }
+    })
 }
 
 fn parameter(parameter: &str, replacement: &impl Fn(&str) -> String) -> String {
@@ -105,6 +118,23 @@ fn percent_decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_may_hold_a_token_is_taken_apart() {
+        for (uri, expect) in [
+            ("/api/v1/pods?limit=500&watch=true&resourceVersion=1", false),
+            ("/api/v1/namespaces/token/pods?timeout=5s", false),
+            ("/x?fieldSelector=a%3Db", true),
+            ("/x?ID_Token=a", true),
+            ("/x?%74oken=a", true),
+            ("/x?a=1;Authorization=b", true),
+            ("/x/BEARER/y", true),
+            ("/x/eyJa.b.c", true),
+        ] {
+            assert_eq!(may_hold_token(uri), expect, "{uri}");
+            assert!(expect || redact(uri, |_| "redacted".to_owned()).is_none(), "{uri}");
+        }
+    }
 
     #[test]
     fn what_was_redacted_stays_as_it_is() {

@@ -15,6 +15,8 @@ use super::error::ApiError;
 /// An API server gives up after 30 s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const UNIT_BYTES: u64 = 4 << 10;
+/// Memory is set aside for a body that announces its length, up to this; most bodies then need no copying.
+const MAX_RESERVED_BYTES: u64 = 1 << 20;
 
 /// Room for the bytes of bodies in flight, shared by all requests.
 pub(crate) struct Budget {
@@ -84,7 +86,8 @@ pub(crate) async fn read(
     let mut share = Share::default();
     let read = async {
         let mut body = body;
-        let mut bytes = BytesMut::new();
+        let expected = announced.unwrap_or(0).min(MAX_RESERVED_BYTES);
+        let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
                 ApiError::bad_request(

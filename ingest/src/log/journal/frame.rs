@@ -178,6 +178,17 @@ pub(crate) fn records(first: u64, count: u32, raw: &Bytes, from: u64) -> Option<
     (read == count).then_some(records)
 }
 
+/// Compresses payloads, one after the other.
+pub(crate) struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        zstd::bulk::Compressor::new(ZSTD_LEVEL).map(Self)
+    }
+}
+
 /// Records of one append, brought into the form in which frames hold them.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
@@ -225,14 +236,15 @@ impl Encoded {
         self.latest_event = self.latest_event.max(other.latest_event);
     }
 
-    /// The header and all bytes of a frame with these records.
+    /// The header and all bytes of a frame with these records. `previous` is the hash of the frame before.
     pub(crate) fn frame(
         &self,
+        compressor: &mut Compressor,
         marker: Marker,
         first: u64,
         previous: Hash,
     ) -> std::io::Result<(Header, Vec<u8>)> {
-        let payload = zstd::bulk::compress(&self.raw, ZSTD_LEVEL)?;
+        let payload = compressor.0.compress(&self.raw)?;
         let too_long = |_| std::io::Error::from(std::io::ErrorKind::FileTooLarge);
         let header = Header {
             marker,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cache::Cached;
 use super::disk::DiskFile;
-use super::frame::Encoded;
+use super::frame::{Compressor, Encoded};
 use super::merkle::Hash;
 use super::open::Tail;
 use super::{Reserved, Segment, Shared, segment};
@@ -35,6 +35,7 @@ pub(super) struct Job {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    compressor: Compressor,
     active: Option<Active>,
     next: u64,
     previous: Hash,
@@ -64,9 +65,12 @@ impl From<FullReason> for WriteError {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
+    /// # Errors
+    /// If there is no memory for it.
+    pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> io::Result<Self> {
         let active = tail.active.map(|(file, segment)| Active { file, segment, new: false });
-        Self { shared, active, next: tail.next, previous: tail.previous }
+        let compressor = Compressor::new()?;
+        Ok(Self { shared, compressor, active, next: tail.next, previous: tail.previous })
     }
 
     /// Works until it is told to close, or all handles on the journal are gone.
@@ -186,7 +190,7 @@ impl Writer {
             return Err(WriteError::Refused(AppendError::Failed(reason.clone())));
         }
         let (header, bytes) = records
-            .frame(self.shared.marker, self.next, self.previous)
+            .frame(&mut self.compressor, self.shared.marker, self.next, self.previous)
             .map_err(|error| WriteError::Refused(failed("compress", &error)))?;
         self.check_room(bytes.len() as u64)?;
         let mut active = self.segment_for(bytes.len() as u64)?;
