@@ -106,23 +106,27 @@ impl<'a> Value<'a> {
 
     /// The content, if this is a string.
     pub(crate) fn as_text(&self) -> Option<Cow<'a, str>> {
-        let raw = self.raw();
-        match self.kind() {
-            Kind::Plain => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
-            Kind::Escaped => raw.get(1..raw.len() - 1).map(|inner| Cow::Owned(text::unescape(inner))),
+        let Node { kind, start, end, .. } = self.node();
+        let inner = || self.text.get(start as usize + 1..(end as usize).saturating_sub(1));
+        match kind {
+            Kind::Plain => inner().map(Cow::Borrowed),
+            Kind::Escaped => inner().map(|inner| Cow::Owned(text::unescape(inner))),
             _ => None,
         }
     }
 
+    /// The bytes of the content, if this is a string without escapes.
+    fn plain(&self) -> Option<&'a [u8]> {
+        let Node { kind, start, end, .. } = self.node();
+        let inner = start as usize + 1..(end as usize).saturating_sub(1);
+        if kind == Kind::Plain { self.text.as_bytes().get(inner) } else { None }
+    }
+
     /// True if this is a string with this content.
     pub(crate) fn is(&self, expect: &str) -> bool {
-        match self.kind() {
-            Kind::Plain => {
-                self.end() - self.start() == expect.len() + 2
-                    && self.as_text().is_some_and(|text| text == expect)
-            }
-            Kind::Escaped => self.as_text().is_some_and(|text| text == expect),
-            _ => false,
+        match self.plain() {
+            Some(plain) => plain == expect.as_bytes(),
+            None => self.kind() == Kind::Escaped && self.as_text().is_some_and(|text| text == expect),
         }
     }
 
@@ -169,7 +173,11 @@ impl<'a> Value<'a> {
     pub(crate) fn pick<const N: usize>(&self, names: [&str; N]) -> [Option<Self>; N] {
         let mut picked = [None; N];
         for (key, value) in self.members() {
-            if let Some(index) = names.iter().position(|name| key.is(name)) {
+            let found = match key.plain() {
+                Some(plain) => names.iter().position(|name| plain == name.as_bytes()),
+                None => names.iter().position(|name| key.is(name)),
+            };
+            if let Some(index) = found {
                 picked[index] = Some(value);
             }
         }

@@ -27,7 +27,9 @@ mod lexer;
 
 use std::ops::Bound;
 
-use watchbell_event::predicate::{Field, Kind, Pattern, Predicate, Range, Test, Wildcard, time_span};
+use watchbell_event::predicate::{
+    Field, Kind, Network, Pattern, Predicate, Range, Test, Wildcard, time_span,
+};
 
 use lexer::{Lexer, Token, Word};
 
@@ -219,6 +221,9 @@ impl Parser<'_> {
             )),
             (Kind::Id, Test::Is(text)) if text.parse::<watchbell_event::EventId>().is_ok() => None,
             (Kind::Id, _) => Some("the 32 digits of an event's id".to_owned()),
+            (Kind::Address, Test::Is(text)) if text.contains('/') && Network::parse(text).is_none() => {
+                Some(format!("a block of addresses after \"{name}:\", such as 10.0.0.0/8 or fd00::/8"))
+            }
             _ => None,
         };
         problem.map_or(Ok(()), |problem| self.expected(&problem))

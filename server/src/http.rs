@@ -9,6 +9,7 @@ mod health;
 mod ingest;
 mod linger;
 pub(crate) mod listener;
+mod path;
 mod query;
 
 use std::sync::Arc;

@@ -136,6 +136,7 @@ async fn only_the_right_token_opens_a_door() {
         (Some(reader.as_str()), "/ingest/audit/prod", 403, "needs the scope ingest:prod"),
         (Some(prod.as_str()), "/ingest/audit/test", 403, "needs the scope ingest:test"),
         (Some(prod.as_str()), "/ingest/audit/a%2Fb", 400, "cluster name"),
+        (Some(prod.as_str()), "/ingest/audit/%ff", 400, "not UTF-8"),
         (Some(prod.as_str()), "/ingest/audit/prod", 200, ""),
     ] {
         let mut request = server.http.post(format!("{}{path}", server.base)).body(body.clone());
@@ -209,6 +210,7 @@ async fn bad_queries_are_told_where_and_what() {
         ("q=verb:", "character"),
         ("q=(verb:get", "character"),
         ("q=responseStatus.code:%5B1+TO", "character"),
+        ("q=sourceIPs:10.0.0.0/99", "a block of addresses"),
         ("q=*&limit=0", "limit must be a whole number from 1 to 1000"),
         ("q=*&from=soon", "from must be"),
         ("q=*&size=10", "unknown parameter"),

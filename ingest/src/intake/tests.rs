@@ -145,7 +145,8 @@ async fn the_window_is_bounded_by_count() {
     assert!(lock(&intake.window).len() <= 80);
     let newest = vec![event(199, 19)];
     assert_eq!(append(&intake, newest).await, (0, 1));
-    let oldest = intake.append(vec![event(0, 0)], async |ids: Vec<OlderEvent>| Ok(vec![true; ids.len()])).await;
+    let oldest =
+        intake.append(vec![event(0, 0)], async |ids: Vec<OlderEvent>| Ok(vec![true; ids.len()])).await;
     assert_eq!(oldest.unwrap(), Receipt { stored: 0, duplicates: 1 });
 }
 

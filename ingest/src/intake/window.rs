@@ -7,8 +7,8 @@ use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Positions, Tim
 use super::OlderEvent;
 use crate::log::{AppendError, RecentId, RecentIds};
 
-/// Parts of the window, of which the oldest is forgotten at once.
-const BUCKETS: usize = 8;
+/// Parts of the window, of which the oldest is forgotten at once. A new event is looked for in each.
+const BUCKETS: usize = 4;
 
 /// What became of an append; none while it is in flight.
 pub(super) type Outcome = Option<Result<(), AppendError>>;
@@ -204,7 +204,8 @@ impl Hasher for Mixing {
 
     fn finish(&self) -> u64 {
         let Self(Mix { add, multiply }, value) = *self;
-        let product = u128::from(value ^ add) * u128::from(multiply);
-        (product >> 64) as u64 ^ product as u64
+        let product = (value ^ add).wrapping_mul(multiply);
+        // tables take the low bits, on which the high ones had no influence so far
+        product ^ product >> 32
     }
 }

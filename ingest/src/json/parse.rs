@@ -226,13 +226,25 @@ fn is_huge(number: &[u8]) -> bool {
 fn compare_keys(bytes: &[u8], a: &Node, b: &Node) -> Ordering {
     let inner = |node: &Node| bytes.get(node.start as usize + 1..node.end as usize - 1).unwrap_or_default();
     if a.kind == Kind::Plain && b.kind == Kind::Plain {
-        return inner(a).cmp(inner(b));
+        let (a, b) = (inner(a), inner(b));
+        // the first bytes decide nearly always
+        return first_bytes(a).cmp(&first_bytes(b)).then_with(|| a.cmp(b));
     }
     let text = |node: &Node| {
         let raw = String::from_utf8_lossy(inner(node));
         if node.kind == Kind::Escaped { super::text::unescape(&raw) } else { raw.into_owned() }
     };
     text(a).cmp(&text(b))
+}
+
+/// The first eight bytes as a number that is ordered as they are; zeros where there are fewer.
+fn first_bytes(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            key.iter().enumerate().fold(0, |number, (at, byte)| number | u64::from(*byte) << (56 - 8 * at))
+        }
+    }
 }
 
 /// Offsets are within one request body, which is far below 4 GiB.

@@ -35,12 +35,22 @@ impl Index {
         self.manifest.save(&self.dir)?;
         self.publish();
         for name in &names {
-            let path = self.partition_dir(name);
-            let gone = path.with_file_name(format!("{}{name}", partition::GONE));
-            fs::rename(&path, &gone).map_err(IndexError::io("rename", &path))?;
-            fs::remove_dir_all(&gone).map_err(IndexError::io("remove", &gone))?;
-            metrics::counter!("watchbell_index_partitions_removed_total").increment(1);
+            match self.remove(name) {
+                Ok(()) => metrics::counter!("watchbell_index_partitions_removed_total").increment(1),
+                // Only its room on the disk is not given back; that is no reason to index nothing more.
+                Err(error) => {
+                    metrics::counter!("watchbell_index_partitions_not_removed_total").increment(1);
+                    tracing::error!(partition = name, %error, "failed to remove a partition past retention");
+                }
+            }
         }
         Ok(())
+    }
+
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        let path = self.partition_dir(name);
+        let gone = path.with_file_name(format!("{}{name}", partition::GONE));
+        fs::rename(&path, &gone)?;
+        fs::remove_dir_all(&gone)
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use watchbell_alerting::{AlertId, AlertStore, Filter, Page, StoreError};
 
 use super::App;
 use super::error::ApiError;
+use super::path::Segment;
 use super::query::Params;
 use crate::clock;
 use crate::tokens::{Caller, Scope};
@@ -41,7 +42,7 @@ pub(super) async fn list(
 pub(super) async fn by_id(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Read)?;
     let id: AlertId = id.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))?;

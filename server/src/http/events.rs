@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use watchbell_event::EventId;
 use watchbell_query::{Hit, MAX_LIMIT, SearchError, SearchRequest, SearchResponse, parse};
 
 use super::App;
 use super::error::ApiError;
+use super::path::Segment;
 use super::query::Params;
 use crate::clock;
 use crate::pipeline::{Pipeline, RuleQueryError};
@@ -39,7 +40,7 @@ pub(super) async fn search(
 pub(super) async fn by_id(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<Hit>, ApiError> {
     caller.require(&Scope::Read)?;
     let id: EventId = id.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))?;

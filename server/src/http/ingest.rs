@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
@@ -13,13 +13,14 @@ use super::App;
 use super::body;
 use super::error::ApiError;
 use super::listener::Peer;
+use super::path::Segment;
 use super::query::Params;
 use crate::pipeline::{IngestError, Request};
 use crate::tokens::{Caller, Scope, check_cluster_name};
 
 pub(super) async fn audit(
     State(app): State<Arc<App>>,
-    Path(cluster): Path<String>,
+    Segment(cluster): Segment,
     RawQuery(query): RawQuery,
     caller: Caller,
     Extension(peer): Extension<Peer>,
