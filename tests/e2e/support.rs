@@ -57,6 +57,10 @@ impl Server {
                 return;
             }
             let exited = self.child.as_mut().unwrap().try_wait().unwrap();
+            if exited.is_some() && self.log().ends_with("Address already in use (os error 98)\n") {
+                // Another test was given the same port in the meantime.
+                return Box::pin(self.restart()).await;
+            }
             assert!(exited.is_none() && started.elapsed() < PATIENCE, "no answer; its log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
