@@ -136,7 +136,7 @@ fn decode(body: &[u8], limits: &DecodeLimits) -> Option<Decoded> {
     }
     for rejected in &decoded.rejected {
         assert!(rejected.place.offset <= body.len());
-        assert!(rejected.bytes.len() <= body.len());
+        assert!(rejected.bytes.len() <= MAX_GROWTH * body.len());
         assert!(!rejected.reason.to_string().is_empty());
     }
     Some(decoded)
