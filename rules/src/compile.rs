@@ -22,7 +22,7 @@ pub(crate) use field::FieldIndex;
 pub(crate) use normal::{Condition, Sign};
 pub(crate) use paths::{Hot, Node, NodeId, Paths, ROOT};
 pub(crate) use plan::Plan;
-pub(crate) use starve::{Bodies, Starvation};
+pub(crate) use starve::Starvation;
 
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {

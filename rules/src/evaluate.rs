@@ -8,9 +8,9 @@ mod scan;
 
 use std::sync::Arc;
 
-use crate::compile::{Atom, AtomId, Bodies, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
-use crate::formula::Check;
-use crate::text::fold_into;
+use crate::compile::{Atom, AtomId, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
+use crate::formula::{Bodies, Check, MAX_COMPARED_VALUES, Reference};
+use crate::text::{fold, fold_into};
 
 pub use scan::MAX_DEPTH;
 
@@ -205,7 +205,7 @@ impl Evaluator {
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
-        set.atoms[id as usize].body.is_none_or(|body| !self.event.missing.contains(body))
+        !set.atoms[id as usize].bodies.meets(self.event.missing)
     }
 
     fn is_true(&mut self, set: &RuleSet, id: AtomId) -> bool {
@@ -237,8 +237,8 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
-        let buffer = &mut self.buffer;
-        let holds = self.event.values.of(atom.field, number).any(|text| match &atom.test.check {
+        let (values, buffer) = (&self.event.values, &mut self.buffer);
+        let holds = values.of(atom.field, number).any(|text| match &atom.test.check {
             Check::Expression(expression) => expression.matches(text),
             Check::Cased(pattern) => pattern.matches(text),
             Check::Folded(pattern) => {
@@ -247,6 +247,9 @@ impl Evaluator {
             }
             _ => false,
         });
+        let holds = holds
+            || matches!((&atom.test.check, atom.other), (Check::Reference(reference), Some(other))
+            if values.compare(reference, atom.field, other, number));
         self.decided[id as usize] = Decided { number, holds };
         holds
     }
@@ -302,6 +305,18 @@ impl Values {
             next = item.previous;
             Some(&self.text[item.range.clone()])
         })
+    }
+}
+
+impl Values {
+    /// Whether a value of `field` compares so to one of `other`.
+    fn compare(&self, reference: &Reference, field: FieldId, other: FieldId, number: u32) -> bool {
+        let values = |field| {
+            let texts = self.of(field, number).take(MAX_COMPARED_VALUES);
+            texts.map(|text| if reference.cased { text.to_owned() } else { fold(text) }).collect::<Vec<_>>()
+        };
+        let (values, others) = (values(field), values(other));
+        values.iter().any(|value| others.iter().any(|other| reference.place.holds(value, other)))
     }
 }
 

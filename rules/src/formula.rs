@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::expression::Expression;
+use crate::moment::Unit;
 use crate::pattern::Pattern;
 
 /// Longest name of a field, in bytes.
@@ -68,6 +69,17 @@ pub(crate) struct Test {
     pub(crate) check: Check,
 }
 
+impl Test {
+    /// The parts of an audit event that policy may leave out and that the test needs.
+    pub(crate) fn bodies(&self) -> Bodies {
+        let other = match &self.check {
+            Check::Reference(reference) => reference.other.body(),
+            _ => None,
+        };
+        self.field.body().into_iter().chain(other).fold(Bodies::default(), Bodies::with)
+    }
+}
+
 /// Which values of an event a test looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Field {
@@ -125,6 +137,27 @@ pub(crate) enum Body {
     Response,
 }
 
+/// A set of bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bodies(u8);
+
+impl Bodies {
+    /// With another one.
+    pub(crate) fn with(self, body: Body) -> Self {
+        Self(self.0 | 1 << body as u8)
+    }
+
+    /// Whether one of these is among the others.
+    pub(crate) fn meets(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// What one value must satisfy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Check {
@@ -144,6 +177,45 @@ pub(crate) enum Check {
     Compare(Order, Threshold),
     /// It is an address in this block.
     Network(IpNet),
+    /// It is a moment, and this part of it in UTC is this number.
+    Time(Unit, i16),
+    /// It compares so to a value of another field.
+    Reference(Reference),
+}
+
+/// A comparison to the values of another field, by text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reference {
+    /// The other field.
+    pub(crate) other: Field,
+    /// Where in the value that of the other field stands.
+    pub(crate) place: Place,
+    /// Upper and lower case differ.
+    pub(crate) cased: bool,
+}
+
+/// Most values of one field that are compared to those of another, those that stand last in the event.
+pub(crate) const MAX_COMPARED_VALUES: usize = 1_000;
+
+/// Where in a value another one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Whole,
+    Start,
+    End,
+    Within,
+}
+
+impl Place {
+    /// Whether `other` stands there in `text`.
+    pub(crate) fn holds(self, text: &str, other: &str) -> bool {
+        match self {
+            Self::Whole => text == other,
+            Self::Start => text.starts_with(other),
+            Self::End => text.ends_with(other),
+            Self::Within => text.contains(other),
+        }
+    }
 }
 
 /// How a value compares to a threshold.

@@ -16,6 +16,7 @@ mod json;
 pub mod library;
 mod lists;
 mod load;
+mod moment;
 mod pattern;
 mod problems;
 mod rule;

@@ -1,8 +1,12 @@
 //! Sigma (specification 2.1.0): one YAML document becomes one [`Rule`]. What is not supported is refused
 //! with the line that asks for it; nothing is skipped in silence.
 
+pub(crate) mod collection;
 mod condition;
+mod detection;
+mod encode;
 mod expand;
+mod filter;
 mod modifier;
 mod selection;
 
@@ -11,12 +15,14 @@ use std::sync::Arc;
 use watchbell_event::Level;
 use watchbell_event::yaml::{Node, Value};
 
+use self::detection::Detection;
 use self::expand::Placeholders;
 use crate::formula::{Field, Formula};
 use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
 
+pub(crate) use filter::{Filter, MAX_FILTERS};
 pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
@@ -25,7 +31,12 @@ pub(crate) const MAX_TITLE_BYTES: usize = 512;
 pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 
 /// Reads one document. Whatever is wrong goes to `problems`, and then there is no rule.
-pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) -> Option<Rule> {
+pub(crate) fn read(
+    document: &Node,
+    lists: &Lists,
+    filters: &mut [Filter],
+    problems: &mut Problems<'_>,
+) -> Option<Rule> {
     let before = problems.count();
     if let Some((line, reason)) = unsupported(document) {
         problems.add(line, reason);
@@ -36,7 +47,13 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
     let level = level(document, problems);
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
-    let formula = detection(document, &mut placeholders, problems);
+    let log_source = log_source(document);
+    let mut formula = detection(document, &mut placeholders, problems);
+    for filter in filters {
+        if filter.is_for(id.as_deref(), name.as_deref(), &log_source) {
+            formula = formula.map(|rule| narrowed(rule, filter, document.line, &mut placeholders, problems));
+        }
+    }
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
@@ -54,7 +71,7 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
         references: texts(document, "references"),
         tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
-        log_source: log_source(document),
+        log_source,
         group_by,
         next_steps,
         lists: placeholders.used(),
@@ -76,14 +93,12 @@ fn unsupported(document: &Node) -> Option<(usize, String)> {
         return Some((document.line, reason));
     };
     let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "correlation" | "filter" | "action" => true,
+        "correlation" => true,
         "transformations" => document.get("detection").is_none(),
         _ => false,
     })?;
     let what = match entry.key.as_str() {
         "correlation" => "correlation rules",
-        "filter" => "filters",
-        "action" => "collections (action: global, reset, repeat)",
         _ => "processing pipelines",
     };
     Some((entry.line, format!("{what} are not supported yet")))
@@ -130,40 +145,25 @@ fn detection(
         problems.add(document.line, "the rule has no detection");
         return None;
     };
-    let Some(entries) = detection.entries() else {
-        problems.add(detection.line, format!("detection must be a mapping, not {}", detection.kind()));
-        return None;
-    };
-    let mut selections = condition::Selections::default();
-    for entry in entries {
-        match entry.key.as_str() {
-            "condition" => {}
-            "timeframe" => problems.add(
-                entry.line,
-                "timeframe belongs to the aggregations that Sigma removed; correlations are not supported yet",
-            ),
-            // A selection that failed has been reported; its name stays known, so that the condition does
-            // not report it once more.
-            name => selections.add(name, selection::read(&entry.value, entry.line, placeholders, problems)),
-        }
+    let detection = Detection::read(detection, &[], problems)?;
+    Some(selection::compile(&detection, placeholders, problems))
+}
+
+/// The rule's formula under a filter. The filter was found sound when it was read, so what is wrong now has
+/// to do with this rule.
+fn narrowed(
+    rule: Formula,
+    filter: &Filter,
+    line: usize,
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Formula {
+    let mut wrong = Problems::new(filter.file());
+    let formula = selection::compile(&filter.detection, placeholders, &mut wrong);
+    for error in wrong.into_errors() {
+        problems.add(line, format!("{}, line {}: {}", filter.name(), error.line, error.reason));
     }
-    let Some(condition) = detection.get("condition") else {
-        problems.add(detection.line, "detection has no condition");
-        return None;
-    };
-    let conditions = condition.items().unwrap_or(std::slice::from_ref(condition));
-    if conditions.is_empty() {
-        problems.add(condition.line, "the list of conditions is empty");
-    }
-    let mut parts = Vec::new();
-    for condition in conditions {
-        let Some(text) = condition.scalar_text() else {
-            problems.add(condition.line, format!("a condition must be text, not {}", condition.kind()));
-            continue;
-        };
-        parts.extend(problems.check(condition.line, selections.resolve(&text)));
-    }
-    Some(Formula::Any(parts))
+    Formula::All(vec![rule, formula])
 }
 
 /// The attribute `watchbell`: which fields make one alert, and what to do about it.

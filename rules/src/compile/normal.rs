@@ -77,6 +77,7 @@ fn cheap_precondition(check: &Check) -> Option<Check> {
         Check::Expression(expression) => {
             expression.required().map(|text| Check::Folded(Pattern::Contains(text.to_owned())))
         }
+        Check::Reference(_) => Some(Check::Any),
         _ => None,
     }
 }

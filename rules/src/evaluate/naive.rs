@@ -4,7 +4,8 @@
 use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
-use crate::formula::{Body, Check, Field, Formula, Test, address, number};
+use crate::formula::{Body, Check, Field, Formula, Reference, Test, address, number};
+use crate::moment;
 use crate::rule::Rule;
 use crate::text::{float_text, fold, number_text};
 
@@ -55,29 +56,52 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
     let absent = |key: &str| event.document.get(key).is_none_or(Value::is_null);
     let truncated = event.document.pointer("/annotations/audit.k8s.io~1truncated") == Some(&"true".into());
     let (level, stage) = (text("level"), text("stage"));
-    match test.field.body() {
-        None => false,
-        Some(Body::Request) => {
+    let unknown = |body| match body {
+        Body::Request => {
             absent("requestObject") && (level == "Metadata" || truncated || stage == "RequestReceived")
         }
-        Some(Body::Response) => {
+        Body::Response => {
             let low = level == "Metadata" || level == "Request" || truncated;
             absent("responseObject") && (low || stage == "RequestReceived" || stage == "ResponseStarted")
         }
-    }
+    };
+    let other = match &test.check {
+        Check::Reference(reference) => reference.other.body(),
+        _ => None,
+    };
+    test.field.body().into_iter().chain(other).any(unknown)
 }
 
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
+    let values = values_of(&test.field, event);
+    match &test.check {
+        Check::Reference(reference) => {
+            let others = values_of(&reference.other, event);
+            values.iter().any(|value| others.iter().any(|other| refers(value, other, reference)))
+        }
+        check => values.iter().any(|value| satisfies(value, check)),
+    }
+}
+
+fn values_of(field: &Field, event: &Event<'_>) -> Vec<Value> {
     let mut values = Vec::new();
     let mut facet_value = None;
-    match &test.field {
+    match field {
         Field::Anywhere => leaves(&event.document, &mut values),
         Field::Path(path) => {
             walk(&event.document, path, &mut values);
             facet_value = facet(path, event);
         }
     }
-    values.into_iter().chain(&facet_value).any(|value| satisfies(value, &test.check))
+    values.into_iter().cloned().chain(facet_value).collect()
+}
+
+fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
+    let as_compared = |value| text_of(value).map(|text| if reference.cased { text } else { fold(&text) });
+    match (as_compared(value), as_compared(other)) {
+        (Some(value), Some(other)) => reference.place.holds(&value, &other),
+        _ => false,
+    }
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
@@ -125,14 +149,18 @@ fn leaves<'a>(value: &'a Value, values: &mut Vec<&'a Value>) {
     }
 }
 
-fn satisfies(value: &Value, check: &Check) -> bool {
-    let text = match value {
+fn text_of(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(value) => Some(value.to_string()),
         Value::Number(number) if number.is_f64() => number.as_f64().map(float_text),
         Value::Number(number) => Some(number_text(&number.to_string()).into_owned()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
-    };
+    }
+}
+
+fn satisfies(value: &Value, check: &Check) -> bool {
+    let text = text_of(value);
     let text_is = |holds: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(holds);
     match check {
         Check::Exists => true,
@@ -148,5 +176,9 @@ fn satisfies(value: &Value, check: &Check) -> bool {
         Check::Network(network) => {
             text_is(&|text| address(text).is_some_and(|address| network.contains(&address)))
         }
+        Check::Time(unit, number) => {
+            text_is(&|text| moment::parts(text).is_some_and(|parts| parts.contains(&(*unit, *number))))
+        }
+        Check::Reference(_) => false,
     }
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::Event;
-use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
-use crate::formula::Body;
+use crate::compile::{AtomId, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
+use crate::formula::{Bodies, Body};
 use crate::json::{Kind, Malformed, Reader};
 use crate::text::number_text;
 

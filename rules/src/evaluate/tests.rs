@@ -22,7 +22,7 @@ fn naive(set: &RuleSet, event: &[u8]) -> Vec<usize> {
 }
 
 const KEYS: [&str; 8] = ["a", "b", "c", "a.b", "b.c", "user", "username", "x/y.z"];
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 17] = [
     "",
     "x",
     "X",
@@ -37,6 +37,9 @@ const TEXTS: [&str; 14] = [
     "É*",
     "a\\b",
     "a\nb",
+    "2026-01-31T08:15:00Z",
+    "a /x",
+    "xYQBiAA==",
 ];
 const FIELDS: [&str; 18] = [
     "a",
@@ -149,6 +152,17 @@ fn item() -> impl Strategy<Value = (String, Value)> {
         ("|lte", json!([1.5, -1])),
         ("|neq", json!(["x", "admin"])),
         ("|contains|neq", json!("dmi")),
+        ("|fieldref", json!("b")),
+        ("|fieldref|neq", json!(["a", "user.name"])),
+        ("|startswith|fieldref", json!("requestObject.a")),
+        ("|fieldref|contains|cased", json!("c")),
+        ("|endswith|fieldref|all", json!(["b", "user.username"])),
+        ("|hour", json!([8, 23])),
+        ("|week|neq", json!(5)),
+        ("|year", json!(2026)),
+        ("|windash|contains", json!("-x")),
+        ("|wide|base64offset|contains", json!("ab")),
+        ("|all|neq", json!(["x", "admin"])),
         ("", json!(null)),
         ("", json!([null, "", 403])),
         ("", json!(true)),
