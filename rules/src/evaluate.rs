@@ -4,6 +4,7 @@
 //! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
 //! events, and nothing is done per rule.
 
+mod members;
 mod scan;
 
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Evaluator {
     /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
+    /// For atoms about members of arrays, what decides a member.
+    members: Vec<Option<Box<Evaluator>>>,
     buffer: String,
 }
 
@@ -40,6 +43,8 @@ struct Event {
     /// The atoms that are true in this event.
     hits: Vec<AtomId>,
     values: Values,
+    /// Whole values, as JSON, of fields with conditions on their members.
+    arrays: Values,
     facts: scan::Facts,
     missing: Bodies,
 }
@@ -82,8 +87,10 @@ impl Evaluator {
     #[must_use]
     pub fn new(set: Arc<RuleSet>) -> Self {
         let atoms = set.atoms.len();
-        let rules = set.rules().len();
+        let rules = set.conditions.len();
+        let member = |atom: &Atom| atom.members.clone().map(|set| Box::new(Self::new(set)));
         Self {
+            members: set.atoms.iter().map(member).collect(),
             event: Event::new(atoms, set.fields.len()),
             demanded: vec![0; set.fields.len()],
             seen: vec![0; rules],
@@ -132,12 +139,14 @@ impl Evaluator {
     fn next_event(&mut self) {
         self.event.hits.clear();
         self.event.values.clear();
+        self.event.arrays.clear();
         self.event.facts.clear();
         self.event.number = self.event.number.wrapping_add(1);
         if self.event.number == 0 {
             // Marks of four billion events ago would count again.
             self.event.truth.fill(0);
             self.event.values.latest.fill((0, 0));
+            self.event.arrays.latest.fill((0, 0));
             self.seen.fill(0);
             self.demanded.fill(0);
             self.decided.fill(Decided::default());
@@ -237,6 +246,13 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
+        if let (Check::Members(members), Some(evaluator)) = (&atom.test.check, &mut self.members[id as usize])
+        {
+            let arrays = self.event.arrays.of(atom.field, number);
+            let holds = members::any_array(arrays, members.which, evaluator);
+            self.decided[id as usize] = Decided { number, holds };
+            return holds;
+        }
         let (values, buffer) = (&self.event.values, &mut self.buffer);
         let holds = values.of(atom.field, number).any(|text| match &atom.test.check {
             Check::Expression(expression) => expression.matches(text),
@@ -273,6 +289,7 @@ impl Event {
             truth: vec![0; atoms],
             hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
+            arrays: Values { latest: vec![(0, 0); fields], ..Values::default() },
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }

@@ -12,7 +12,7 @@ use watchbell_event::yaml::{self, Node, Value};
 use crate::lists::Lists;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
-use crate::sigma::{self, Filter, MAX_FILTERS, collection};
+use crate::sigma::{self, Filter, MAX_FILTERS, MAX_PIPELINES, Pipeline, collection};
 
 /// Most rules in one set.
 pub(crate) const MAX_RULES: usize = 50_000;
@@ -52,9 +52,14 @@ pub fn load_over(base: &[(String, String)], files: &[(String, String)], lists: &
     for layer in &mut layers {
         layer.read_filters(&loaded.lists, &mut filters);
     }
+    let mut pipelines = Pipeline::built_in();
+    for layer in &mut layers {
+        layer.read_pipelines(&mut pipelines);
+    }
+    Pipeline::sort(&mut pipelines);
     let mut keys = HashSet::new();
     for layer in &mut layers {
-        let rules = layer.read_rules(&loaded.lists, &mut filters);
+        let rules = layer.read_rules(&loaded.lists, &pipelines, &mut filters);
         // Of two rules of one key within a layer, the second has been refused.
         loaded.rules.extend(rules.into_iter().filter(|rule| !keys.contains(&rule.key)));
         keys.extend(loaded.rules.iter().map(|rule| rule.key.clone()));
@@ -107,12 +112,25 @@ impl<'a> Layer<'a> {
         }
     }
 
-    fn read_rules(&mut self, lists: &Lists, filters: &mut [Filter]) -> Vec<Rule> {
+    /// Takes the documents that are processing pipelines.
+    fn read_pipelines(&mut self, pipelines: &mut Vec<Pipeline>) {
+        for file in &mut self.files {
+            for document in file.documents.extract_if(.., |document| Pipeline::is_in(document)) {
+                if pipelines.len() >= MAX_PIPELINES {
+                    file.problems.add(document.line, format!("more than {MAX_PIPELINES} pipelines"));
+                    continue;
+                }
+                pipelines.extend(Pipeline::read(&document, &mut file.problems));
+            }
+        }
+    }
+
+    fn read_rules(&mut self, lists: &Lists, pipelines: &[Pipeline], filters: &mut [Filter]) -> Vec<Rule> {
         let mut rules = Vec::new();
         let mut totals = Totals::default();
         for File { documents, problems } in &mut self.files {
             for document in documents {
-                let Some(rule) = sigma::read(document, lists, filters, problems) else { continue };
+                let Some(rule) = sigma::read(document, lists, pipelines, filters, problems) else { continue };
                 match totals.admit(&rule) {
                     Ok(()) => rules.push(rule),
                     Err(reason) => problems.add(rule.line, reason),

@@ -1,6 +1,7 @@
 //! Sigma (specification 2.1.0): one YAML document becomes one [`Rule`]. What is not supported is refused
 //! with the line that asks for it; nothing is skipped in silence.
 
+mod binding;
 pub(crate) mod collection;
 mod condition;
 mod detection;
@@ -8,6 +9,7 @@ mod encode;
 mod expand;
 mod filter;
 mod modifier;
+mod pipeline;
 mod selection;
 
 use std::sync::Arc;
@@ -17,12 +19,14 @@ use watchbell_event::yaml::{Node, Value};
 
 use self::detection::Detection;
 use self::expand::Placeholders;
+use self::pipeline::Draft;
 use crate::formula::{Field, Formula};
 use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
 
 pub(crate) use filter::{Filter, MAX_FILTERS};
+pub(crate) use pipeline::{MAX_PIPELINES, Pipeline};
 pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
@@ -34,6 +38,7 @@ pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 pub(crate) fn read(
     document: &Node,
     lists: &Lists,
+    pipelines: &[Pipeline],
     filters: &mut [Filter],
     problems: &mut Problems<'_>,
 ) -> Option<Rule> {
@@ -47,18 +52,29 @@ pub(crate) fn read(
     let level = level(document, problems);
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
-    let log_source = log_source(document);
-    let mut formula = detection(document, &mut placeholders, problems);
-    for filter in filters {
-        if filter.is_for(id.as_deref(), name.as_deref(), &log_source) {
-            formula = formula.map(|rule| narrowed(rule, filter, document.line, &mut placeholders, problems));
+    let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
+    draft.detections.extend(detection(document, problems));
+    let filters = filters.iter_mut();
+    let filters = filters.filter_map(|filter| {
+        filter.is_for(id.as_deref(), name.as_deref(), &draft.log_source).then_some(&*filter)
+    });
+    let filters: Vec<&Filter> = filters.collect();
+    if problems.count() > before {
+        return None;
+    }
+    draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
+    for pipeline in pipelines {
+        if let Err((line, reason)) = pipeline.apply(&mut draft) {
+            problems.add(line, reason);
+            return None;
         }
     }
+    let formula = formula(&draft, &filters, &mut placeholders, problems);
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
     }
-    let (title, formula) = (title?, formula?);
+    let title = title?;
     Some(Rule {
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
@@ -71,7 +87,7 @@ pub(crate) fn read(
         references: texts(document, "references"),
         tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
-        log_source,
+        log_source: draft.log_source,
         group_by,
         next_steps,
         lists: placeholders.used(),
@@ -92,16 +108,8 @@ fn unsupported(document: &Node) -> Option<(usize, String)> {
         };
         return Some((document.line, reason));
     };
-    let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "correlation" => true,
-        "transformations" => document.get("detection").is_none(),
-        _ => false,
-    })?;
-    let what = match entry.key.as_str() {
-        "correlation" => "correlation rules",
-        _ => "processing pipelines",
-    };
-    Some((entry.line, format!("{what} are not supported yet")))
+    let entry = entries.iter().find(|entry| entry.key == "correlation")?;
+    Some((entry.line, "correlation rules are not supported yet".to_owned()))
 }
 
 fn title(document: &Node, problems: &mut Problems<'_>) -> Option<String> {
@@ -136,34 +144,38 @@ fn level(document: &Node, problems: &mut Problems<'_>) -> Level {
     })
 }
 
-fn detection(
-    document: &Node,
-    placeholders: &mut Placeholders<'_>,
-    problems: &mut Problems<'_>,
-) -> Option<Formula> {
+fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Detection> {
     let Some(detection) = document.get("detection") else {
         problems.add(document.line, "the rule has no detection");
         return None;
     };
-    let detection = Detection::read(detection, &[], problems)?;
-    Some(selection::compile(&detection, placeholders, problems))
+    Detection::read(detection, &[], problems)
 }
 
-/// The rule's formula under a filter. The filter was found sound when it was read, so what is wrong now has
-/// to do with this rule.
-fn narrowed(
-    rule: Formula,
-    filter: &Filter,
-    line: usize,
+/// What must hold for the rule to match: its own detection, and those that filters and pipelines add.
+fn formula(
+    draft: &Draft<'_>,
+    filters: &[&Filter],
     placeholders: &mut Placeholders<'_>,
     problems: &mut Problems<'_>,
 ) -> Formula {
-    let mut wrong = Problems::new(filter.file());
-    let formula = selection::compile(&filter.detection, placeholders, &mut wrong);
-    for error in wrong.into_errors() {
-        problems.add(line, format!("{}, line {}: {}", filter.name(), error.line, error.reason));
+    let mut parts = Vec::new();
+    for (number, detection) in draft.detections.iter().enumerate() {
+        let Some(before) = number.checked_sub(1) else {
+            parts.push(selection::compile(detection, placeholders, problems));
+            continue;
+        };
+        // The lines of filters and pipelines are not those of the rule's file. A filter was found sound when
+        // it was read, so what is wrong now has to do with this rule.
+        let mut wrong = Problems::new("");
+        parts.push(selection::compile(detection, placeholders, &mut wrong));
+        let origin =
+            filters.get(before).map_or_else(|| "a pipeline's condition".to_owned(), |filter| filter.name());
+        for error in wrong.into_errors() {
+            problems.add(draft.document.line, format!("{origin}, line {}: {}", error.line, error.reason));
+        }
     }
-    Formula::All(vec![rule, formula])
+    if parts.len() == 1 { parts.remove(0) } else { Formula::All(parts) }
 }
 
 /// The attribute `watchbell`: which fields make one alert, and what to do about it.

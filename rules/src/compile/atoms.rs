@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::RuleSet;
 use super::field::FieldIndex;
 use crate::formula::{Bodies, Check, Field, Reference, Test};
 use crate::pattern::Pattern;
@@ -21,6 +22,8 @@ pub(crate) struct Atom {
     pub(crate) field: FieldId,
     /// The field whose values it is compared to.
     pub(crate) other: Option<FieldId>,
+    /// For conditions on members of an array: what must hold for a member.
+    pub(crate) members: Option<Arc<RuleSet>>,
     /// The parts of the event it needs and that policy may leave out.
     pub(crate) bodies: Bodies,
     /// When it is decided.
@@ -61,12 +64,17 @@ impl Table {
         let timing = match &test.check {
             Check::Expression(_)
             | Check::Reference(_)
+            | Check::Members(_)
             | Check::Folded(Pattern::Glob(_))
             | Check::Cased(Pattern::Glob(_)) => Timing::Alone,
             Check::Exists | Check::Null | Check::Any => Timing::Always,
             _ => Timing::OnDemand,
         };
-        self.atoms.push(Atom { test: test.clone(), field, other, bodies: test.bodies(), timing });
+        let members = match &test.check {
+            Check::Members(members) => Some(Arc::new(RuleSet::of_member(&members.body))),
+            _ => None,
+        };
+        self.atoms.push(Atom { test: test.clone(), field, other, members, bodies: test.bodies(), timing });
         self.ids.insert(test.clone(), id);
         id
     }

@@ -31,7 +31,7 @@ impl FieldIndex {
     pub(super) fn new(atoms: &[(AtomId, &Atom)]) -> Self {
         let mut index = Self::default();
         for &(id, atom) in atoms {
-            index.keeps_values |= atom.timing != Timing::Always;
+            index.keeps_values |= atom.timing != Timing::Always && atom.members.is_none();
             match &atom.test.check {
                 Check::Exists => index.exists = Some(id),
                 Check::Null => index.null = Some(id),
@@ -97,7 +97,12 @@ impl TextChecks {
             Check::Time(unit, number) => {
                 self.times.insert((*unit, *number), atom);
             }
-            Check::Exists | Check::Null | Check::Any | Check::Expression(_) | Check::Reference(_) => {}
+            Check::Exists
+            | Check::Null
+            | Check::Any
+            | Check::Expression(_)
+            | Check::Reference(_)
+            | Check::Members(_) => {}
         }
     }
 

@@ -151,7 +151,7 @@ fn prior_rate(atom: &Atom) -> f64 {
         Check::Compare(..) => 0.3,
         Check::Network(_) | Check::Time(..) => 0.1,
         Check::Null | Check::Expression(_) | Check::Reference(_) => 0.05,
-        Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) => 0.02,
+        Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) | Check::Members(_) => 0.02,
         // Names of users are made by rule, and so are rules about them.
         Check::Folded(_) if atom.test.field.is("user.username") => 0.4,
         Check::Folded(_) | Check::Cased(_) => 0.04,

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
-use crate::formula::{Body, Check, Field, Formula, Reference, Test, address, number};
+use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, number};
 use crate::moment;
 use crate::rule::Rule;
 use crate::text::{float_text, fold, number_text};
@@ -12,14 +12,15 @@ use crate::text::{float_text, fold, number_text};
 /// An event, as a document tree.
 pub(super) struct Event<'a> {
     document: Value,
-    bytes: &'a [u8],
+    /// None for a member of an array, which has neither facets nor missing parts.
+    bytes: Option<&'a [u8]>,
 }
 
 impl<'a> Event<'a> {
     /// Reads a JSON object.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(bytes).ok()?;
-        document.is_object().then_some(Self { document, bytes })
+        document.is_object().then_some(Self { document, bytes: Some(bytes) })
     }
 
     /// Whether a rule matches: only if it holds whatever a missing body may have been.
@@ -69,10 +70,15 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
         Check::Reference(reference) => reference.other.body(),
         _ => None,
     };
-    test.field.body().into_iter().chain(other).any(unknown)
+    event.bytes.is_some() && test.field.body().into_iter().chain(other).any(unknown)
 }
 
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
+    if let (Check::Members(members), Field::Path(path)) = (&test.check, &test.field) {
+        let mut arrays = Vec::new();
+        walk_to(&event.document, if **path == *ITSELF { "" } else { path }, false, &mut arrays);
+        return arrays.into_iter().any(|array| any_member(array, members));
+    }
     let values = values_of(&test.field, event);
     match &test.check {
         Check::Reference(reference) => {
@@ -96,6 +102,27 @@ fn values_of(field: &Field, event: &Event<'_>) -> Vec<Value> {
     values.into_iter().cloned().chain(facet_value).collect()
 }
 
+fn any_member(array: &Value, members: &Members) -> bool {
+    let mut found = Vec::new();
+    flatten(array, &mut found);
+    let holds_for = |member: &Value| {
+        let member = Event { document: member.clone(), bytes: None };
+        holds(&members.body, &member) == Some(true)
+    };
+    match members.which {
+        _ if array.is_null() => false,
+        Which::Any => found.into_iter().any(holds_for),
+        which => which.position(found.len()).is_some_and(|position| holds_for(found[position])),
+    }
+}
+
+fn flatten<'a>(value: &'a Value, members: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(inner) => inner.iter().for_each(|member| flatten(member, members)),
+        member => members.push(member),
+    }
+}
+
 fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
     let as_compared = |value| text_of(value).map(|text| if reference.cased { text } else { fold(&text) });
     match (as_compared(value), as_compared(other)) {
@@ -105,7 +132,7 @@ fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
-    let event = AuditEvent::parse(event.bytes);
+    let event = AuditEvent::parse(event.bytes?);
     let facets = event.facets();
     let text = |text: Option<&str>| text.map(Value::from);
     match name {
@@ -122,10 +149,18 @@ fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
 
 /// All values at a path; an array is followed by its members.
 fn walk<'a>(value: &'a Value, path: &str, values: &mut Vec<&'a Value>) {
+    walk_to(value, if path == ITSELF { "" } else { path }, true, values);
+}
+
+/// All values at a path; unless `members` are asked for, an array there is one value.
+fn walk_to<'a>(value: &'a Value, path: &str, members: bool, values: &mut Vec<&'a Value>) {
     if path.is_empty() {
         values.push(value);
     }
+    let walk =
+        |value: &'a Value, path: &str, values: &mut Vec<&'a Value>| walk_to(value, path, members, values);
     match value {
+        Value::Array(_) if path.is_empty() && !members => {}
         Value::Array(members) => members.iter().for_each(|member| walk(member, path, values)),
         Value::Object(members) if !path.is_empty() => {
             for (key, member) in members {
@@ -179,6 +214,6 @@ fn satisfies(value: &Value, check: &Check) -> bool {
         Check::Time(unit, number) => {
             text_is(&|text| moment::parts(text).is_some_and(|parts| parts.contains(&(*unit, *number))))
         }
-        Check::Reference(_) => false,
+        Check::Reference(_) | Check::Members(_) => false,
     }
 }

@@ -175,6 +175,28 @@ fn item() -> impl Strategy<Value = (String, Value)> {
         .prop_map(|(field, (modifiers, value))| (format!("{field}{modifiers}"), value))
 }
 
+/// A field, or conditions on members of an array.
+fn item_or_group() -> impl Strategy<Value = (String, Value)> {
+    let member = (select(&["", ".", "a", "b", "c", "b.c", "user.name"][..]), item());
+    let member = member.prop_map(|(name, (key, value))| match key.split_once('|') {
+        Some((_, modifiers)) if name != "" => (format!("{name}|{modifiers}"), value),
+        _ => (key, value),
+    });
+    let member = member.prop_recursive(2, 6, 2, |inner| {
+        let group = proptest::collection::vec(inner, 1..3);
+        let selector = select(&["any", "all", "all_or_empty", "none", "0", "-1"][..]);
+        (select(&["a", "b", "b.c"][..]), selector, group).prop_map(|(field, selector, group)| {
+            (format!("{field}[{selector}]"), group.into_iter().collect::<Value>())
+        })
+    });
+    let selector = select(&["any", "all", "all_or_empty", "none", "0", "1", "-1"][..]);
+    let group = (select(&FIELDS[..]), selector, proptest::collection::vec(member, 1..3));
+    let group = group.prop_map(|(field, selector, group)| {
+        (format!("{field}[{selector}]"), group.into_iter().collect::<Value>())
+    });
+    prop_oneof![3 => item(), 2 => group]
+}
+
 /// A comparison of the field `a`.
 fn pattern_item() -> impl Strategy<Value = (String, Value)> {
     let operator = select(&["", "|contains", "|startswith", "|endswith"][..]);
@@ -190,7 +212,7 @@ fn pattern_item() -> impl Strategy<Value = (String, Value)> {
 }
 
 fn selection() -> impl Strategy<Value = Value> {
-    let map = proptest::collection::vec(item(), 1..3)
+    let map = proptest::collection::vec(item_or_group(), 1..3)
         .prop_map(|items| items.into_iter().collect::<Value>())
         .boxed();
     let keyword = select(vec![json!("admin"), json!(403), json!("a?m"), json!("é"), json!("10.1")]).boxed();

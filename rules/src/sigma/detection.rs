@@ -3,6 +3,7 @@
 
 use watchbell_event::yaml::{Entry, Node, Value};
 
+use super::binding::{self, Binding};
 use crate::problems::Problems;
 
 /// Selections by name, and conditions over them.
@@ -24,6 +25,8 @@ pub(super) enum Selection {
     Any(Vec<Selection>),
     /// One field with modifiers and values.
     Item(Item),
+    /// Conditions on members of one array.
+    Bound(Binding),
 }
 
 /// `field|modifier|modifier: values`.
@@ -39,12 +42,32 @@ pub(super) struct Item {
     pub(super) modifiers: Vec<String>,
     /// At least one.
     pub(super) values: Vec<Node>,
+    /// It is about a member of an array, which `.` names.
+    pub(super) in_member: bool,
+    /// The steps of pipelines that have changed it.
+    pub(super) applied: Vec<String>,
 }
 
 impl Detection {
     /// Reads a detection; entries named in `others` are not selections. None if there is nothing to decide
     /// with, which has been reported.
     pub(super) fn read(node: &Node, others: &[&str], problems: &mut Problems<'_>) -> Option<Self> {
+        Self::read_at(node, others, 0, problems)
+    }
+
+    /// A detection of one selection.
+    pub(super) fn of(line: usize, selection: Selection) -> Self {
+        let name = "members".to_owned();
+        Self { selections: vec![(name.clone(), Some(selection))], conditions: vec![(line, name)] }
+    }
+
+    /// Reads a detection within so many bound groups.
+    pub(super) fn read_at(
+        node: &Node,
+        others: &[&str],
+        depth: usize,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
         let Some(entries) = node.entries() else {
             problems.add(node.line, format!("detection must be a mapping, not {}", node.kind()));
             return None;
@@ -59,7 +82,7 @@ impl Detection {
                      timespan",
                 ),
                 name => {
-                    let selection = Selection::read(&entry.value, entry.line, problems);
+                    let selection = Selection::read_at(&entry.value, entry.line, depth, problems);
                     selections.push((name.to_owned(), selection));
                 }
             }
@@ -91,25 +114,39 @@ fn conditions(node: &Node, problems: &mut Problems<'_>) -> Vec<(usize, String)> 
 
 impl Selection {
     /// Reads one selection, whose name stands in `line`.
-    fn read(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<Self> {
-        let Value::Sequence(items) = &node.value else { return Self::alternative(node, line, problems) };
+    pub(super) fn read(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<Self> {
+        Self::read_at(node, line, 0, problems)
+    }
+
+    /// Reads one selection within so many bound groups.
+    pub(super) fn read_at(
+        node: &Node,
+        line: usize,
+        depth: usize,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        let Value::Sequence(items) = &node.value else {
+            return Self::alternative(node, line, depth, problems);
+        };
         if items.is_empty() {
             problems.add(line, "the selection is an empty list");
             return None;
         }
-        let parts: Vec<_> = items.iter().map(|item| Self::alternative(item, item.line, problems)).collect();
+        let parts = items.iter().map(|item| Self::alternative(item, item.line, depth, problems));
+        let parts: Vec<_> = parts.collect();
         Some(Self::Any(parts.into_iter().collect::<Option<_>>()?))
     }
 
     /// One member of a list of alternatives, or the only one: a map or a keyword.
-    fn alternative(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<Self> {
+    fn alternative(node: &Node, line: usize, depth: usize, problems: &mut Problems<'_>) -> Option<Self> {
         match &node.value {
             Value::Mapping(entries) if entries.is_empty() => {
                 problems.add(line, "the selection is an empty mapping");
                 None
             }
             Value::Mapping(entries) => {
-                let parts: Vec<_> = entries.iter().map(|entry| Self::entry(entry, problems)).collect();
+                let parts = entries.iter().map(|entry| Self::entry_at(&entry.key, entry, depth, problems));
+                let parts: Vec<_> = parts.collect();
                 Some(Self::All(parts.into_iter().collect::<Option<_>>()?))
             }
             Value::Sequence(_) => {
@@ -120,21 +157,62 @@ impl Selection {
         }
     }
 
-    /// One field with its modifiers and values.
-    fn entry(entry: &Entry, problems: &mut Problems<'_>) -> Option<Self> {
+    /// One field with its modifiers and values, or a bound group; `key` is the entry's, or what is left of it
+    /// behind a selector.
+    pub(super) fn entry_at(
+        key: &str,
+        entry: &Entry,
+        depth: usize,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        let field = key.split('|').next().unwrap_or_default();
+        if let Some(at) = binding::selector(field) {
+            let entry = Entry { key: key.to_owned(), line: entry.line, value: entry.value.clone() };
+            return Binding::read(&entry, at, depth, problems).map(Self::Bound);
+        }
         let values = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
         if values.is_empty() {
             problems.add(entry.line, named(&entry.key, "an empty list matches nothing"));
             return None;
         }
-        let mut parts = entry.key.split('|').map(str::to_owned);
+        let mut parts = key.split('|').map(str::to_owned);
         Some(Self::Item(Item {
             line: entry.line,
             written: entry.key.clone(),
             field: parts.next().unwrap_or_default(),
             modifiers: parts.collect(),
             values: values.to_vec(),
+            in_member: depth > 0,
+            applied: Vec::new(),
         }))
+    }
+}
+
+impl Selection {
+    /// Calls `visit` with each item.
+    pub(super) fn visit_items(&mut self, visit: &mut impl FnMut(&mut Item)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter_mut().for_each(|part| part.visit_items(visit)),
+            Self::Item(item) => visit(item),
+            Self::Bound(_) => {}
+        }
+    }
+
+    /// Whether one of the items is such.
+    pub(super) fn has_item(&self, holds: &impl Fn(&Item) -> bool) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.has_item(holds)),
+            Self::Item(item) => holds(item),
+            Self::Bound(_) => false,
+        }
+    }
+
+    /// How many items there are.
+    pub(super) fn count_items(&self) -> usize {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::count_items).sum(),
+            Self::Item(_) | Self::Bound(_) => 1,
+        }
     }
 }
 
@@ -146,6 +224,8 @@ impl Item {
             field: String::new(),
             modifiers: Vec::new(),
             values: vec![node.clone()],
+            in_member: false,
+            applied: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::condition::Selections;
 use super::detection::{Detection, Item, Selection, named};
 use super::encode::texts;
 use super::expand::Placeholders;
-use super::modifier::{Key, Operator};
+use super::modifier::{Key, Operator, field};
 use crate::expression::Expression;
 use crate::formula::{Check, Field, Formula, Place, Reference, Threshold, network, number};
 use crate::moment::Unit;
@@ -42,6 +42,12 @@ fn formula(
 ) -> Option<Formula> {
     let (parts, join): (_, fn(Vec<Formula>) -> Formula) = match selection {
         Selection::Item(written) => return item(written, placeholders, problems),
+        Selection::Bound(binding) => {
+            let before = problems.count();
+            let body = compile(&binding.body, placeholders, problems);
+            let formula = binding.formula(body).map_err(|reason| named(&binding.written, &reason));
+            return problems.check(binding.line, formula).filter(|_| problems.count() == before);
+        }
         Selection::All(parts) => (parts, Formula::All),
         Selection::Any(parts) => (parts, Formula::Any),
     };
@@ -52,7 +58,8 @@ fn formula(
 /// One field with its modifiers and values.
 fn item(item: &Item, placeholders: &mut Placeholders<'_>, problems: &mut Problems<'_>) -> Option<Formula> {
     let told = |reason: String| named(&item.written, &reason);
-    let key = problems.check(item.line, Key::read(&item.field, &item.modifiers).map_err(told))?;
+    let key = field(&item.field, item.in_member).and_then(|field| Key::read(field, &item.modifiers));
+    let key = problems.check(item.line, key.map_err(told))?;
     if key.operator == Operator::Exists && item.values.len() > 1 {
         problems.add(item.line, told("modifier \"exists\" takes one value, true or false".to_owned()));
         return None;

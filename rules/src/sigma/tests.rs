@@ -1,7 +1,9 @@
 //! What rules mean, case by case, and what is refused.
 
+mod arrays;
 mod documents;
 mod modifiers;
+mod pipelines;
 
 use std::sync::Arc;
 
@@ -288,7 +290,11 @@ fn what_is_wrong_is_said_with_its_line() {
         (rule("  s: []\n  condition: s"), 3, "empty list"),
         (rule("  s: [[x]]\n  condition: s"), 3, "list within a list"),
         (rule("  s: null\n  condition: s"), 3, "cannot be null"),
-        (rule("  s:\n    a[any]: {b: c}\n  condition: s"), 4, "array member"),
+        (rule("  s:\n    a[some]: {b: c}\n  condition: s"), 4, "unknown selector [some]"),
+        (rule("  s:\n    a[0: {b: c}\n  condition: s"), 4, "not closed"),
+        (rule("  s:\n    a[0][1]: x\n  condition: s"), 4, "in a row"),
+        (rule("  s:\n    a[any]: {b|re: '('}\n  condition: s"), 4, "unclosed group"),
+        (rule(&format!("  s:\n    {}: x\n  condition: s", ["a[any]"; 9].join("."))), 4, "more than 8 deep"),
         ("detection: {s: {a: 1}, condition: s}".to_owned(), 1, "no title"),
         ("title: t\nlevel: urgent\ndetection: {s: {a: 1}, condition: s}".to_owned(), 2, "unknown level"),
         ("title: t\ndetection: [x]".to_owned(), 2, "must be a mapping"),
