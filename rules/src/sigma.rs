@@ -1,8 +1,15 @@
 //! Sigma (specification 2.1.0): one YAML document becomes one [`Rule`]. What is not supported is refused
 //! with the line that asks for it; nothing is skipped in silence.
 
+mod binding;
+pub(crate) mod collection;
 mod condition;
+mod detection;
+mod encode;
+mod expand;
+mod filter;
 mod modifier;
+mod pipeline;
 mod selection;
 
 use std::sync::Arc;
@@ -10,9 +17,17 @@ use std::sync::Arc;
 use watchbell_event::Level;
 use watchbell_event::yaml::{Node, Value};
 
+use self::detection::Detection;
+use self::expand::Placeholders;
+use self::pipeline::Draft;
 use crate::formula::{Field, Formula};
+use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
+
+pub(crate) use filter::{Filter, MAX_FILTERS};
+pub(crate) use pipeline::{MAX_PIPELINES, Pipeline};
+pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
 pub(crate) const MAX_TITLE_BYTES: usize = 512;
@@ -20,7 +35,13 @@ pub(crate) const MAX_TITLE_BYTES: usize = 512;
 pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 
 /// Reads one document. Whatever is wrong goes to `problems`, and then there is no rule.
-pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule> {
+pub(crate) fn read(
+    document: &Node,
+    lists: &Lists,
+    pipelines: &[Pipeline],
+    filters: &mut [Filter],
+    problems: &mut Problems<'_>,
+) -> Option<Rule> {
     let before = problems.count();
     if let Some((line, reason)) = unsupported(document) {
         problems.add(line, reason);
@@ -29,15 +50,35 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
     let title = title(document, problems);
     let id = id(document, problems);
     let level = level(document, problems);
-    let formula = detection(document, problems);
+    let name = text(document, "name");
+    let mut placeholders = Placeholders::new(lists);
+    let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
+    draft.detections.extend(detection(document, problems));
+    let filters = filters.iter_mut();
+    let filters = filters.filter_map(|filter| {
+        filter.is_for(id.as_deref(), name.as_deref(), &draft.log_source).then_some(&*filter)
+    });
+    let filters: Vec<&Filter> = filters.collect();
+    if problems.count() > before {
+        return None;
+    }
+    draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
+    for pipeline in pipelines {
+        if let Err((line, reason)) = pipeline.apply(&mut draft) {
+            problems.add(line, reason);
+            return None;
+        }
+    }
+    let formula = formula(&draft, &filters, &mut placeholders, problems);
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
     }
-    let (title, formula) = (title?, formula?);
+    let title = title?;
     Some(Rule {
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
+        name,
         title: title.into(),
         level,
         status: text(document, "status"),
@@ -46,9 +87,10 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
         references: texts(document, "references"),
         tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
-        log_source: log_source(document),
+        log_source: draft.log_source,
         group_by,
         next_steps,
+        lists: placeholders.used(),
         file: problems.file().into(),
         line: document.line,
         formula,
@@ -66,18 +108,8 @@ fn unsupported(document: &Node) -> Option<(usize, String)> {
         };
         return Some((document.line, reason));
     };
-    let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "correlation" | "filter" | "action" => true,
-        "transformations" => document.get("detection").is_none(),
-        _ => false,
-    })?;
-    let what = match entry.key.as_str() {
-        "correlation" => "correlation rules",
-        "filter" => "filters",
-        "action" => "collections (action: global, reset, repeat)",
-        _ => "processing pipelines",
-    };
-    Some((entry.line, format!("{what} are not supported yet")))
+    let entry = entries.iter().find(|entry| entry.key == "correlation")?;
+    Some((entry.line, "correlation rules are not supported yet".to_owned()))
 }
 
 fn title(document: &Node, problems: &mut Problems<'_>) -> Option<String> {
@@ -112,45 +144,38 @@ fn level(document: &Node, problems: &mut Problems<'_>) -> Level {
     })
 }
 
-fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Formula> {
+fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Detection> {
     let Some(detection) = document.get("detection") else {
         problems.add(document.line, "the rule has no detection");
         return None;
     };
-    let Some(entries) = detection.entries() else {
-        problems.add(detection.line, format!("detection must be a mapping, not {}", detection.kind()));
-        return None;
-    };
-    let mut selections = condition::Selections::default();
-    for entry in entries {
-        match entry.key.as_str() {
-            "condition" => {}
-            "timeframe" => problems.add(
-                entry.line,
-                "timeframe belongs to the aggregations that Sigma removed; correlations are not supported yet",
-            ),
-            // A selection that failed has been reported; its name stays known, so that the condition does
-            // not report it once more.
-            name => selections.add(name, selection::read(&entry.value, entry.line, problems)),
-        }
-    }
-    let Some(condition) = detection.get("condition") else {
-        problems.add(detection.line, "detection has no condition");
-        return None;
-    };
-    let conditions = condition.items().unwrap_or(std::slice::from_ref(condition));
-    if conditions.is_empty() {
-        problems.add(condition.line, "the list of conditions is empty");
-    }
+    Detection::read(detection, &[], problems)
+}
+
+/// What must hold for the rule to match: its own detection, and those that filters and pipelines add.
+fn formula(
+    draft: &Draft<'_>,
+    filters: &[&Filter],
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Formula {
     let mut parts = Vec::new();
-    for condition in conditions {
-        let Some(text) = condition.scalar_text() else {
-            problems.add(condition.line, format!("a condition must be text, not {}", condition.kind()));
+    for (number, detection) in draft.detections.iter().enumerate() {
+        let Some(before) = number.checked_sub(1) else {
+            parts.push(selection::compile(detection, placeholders, problems));
             continue;
         };
-        parts.extend(problems.check(condition.line, selections.resolve(&text)));
+        // The lines of filters and pipelines are not those of the rule's file. A filter was found sound when
+        // it was read, so what is wrong now has to do with this rule.
+        let mut wrong = Problems::new("");
+        parts.push(selection::compile(detection, placeholders, &mut wrong));
+        let origin =
+            filters.get(before).map_or_else(|| "a pipeline's condition".to_owned(), |filter| filter.name());
+        for error in wrong.into_errors() {
+            problems.add(draft.document.line, format!("{origin}, line {}: {}", error.line, error.reason));
+        }
     }
-    Some(Formula::Any(parts))
+    if parts.len() == 1 { parts.remove(0) } else { Formula::All(parts) }
 }
 
 /// The attribute `watchbell`: which fields make one alert, and what to do about it.

@@ -7,14 +7,14 @@ use watchbell_event::Level;
 use super::*;
 use crate::formula::Formula;
 use crate::samples::{self, Sample};
-use crate::{Evaluator, Rule, RuleSet, load};
+use crate::{Evaluator, Lists, Rule, RuleSet, load};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("library")
 }
 
 fn rules() -> Vec<Rule> {
-    let loaded = load(&files());
+    let loaded = load(&files(), &Lists::shipped());
     assert_eq!(loaded.errors, []);
     loaded.rules
 }
@@ -43,7 +43,7 @@ fn every_file_of_the_folder_is_embedded() {
     files_below(&folder(), &folder(), &mut found);
     let embedded =
         FILES.iter().flat_map(|(name, _)| [(*name).to_owned(), name.replace(".yml", ".samples.yml")]);
-    assert_eq!(found, embedded.collect());
+    assert_eq!(found, embedded.chain(["lists.yml".to_owned()]).collect());
 }
 
 #[test]

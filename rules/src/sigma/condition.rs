@@ -35,9 +35,11 @@ impl Selections {
         let formula = parser.any(0)?;
         match parser.next() {
             None => Ok(formula),
-            Some("|") => Err("aggregations after a pipe were removed from Sigma; \
-                they become correlation rules, which are not supported yet"
-                .to_owned()),
+            Some("|") => {
+                Err("aggregations after a pipe were removed from Sigma; write a correlation rule, such as \
+                type: event_count with group-by, timespan and condition"
+                    .to_owned())
+            }
             Some(token) => Err(format!("the condition goes on with {token:?} where it should end")),
         }
     }
