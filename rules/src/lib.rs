@@ -15,6 +15,7 @@ mod formula;
 mod json;
 pub mod library;
 mod load;
+pub mod mutate;
 mod pattern;
 mod problems;
 mod rule;

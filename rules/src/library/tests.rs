@@ -5,9 +5,8 @@ use std::sync::Arc;
 use watchbell_event::Level;
 
 use super::*;
-use crate::formula::Formula;
 use crate::samples::{self, Sample};
-use crate::{Evaluator, Rule, RuleSet, load};
+use crate::{Evaluator, Rule, RuleSet, load, mutate};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("library")
@@ -20,9 +19,9 @@ fn rules() -> Vec<Rule> {
 }
 
 fn samples_of(rule: &Rule) -> Vec<Sample> {
-    let name = rule.file.replace(".yml", ".samples.yml");
-    let bytes = std::fs::read(folder().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    samples::read(&name, std::str::from_utf8(&bytes).unwrap()).unwrap()
+    let name = samples::file_of(&rule.file);
+    let file = FILES.iter().find(|file| rule.file.strip_suffix(".yml") == Some(file.name)).unwrap();
+    samples::read(&name, file.samples).unwrap()
 }
 
 /// All files below a folder, as paths relative to the library.
@@ -41,9 +40,8 @@ fn files_below(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
 fn every_file_of_the_folder_is_embedded() {
     let mut found = BTreeSet::new();
     files_below(&folder(), &folder(), &mut found);
-    let embedded =
-        FILES.iter().flat_map(|(name, _)| [(*name).to_owned(), name.replace(".yml", ".samples.yml")]);
-    assert_eq!(found, embedded.collect());
+    found.retain(|name| name != "README.md");
+    assert_eq!(found, files().into_iter().chain(sample_files()).map(|(name, _)| name).collect());
 }
 
 #[test]
@@ -67,14 +65,8 @@ fn rules_match_their_samples_and_nothing_else() {
             let count = samples.iter().filter(|sample| sample.must_match == must_match).count();
             assert!(count >= 2, "{}: {count} samples", rule.file);
         }
-        let file = rule.file.clone();
-        let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(vec![rule])));
-        let mut matches = Vec::new();
-        for sample in samples {
-            assert!(evaluator.matches(sample.event.as_bytes(), &mut matches), "{file}");
-            if matches.is_empty() == sample.must_match {
-                failures.push(format!("{file}: sample in line {}: {:.300}", sample.line, sample.event));
-            }
+        for sample in samples::failures(std::slice::from_ref(&rule), &samples) {
+            failures.push(format!("{}: sample in line {}: {:.300}", rule.file, sample.line, sample.event));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -144,52 +136,23 @@ fn every_step_of_the_recorded_attack_is_found_by_name() {
     }
 }
 
-/// The formula without one of its conditions, for each condition that stands beside others.
-fn without_one(formula: &Formula) -> Vec<Formula> {
-    let (parts, join): (_, fn(Vec<Formula>) -> Formula) = match formula {
-        Formula::All(parts) => (parts, Formula::All),
-        Formula::Any(parts) => (parts, Formula::Any),
-        Formula::Not(part) => return without_one(part).into_iter().map(Formula::negate).collect(),
-        Formula::Test(_) => return Vec::new(),
-    };
-    let replaced = |at: usize, with: Option<Formula>| {
-        let mut parts = parts.clone();
-        parts.splice(at..=at, with);
-        join(parts)
-    };
-    let mut variants = Vec::new();
-    for (at, part) in parts.iter().enumerate() {
-        if parts.len() > 1 && matches!(formula, Formula::All(_)) {
-            variants.push(replaced(at, None));
-        }
-        variants.extend(without_one(part).into_iter().map(|part| replaced(at, Some(part))));
-    }
-    variants
-}
-
 #[test]
 fn samples_notice_if_any_condition_is_removed() {
+    let mut survivors = Vec::new();
     for rule in rules() {
-        let samples = samples_of(&rule);
-        for formula in without_one(&rule.formula) {
-            let weaker = Rule { formula, ..rule.clone() };
-            let shown = format!("{:?}", weaker.formula);
-            let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(vec![weaker])));
-            let mut matches = Vec::new();
-            let noticed = samples.iter().any(|sample| {
-                evaluator.matches(sample.event.as_bytes(), &mut matches);
-                matches.is_empty() == sample.must_match
-            });
-            assert!(noticed, "{} is as good as {shown:.2000}", rule.file);
+        let file = FILES.iter().find(|file| rule.file.strip_suffix(".yml") == Some(file.name)).unwrap();
+        for survivor in mutate::survivors(&rule.file, file.rules, &samples_of(&rule)) {
+            survivors.push(format!("{}:{}: {}", rule.file, survivor.line, survivor.condition));
         }
     }
+    assert!(survivors.is_empty(), "{} survive:\n{}", survivors.len(), survivors.join("\n"));
 }
 
 /// Kubernetes reserves names that begin with `system:` in lower case only: a certificate or an identity
 /// provider may carry `System:Kube-Controller-Manager`, which no exclusion may let through.
 #[test]
 fn exclusions_compare_who_acted_with_case() {
-    for (file, text) in FILES {
+    for (file, text) in files() {
         let mut excluded = false;
         for line in text.lines() {
             if line.starts_with("  ") && !line.starts_with("   ") {

@@ -10,6 +10,7 @@ use serde_json::json;
 use watchbell_rules::{Evaluator, LoadError, Loaded, RuleSet, library, load};
 
 use super::output;
+use super::rules_test::TestArgs;
 use crate::rule_files;
 
 /// What to do with rules.
@@ -22,6 +23,8 @@ pub(crate) enum RulesCommand {
     },
     /// Try rules on a file of events; prints one JSON object per match.
     Eval(EvalArgs),
+    /// Test rules on their samples; prints failures as a diff, exit code 1 if there are any.
+    Test(TestArgs),
 }
 
 /// Which rules to try on which events.
@@ -50,6 +53,7 @@ impl RulesCommand {
                 Ok(exit_code(loaded.errors.is_empty()))
             }
             Self::Eval(args) => args.run(),
+            Self::Test(args) => args.run(),
         }
     }
 }
@@ -110,7 +114,7 @@ fn load_rules(paths: &[PathBuf]) -> Loaded {
 }
 
 /// Lists what does not load on standard error, and counts it.
-fn report(errors: &[LoadError]) {
+pub(super) fn report(errors: &[LoadError]) {
     errors.iter().for_each(|error| output::note(&error.to_string()));
     if !errors.is_empty() {
         let files: std::collections::BTreeSet<_> = errors.iter().map(|error| &error.file).collect();
@@ -122,6 +126,6 @@ fn report(errors: &[LoadError]) {
     }
 }
 
-fn exit_code(good: bool) -> ExitCode {
+pub(super) fn exit_code(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
