@@ -1,10 +1,15 @@
 //! Reads rule files: all rules that are sound, and all that is wrong with the others.
+//!
+//! ```text
+//! files ──parse──► documents ──lists, then everything that reads them──► rules
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use watchbell_event::yaml::{self, Value};
+use watchbell_event::yaml::{self, Node, Value};
 
+use crate::lists::Lists;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
 use crate::sigma;
@@ -21,51 +26,92 @@ pub(crate) const MAX_EXPRESSION_BYTES: usize = 256 << 20;
 pub struct Loaded {
     /// The rules that are sound.
     pub rules: Vec<Rule>,
-    /// What is wrong with the others.
+    /// What is wrong with the others, and with anything else in the files.
     pub errors: Vec<LoadError>,
+    /// The lists in force: those given, and those of the files.
+    pub lists: Lists,
 }
 
 /// Reads files, given as name and text. Each rule loads or is refused on its own; a file that is not YAML is
 /// refused as a whole. Of two rules with one id, the second is refused.
 #[must_use]
-pub fn load(files: &[(String, String)]) -> Loaded {
-    let mut loaded = Loaded::default();
-    let mut totals = Totals::default();
-    for (name, text) in files {
-        let mut problems = Problems::new(name);
-        for rule in read_file(text, &mut problems) {
-            match totals.admit(&rule) {
-                Ok(()) => loaded.rules.push(rule),
-                Err(reason) => problems.add(rule.line, reason),
-            }
-        }
-        loaded.errors.extend(problems.into_errors());
+pub fn load(files: &[(String, String)], lists: &Lists) -> Loaded {
+    load_over(&[], files, lists)
+}
+
+/// Reads `files` over `base`: where both have a rule of one key or a list of one name, that of `files` is kept,
+/// and what `files` say about all rules holds for those of `base`, too. The rules of `files` come first.
+#[must_use]
+pub fn load_over(base: &[(String, String)], files: &[(String, String)], lists: &Lists) -> Loaded {
+    let mut layers = [Layer::parse(files), Layer::parse(base)];
+    let mut loaded = Loaded { lists: lists.clone(), ..Loaded::default() };
+    for layer in layers.iter_mut().rev() {
+        layer.read_lists(&mut loaded.lists);
+    }
+    let mut keys = HashSet::new();
+    for mut layer in layers {
+        let rules = layer.read_rules(&loaded.lists);
+        loaded.errors.extend(layer.files.into_iter().flat_map(|file| file.problems.into_errors()));
+        // Of two rules of one key within a layer, the second has been refused.
+        loaded.rules.extend(rules.into_iter().filter(|rule| !keys.contains(&rule.key)));
+        keys.extend(loaded.rules.iter().map(|rule| rule.key.clone()));
     }
     loaded
 }
 
-/// Puts rules over others: where both have a rule of one key, the one of `over` is kept.
-#[must_use]
-pub fn override_rules(base: Vec<Rule>, over: Vec<Rule>) -> Vec<Rule> {
-    let mut rules = over;
-    let keys: std::collections::HashSet<_> = rules.iter().map(|rule| rule.key.clone()).collect();
-    rules.extend(base.into_iter().filter(|rule| !keys.contains(&rule.key)));
-    rules
+/// Files that are read together.
+struct Layer<'a> {
+    files: Vec<File<'a>>,
 }
 
-fn read_file(text: &str, problems: &mut Problems<'_>) -> Vec<Rule> {
-    let documents = match yaml::parse(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            problems.add(error.line, error.reason);
-            return Vec::new();
-        }
-    };
-    let mut documents = documents.iter().filter(|document| document.value != Value::Null).peekable();
-    if documents.peek().is_none() {
-        problems.add(0, "the file holds no rule");
+/// One file.
+struct File<'a> {
+    documents: Vec<Node>,
+    problems: Problems<'a>,
+}
+
+impl<'a> Layer<'a> {
+    fn parse(files: &'a [(String, String)]) -> Self {
+        Self { files: files.iter().map(|(name, text)| File::parse(name, text)).collect() }
     }
-    documents.filter_map(|document| sigma::read(document, problems)).collect()
+
+    /// Takes the documents that hold lists.
+    fn read_lists(&mut self, lists: &mut Lists) {
+        let mut seen = BTreeMap::new();
+        for file in &mut self.files {
+            for document in file.documents.extract_if(.., |document| Lists::are_in(document)) {
+                lists.read(&document, &mut seen, &mut file.problems);
+            }
+        }
+    }
+
+    fn read_rules(&mut self, lists: &Lists) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        let mut totals = Totals::default();
+        for File { documents, problems } in &mut self.files {
+            for document in documents {
+                let Some(rule) = sigma::read(document, lists, problems) else { continue };
+                match totals.admit(&rule) {
+                    Ok(()) => rules.push(rule),
+                    Err(reason) => problems.add(rule.line, reason),
+                }
+            }
+        }
+        rules
+    }
+}
+
+impl<'a> File<'a> {
+    fn parse(name: &'a str, text: &str) -> Self {
+        let mut problems = Problems::new(name);
+        let parsed = yaml::parse(text).map_err(|error| problems.add(error.line, error.reason));
+        let Ok(mut documents) = parsed else { return Self { documents: Vec::new(), problems } };
+        documents.retain(|document| document.value != Value::Null);
+        if documents.is_empty() {
+            problems.add(0, "the file holds no rule");
+        }
+        Self { documents, problems }
+    }
 }
 
 /// What a set has used of its limits.

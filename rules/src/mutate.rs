@@ -5,6 +5,7 @@
 use watchbell_event::yaml::{self, Entry, Node, Value};
 
 use crate::formula::Formula;
+use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::Rule;
 use crate::samples::{self, Sample};
@@ -23,14 +24,15 @@ pub struct Survivor {
 }
 
 /// The conditions of all rules in a file that its samples do not hold. What does not load is left out; see
-/// [`load`](crate::load).
+/// [`load`](crate::load). A named list counts as one condition.
 #[must_use]
-pub fn survivors(file: &str, text: &str, samples: &[Sample]) -> Vec<Survivor> {
+pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &[Sample]) -> Vec<Survivor> {
+    let reader = Reader { file, lists };
     let documents = yaml::parse(text).unwrap_or_default();
-    let rules: Vec<Option<Rule>> = documents.iter().map(|document| rule(file, document)).collect();
+    let rules: Vec<Option<Rule>> = documents.iter().map(|document| reader.rule(document)).collect();
     let mut survivors = Vec::new();
     for (at, document) in documents.iter().enumerate().filter(|(at, _)| rules[*at].is_some()) {
-        for mutant in mutants(file, document) {
+        for mutant in mutants(&reader, document) {
             let others = rules.iter().enumerate().filter(|(other, _)| *other != at);
             let mut rules: Vec<Rule> = others.filter_map(|(_, rule)| rule.clone()).collect();
             rules.push(mutant.rule);
@@ -48,14 +50,14 @@ struct Mutant {
     rule: Rule,
 }
 
-fn mutants(file: &str, document: &Node) -> Vec<Mutant> {
+fn mutants(reader: &Reader<'_>, document: &Node) -> Vec<Mutant> {
     let Some(detection) = document.get("detection").and_then(Node::entries) else { return Vec::new() };
     let mut mutants = Vec::new();
     for (at, entry) in detection.iter().enumerate() {
         let with = |value: Node| {
             let mut entries = detection.to_vec();
             entries.splice(at..=at, [Entry { value, ..entry.clone() }]);
-            rule(file, &with_detection(document, entries))
+            reader.rule(&with_detection(document, entries))
         };
         if entry.key != "condition" {
             let marked = with(mark(entry.line)).and_then(|rule| without_marked(&rule));
@@ -69,8 +71,16 @@ fn mutants(file: &str, document: &Node) -> Vec<Mutant> {
     mutants
 }
 
-fn rule(file: &str, document: &Node) -> Option<Rule> {
-    sigma::read(document, &mut Problems::new(file))
+/// How the documents of one file are read.
+struct Reader<'a> {
+    file: &'a str,
+    lists: &'a Lists,
+}
+
+impl Reader<'_> {
+    fn rule(&self, document: &Node) -> Option<Rule> {
+        sigma::read(document, self.lists, &mut Problems::new(self.file))
+    }
 }
 
 fn with_detection(document: &Node, detection: Vec<Entry>) -> Node {
@@ -168,9 +178,9 @@ detection:
 
     fn check(samples: &str, expect: &[&str]) {
         let samples = samples::read("x.samples.yml", samples).unwrap();
-        let rules = crate::load(&[("x.yml".to_owned(), RULE.to_owned())]).rules;
+        let rules = crate::load(&[("x.yml".to_owned(), RULE.to_owned())], &Lists::default()).rules;
         assert_eq!(samples::failures(&rules, &samples), Vec::<&Sample>::new());
-        let found = survivors("x.yml", RULE, &samples);
+        let found = survivors("x.yml", RULE, &Lists::default(), &samples);
         let found: Vec<_> =
             found.iter().map(|survivor| format!("{}: {}", survivor.line, survivor.condition)).collect();
         assert_eq!(found, expect);
@@ -204,7 +214,7 @@ detection:
     #[test]
     fn a_rule_of_one_condition_has_nothing_to_remove() {
         let rule = "title: x\ndetection: {a: {b: c}, condition: a}\n";
-        assert_eq!(survivors("x.yml", rule, &[]), []);
-        assert_eq!(survivors("x.yml", "[", &[]), []);
+        assert_eq!(survivors("x.yml", rule, &Lists::default(), &[]), []);
+        assert_eq!(survivors("x.yml", "[", &Lists::default(), &[]), []);
     }
 }

@@ -13,6 +13,8 @@ pub struct Rule {
     pub key: Arc<str>,
     /// The id as the rule gives it.
     pub id: Option<String>,
+    /// The name by which other documents refer to the rule.
+    pub name: Option<String>,
     /// What the rule finds, in a few words.
     pub title: Arc<str>,
     /// How urgent a match is; medium where the rule says nothing.
@@ -36,6 +38,8 @@ pub struct Rule {
     pub group_by: Vec<String>,
     /// What to do when the rule matches.
     pub next_steps: Vec<String>,
+    /// The named lists that it reads, in the order of their names.
+    pub lists: Vec<Arc<str>>,
     /// The file it was read from.
     pub file: Arc<str>,
     /// The line its document begins on.

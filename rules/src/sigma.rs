@@ -2,6 +2,7 @@
 //! with the line that asks for it; nothing is skipped in silence.
 
 mod condition;
+mod expand;
 mod modifier;
 mod selection;
 
@@ -10,9 +11,13 @@ use std::sync::Arc;
 use watchbell_event::Level;
 use watchbell_event::yaml::{Node, Value};
 
+use self::expand::Placeholders;
 use crate::formula::{Field, Formula};
+use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
+
+pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
 pub(crate) const MAX_TITLE_BYTES: usize = 512;
@@ -20,7 +25,7 @@ pub(crate) const MAX_TITLE_BYTES: usize = 512;
 pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 
 /// Reads one document. Whatever is wrong goes to `problems`, and then there is no rule.
-pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule> {
+pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) -> Option<Rule> {
     let before = problems.count();
     if let Some((line, reason)) = unsupported(document) {
         problems.add(line, reason);
@@ -29,7 +34,9 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
     let title = title(document, problems);
     let id = id(document, problems);
     let level = level(document, problems);
-    let formula = detection(document, problems);
+    let name = text(document, "name");
+    let mut placeholders = Placeholders::new(lists);
+    let formula = detection(document, &mut placeholders, problems);
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
@@ -38,6 +45,7 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
     Some(Rule {
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
+        name,
         title: title.into(),
         level,
         status: text(document, "status"),
@@ -49,6 +57,7 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
         log_source: log_source(document),
         group_by,
         next_steps,
+        lists: placeholders.used(),
         file: problems.file().into(),
         line: document.line,
         formula,
@@ -112,7 +121,11 @@ fn level(document: &Node, problems: &mut Problems<'_>) -> Level {
     })
 }
 
-fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Formula> {
+fn detection(
+    document: &Node,
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Formula> {
     let Some(detection) = document.get("detection") else {
         problems.add(document.line, "the rule has no detection");
         return None;
@@ -131,7 +144,7 @@ fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Formula> {
             ),
             // A selection that failed has been reported; its name stays known, so that the condition does
             // not report it once more.
-            name => selections.add(name, selection::read(&entry.value, entry.line, problems)),
+            name => selections.add(name, selection::read(&entry.value, entry.line, placeholders, problems)),
         }
     }
     let Some(condition) = detection.get("condition") else {

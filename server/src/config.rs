@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use watchbell_event::yaml;
+use watchbell_event::yaml::{self, Node};
+use watchbell_rules::Lists;
 
 use self::reader::{Errors, Section};
 use crate::files;
@@ -87,6 +88,8 @@ pub(crate) struct RulesConfig {
     pub(crate) builtin: bool,
     /// Further rules; one with the id of a shipped rule replaces it.
     pub(crate) directory: Option<PathBuf>,
+    /// The shipped lists, and those that the operator sets.
+    pub(crate) lists: Lists,
     pub(crate) reload_interval: Duration,
 }
 
@@ -238,11 +241,31 @@ impl RulesConfig {
         let config = Self {
             builtin: section.flag("builtin", true),
             directory: section.path("directory"),
+            lists: lists(&section),
             reload_interval: section.duration("reload_interval", Duration::from_secs(5)),
         };
         section.finish();
         config
     }
+}
+
+/// The shipped lists under those of `lists: {NAME: [values]}`.
+fn lists(rules: &Section<'_>) -> Lists {
+    let mut lists = Lists::shipped();
+    let section = rules.section("lists");
+    for entry in section.entries() {
+        let name = section.name(&entry.key);
+        let items = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
+        let values: Vec<String> = items.iter().filter_map(Node::scalar_text).collect();
+        let set = match values.len() == items.len() {
+            true => lists.override_with(&entry.key, values),
+            false => Err("the values must be a list of texts".to_owned()),
+        };
+        if let Err(reason) = set {
+            section.errors().add(entry.line, format!("{name}: {reason}"));
+        }
+    }
+    lists
 }
 
 impl IndexConfig {

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use watchbell_event::{Envelope, Format, Position, Timestamp};
 
 use super::*;
-use crate::load;
+use crate::{Lists, load};
 
 const RULES: &str = "
 title: Secrets listed
@@ -34,7 +34,7 @@ fn record(bytes: &str, cluster: &str) -> Record {
 }
 
 fn detect(bytes: &str, cluster: &str) -> Vec<Detection> {
-    let loaded = load(&[("rules.yml".to_owned(), RULES.to_owned())]);
+    let loaded = load(&[("rules.yml".to_owned(), RULES.to_owned())], &Lists::default());
     assert_eq!(loaded.errors, []);
     let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)));
     let mut detections = Vec::new();

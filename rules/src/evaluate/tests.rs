@@ -5,12 +5,12 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::load;
+use crate::{Lists, load};
 
 /// Loads rules written as JSON, which is YAML too.
 fn rule_set(rules: &[Value]) -> Arc<RuleSet> {
     let documents: Vec<String> = rules.iter().map(|rule| format!("---\n{rule}\n")).collect();
-    let loaded = load(&[("generated".to_owned(), documents.concat())]);
+    let loaded = load(&[("generated".to_owned(), documents.concat())], &Lists::shipped());
     assert_eq!(loaded.errors, [], "{rules:#?}");
     Arc::new(RuleSet::compile(loaded.rules))
 }
@@ -280,7 +280,7 @@ proptest! {
 
 #[test]
 fn the_library_agrees_on_recorded_events() {
-    let loaded = load(&crate::library::files());
+    let loaded = load(&crate::library::files(), &Lists::shipped());
     let set = Arc::new(RuleSet::compile(loaded.rules));
     let mut evaluator = Evaluator::new(set.clone());
     let mut matches = Vec::new();

@@ -4,11 +4,10 @@ use crate::expression::Flags;
 use crate::formula::{Field, Order};
 
 /// Of Sigma, but not of this version.
-const LATER: [&str; 16] = [
+const LATER: [&str; 15] = [
     "base64",
     "base64offset",
     "day",
-    "expand",
     "fieldref",
     "hour",
     "minute",
@@ -36,6 +35,8 @@ pub(super) struct Key {
     pub(super) all: bool,
     /// None of the values may match.
     pub(super) negated: bool,
+    /// `%NAME%` in a value stands for the values of a list.
+    pub(super) expand: bool,
 }
 
 /// How a field is compared to the values of its item.
@@ -108,7 +109,8 @@ impl Key {
         let mut parts = text.split('|');
         let name = parts.next().unwrap_or_default();
         let field = if name.is_empty() { Field::Anywhere } else { Field::path(name)? };
-        let mut key = Self { field, operator: Operator::Equals, cased: false, all: false, negated: false };
+        let (operator, flags) = (Operator::Equals, false);
+        let mut key = Self { field, operator, cased: flags, all: flags, negated: flags, expand: flags };
         for modifier in parts {
             key.apply(modifier)?;
         }
@@ -129,6 +131,7 @@ impl Key {
             "all" => return set(&mut self.all, modifier),
             "cased" => return set(&mut self.cased, modifier),
             "neq" => return set(&mut self.negated, modifier),
+            "expand" => return set(&mut self.expand, modifier),
             "i" | "m" | "s" => return Err(format!("modifier {modifier:?} can only follow \"re\"")),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use watchbell_event::yaml::{Entry, Node, Value};
 
+use super::expand::Placeholders;
 use super::modifier::{Key, Operator};
 use crate::expression::Expression;
 use crate::formula::{Check, Field, Formula, Threshold, network, number};
@@ -13,25 +14,38 @@ use crate::text::{float_text, number_text};
 pub(crate) const MAX_VALUE_BYTES: usize = 8 << 10;
 
 /// Reads one selection, whose name stands in `line`.
-pub(super) fn read(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<Formula> {
-    let Value::Sequence(items) = &node.value else { return alternative(node, line, problems) };
+pub(super) fn read(
+    node: &Node,
+    line: usize,
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Formula> {
+    let Value::Sequence(items) = &node.value else {
+        return alternative(node, line, placeholders, problems);
+    };
     if items.is_empty() {
         problems.add(line, "the selection is an empty list");
         return None;
     }
-    let parts: Vec<_> = items.iter().map(|item| alternative(item, item.line, problems)).collect();
+    let parts = items.iter().map(|item| alternative(item, item.line, placeholders, problems));
+    let parts: Vec<_> = parts.collect();
     Some(Formula::Any(parts.into_iter().collect::<Option<_>>()?))
 }
 
 /// One member of a list of alternatives, or the only one: a map or a keyword.
-fn alternative(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<Formula> {
+fn alternative(
+    node: &Node,
+    line: usize,
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Formula> {
     match &node.value {
         Value::Mapping(entries) if entries.is_empty() => {
             problems.add(line, "the selection is an empty mapping");
             None
         }
         Value::Mapping(entries) => {
-            let parts: Vec<_> = entries.iter().map(|entry| item(entry, problems)).collect();
+            let parts: Vec<_> = entries.iter().map(|entry| item(entry, placeholders, problems)).collect();
             Some(Formula::All(parts.into_iter().collect::<Option<_>>()?))
         }
         Value::Sequence(_) => {
@@ -46,7 +60,7 @@ fn alternative(node: &Node, line: usize, problems: &mut Problems<'_>) -> Option<
 }
 
 /// One field with its modifiers and values.
-fn item(entry: &Entry, problems: &mut Problems<'_>) -> Option<Formula> {
+fn item(entry: &Entry, placeholders: &mut Placeholders<'_>, problems: &mut Problems<'_>) -> Option<Formula> {
     let key =
         problems.check(entry.line, Key::read(&entry.key).map_err(|reason| named(&entry.key, &reason)))?;
     let values = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
@@ -58,9 +72,12 @@ fn item(entry: &Entry, problems: &mut Problems<'_>) -> Option<Formula> {
         problems.add(entry.line, named(&entry.key, "modifier \"exists\" takes one value, true or false"));
         return None;
     }
-    let compare = |value| comparison(&key, value).map_err(|reason| named(&entry.key, &reason));
-    let parts: Vec<_> = values.iter().map(|value| problems.check(value.line, compare(value))).collect();
-    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
+    let mut parts = Vec::new();
+    for value in values {
+        let compared = comparisons(&key, value, placeholders).map_err(|reason| named(&entry.key, &reason));
+        parts.push(problems.check(value.line, compared));
+    }
+    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?.concat();
     let formula = if key.all { Formula::All(parts) } else { Formula::Any(parts) };
     Some(if key.negated { formula.negate() } else { formula })
 }
@@ -68,6 +85,21 @@ fn item(entry: &Entry, problems: &mut Problems<'_>) -> Option<Formula> {
 fn named(key: &str, reason: &str) -> String {
     let shown: String = key.chars().take(100).collect();
     format!("{shown}: {reason}")
+}
+
+/// The tests that compare the field to one value, which may name lists.
+fn comparisons(key: &Key, value: &Node, placeholders: &mut Placeholders<'_>) -> Result<Vec<Formula>, String> {
+    let Value::String(text) = &value.value else { return comparison(key, value).map(|test| vec![test]) };
+    if !key.expand {
+        return comparison(key, value).map(|test| vec![test]);
+    }
+    let expanded = placeholders.expand(text)?;
+    if expanded.is_empty() {
+        // Of an empty list no value equals any, and not all of them either.
+        return Ok(vec![Formula::Any(Vec::new())]);
+    }
+    let node = |text| Node { line: value.line, value: Value::String(text) };
+    expanded.into_iter().map(|text| comparison(key, &node(text))).collect()
 }
 
 /// The test that compares the field to one value.

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::{Evaluator, LoadError, RuleSet, load};
+use crate::{Evaluator, Lists, LoadError, Loaded, RuleSet, load, load_over};
+
+fn read(text: impl Into<String>) -> Loaded {
+    load(&[("rule.yml".to_owned(), text.into())], &Lists::shipped())
+}
 
 fn errors(text: &str) -> Vec<LoadError> {
-    load(&[("rule.yml".to_owned(), text.to_owned())]).errors
+    read(text).errors
 }
 
 /// Whether a rule with this detection matches an event.
 fn matches(detection: &str, event: &str) -> bool {
     let indented = detection.replace('\n', "\n  ");
-    let loaded = load(&[("rule.yml".to_owned(), format!("title: t\ndetection:\n  {indented}\n"))]);
+    let loaded = read(format!("title: t\ndetection:\n  {indented}\n"));
     assert_eq!(loaded.errors, [], "{detection}");
     let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
     let mut found = Vec::new();
@@ -195,7 +199,7 @@ fn rules_that_starve_are_counted() {
         rule("body only", "{s: {requestObject.a: x}, condition: s}"),
         rule("none", "{s: {verb: create}, condition: s}"),
     ];
-    let loaded = load(&[("rules.yml".to_owned(), text.concat())]);
+    let loaded = read(text.concat());
     assert_eq!(loaded.errors, []);
     let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
     let mut found = Vec::new();
@@ -320,7 +324,7 @@ fn all_errors_are_listed_and_sound_rules_load() {
     let text = "title: a\nid: '1'\ndetection:\n  s:\n    b|foo: x\n    c|lt: y\n  condition: s or t\n---\n\
         title: b\nid: '2'\ndetection: {s: {a: 1}, condition: s}\n---\n\
         title: c\nid: '2'\ndetection: {s: {a: 1}, condition: s}\n";
-    let loaded = load(&[("rule.yml".to_owned(), text.to_owned())]);
+    let loaded = read(text);
     let lines: Vec<usize> = loaded.errors.iter().map(|error| error.line).collect();
     assert_eq!(lines, [5, 6, 7, 13]);
     assert!(loaded.errors[3].reason.contains("already in rule.yml, line 9"), "{}", loaded.errors[3]);
@@ -334,7 +338,7 @@ fn what_a_rule_says_about_itself_is_kept() {
         references: [https://example.com]\ntags: [attack.t1609]\nfalsepositives: none\nauthor: me\n\
         logsource: {product: kubernetes, service: audit}\ncustom: {x: 1}\n\
         detection: {s: {a: 1}, condition: s}\nwatchbell: {group-by: user.name, next-steps: [look]}\n";
-    let loaded = load(&[("rule.yml".to_owned(), text.to_owned())]);
+    let loaded = read(text);
     assert_eq!(loaded.errors, []);
     let rule = &loaded.rules[0];
     assert_eq!((&*rule.title, &*rule.key, rule.level.name()), ("Two words", "1234", "high"));
@@ -343,11 +347,11 @@ fn what_a_rule_says_about_itself_is_kept() {
     assert_eq!(rule.next_steps, ["look"]);
     assert_eq!(rule.log_source.service.as_deref(), Some("audit"));
     let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
-    let windows = load(&[("rule.yml".to_owned(), windows)]);
+    let windows = read(windows);
     assert_eq!(windows.errors, []);
     assert_eq!(&*windows.rules[0].title, "Two words");
-    let unnamed = load(&[("x.yml".to_owned(), "title: t\ndetection: {s: {a: 1}, condition: s}".to_owned())]);
-    assert_eq!(&*unnamed.rules[0].key, "x.yml: t");
+    let unnamed = read("title: t\ndetection: {s: {a: 1}, condition: s}");
+    assert_eq!(&*unnamed.rules[0].key, "rule.yml: t");
     assert_eq!(unnamed.rules[0].level.name(), "medium");
 }
 
@@ -383,8 +387,65 @@ proptest::proptest! {
         condition in "(s|t|not|and|or|1|all|of|them|\\(|\\)|\\||\\*| ){0,12}",
     ) {
         let text = format!("title: t\ndetection:\n  s:\n    {key}: {value}\n  condition: {condition}\n");
-        let loaded = load(&[("x".to_owned(), text)]);
+        let loaded = read(text);
         let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
         evaluator.matches(br#"{"a":{"b":["x",1,null]},"c":"abc"}"#, &mut Vec::new());
     }
+}
+
+#[test]
+fn placeholders_stand_for_lists() {
+    let matches = |item: &str, event: &str| {
+        let lists = "trusted: {values: [ops*, 'a?b']}\nempty: {values: []}\nnets: {values: [10.0.0.0/8]}";
+        let rule = format!("title: t\ndetection: {{s: {{{item}}}, condition: s}}");
+        let loaded = read(format!("{lists}\n---\n{rule}"));
+        assert_eq!(loaded.errors, [], "{item}");
+        let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
+        let mut found = Vec::new();
+        evaluator.matches(event.as_bytes(), &mut found);
+        !found.is_empty()
+    };
+    for (item, event, expect) in [
+        ("a|expand: '%trusted%'", r#"{"a":"Ops-1"}"#, true),
+        ("a|expand: '%trusted%'", r#"{"a":"axb"}"#, true),
+        ("a|expand: '%trusted%'", r#"{"a":"%trusted%"}"#, false),
+        ("a: '%trusted%'", r#"{"a":"%trusted%"}"#, true),
+        ("a|expand: [x, 'u:%trusted%!']", r#"{"a":"u:ops1!"}"#, true),
+        ("a|expand: [x, 'u:%trusted%!']", r#"{"a":"ops1"}"#, false),
+        ("a|expand|all: '%trusted%'", r#"{"a":"ops"}"#, false),
+        ("a|expand|all: '%trusted%'", r#"{"a":["ops","axb"]}"#, true),
+        ("a|expand: '%empty%'", r#"{"a":"x"}"#, false),
+        ("a|expand|all: ['%empty%', x]", r#"{"a":"x"}"#, false),
+        ("a|expand|neq: '%empty%'", r#"{"a":"x"}"#, true),
+        ("a|expand|cidr: '%nets%'", r#"{"a":"10.1.1.1"}"#, true),
+        ("a|expand|cased: '%trusted%'", r#"{"a":"OPS"}"#, false),
+        ("a|expand|contains: '%trusted%'", r#"{"a":"an ops man"}"#, true),
+        ("a|expand: [1, null]", "{}", true),
+    ] {
+        assert_eq!(matches(item, event), expect, "{item} on {event}");
+    }
+    let unknown = "title: t\ndetection:\n  s:\n    a|expand:\n    - x\n    - '%nobody%'\n  condition: s";
+    let errors = errors(unknown);
+    assert_eq!(errors[0].to_string(), "rule.yml:6: a|expand: there is no list of the name \"nobody\"");
+}
+
+#[test]
+fn files_go_over_others_with_their_lists() {
+    let file = |name: &str, text: &str| [(name.to_owned(), text.to_owned())];
+    let rule = |id: &str| {
+        format!(
+            "title: {id}\nid: {id}\ndetection: {{s: {{a|expand: '%system_namespaces%'}}, condition: s}}\n"
+        )
+    };
+    let base = file("base.yml", &format!("{}---\n{}", rule("r1"), rule("r2")));
+    let over = file("own.yml", &format!("system_namespaces: {{values: [infra]}}\n---\n{}", rule("r2")));
+    let loaded = load_over(&base, &over, &Lists::shipped());
+    assert_eq!(loaded.errors, []);
+    let found: Vec<_> = loaded.rules.iter().map(|rule| (&*rule.key, &*rule.file)).collect();
+    assert_eq!(found, [("r2", "own.yml"), ("r1", "base.yml")]);
+    assert!(loaded.rules.iter().all(|rule| rule.lists == ["system_namespaces".into()]));
+    let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
+    let mut matches = Vec::new();
+    evaluator.matches(br#"{"a":"infra"}"#, &mut matches);
+    assert_eq!(matches, [0, 1]);
 }

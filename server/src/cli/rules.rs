@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use watchbell_rules::{Evaluator, LoadError, Loaded, RuleSet, library, load};
+use watchbell_rules::{Evaluator, Lists, LoadError, Loaded, RuleSet, library, load};
 
 use super::output;
 use super::rules_test::TestArgs;
@@ -36,6 +36,9 @@ pub(crate) struct EvalArgs {
     /// Events, one JSON object per line; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
+    /// Sets a named list, such as `--set system_namespaces=kube-system,infra`; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE,…", value_parser = named_list)]
+    lists: Vec<(String, Vec<String>)>,
     /// Exit with 1 if a rule does not load or a line is not a JSON object.
     #[arg(long)]
     strict: bool,
@@ -47,7 +50,7 @@ impl RulesCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Check { paths } => {
-                let loaded = load_rules(&paths);
+                let loaded = load_rules(&paths, &Lists::shipped());
                 report(&loaded.errors);
                 output::note(&format!("{} rules are sound", loaded.rules.len()));
                 Ok(exit_code(loaded.errors.is_empty()))
@@ -60,7 +63,11 @@ impl RulesCommand {
 
 impl EvalArgs {
     fn run(self) -> Result<ExitCode> {
-        let loaded = load_rules(&self.rules);
+        let mut lists = Lists::shipped();
+        for (name, values) in self.lists {
+            lists.override_with(&name, values).map_err(|reason| anyhow!("--set {name}: {reason}"))?;
+        }
+        let loaded = load_rules(&self.rules, &lists);
         report(&loaded.errors);
         let set = Arc::new(RuleSet::compile(loaded.rules));
         let mut evaluator = Evaluator::new(Arc::clone(&set));
@@ -98,9 +105,9 @@ impl EvalArgs {
     }
 }
 
-fn load_rules(paths: &[PathBuf]) -> Loaded {
+fn load_rules(paths: &[PathBuf], lists: &Lists) -> Loaded {
     if paths.is_empty() {
-        return load(&library::files());
+        return load(&library::files(), lists);
     }
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
@@ -108,9 +115,16 @@ fn load_rules(paths: &[PathBuf]) -> Loaded {
         files.extend(found.files);
         unreadable.extend(found.unreadable);
     }
-    let mut loaded = load(&files);
+    let mut loaded = load(&files, lists);
     loaded.errors.extend(unreadable);
     loaded
+}
+
+/// Reads `NAME=VALUE,…`; nothing behind the sign is an empty list.
+fn named_list(text: &str) -> Result<(String, Vec<String>), String> {
+    let (name, values) = text.split_once('=').ok_or("expected NAME=VALUE,…")?;
+    let values = values.split(',').filter(|value| !value.is_empty()).map(str::to_owned).collect();
+    Ok((name.to_owned(), values))
 }
 
 /// Lists what does not load on standard error, and counts it.

@@ -1,13 +1,13 @@
 //! `watchbell rules test`: do rules match what their samples say, and do the samples hold every condition?
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use watchbell_rules::samples::{self, Sample};
-use watchbell_rules::{LoadError, library, load, mutate};
+use watchbell_rules::{Lists, LoadError, library, load, mutate};
 
 use super::output;
 use super::rules::{exit_code, report};
@@ -27,78 +27,78 @@ pub(crate) struct TestArgs {
 impl TestArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let (files, mut problems) = self.read();
+        let loaded = load(&files.rules, &Lists::shipped());
+        problems.extend(loaded.errors);
         let (mut sample_count, mut failures) = (0, 0);
-        for file in &files {
-            let loaded = load(&[(file.name.clone(), file.text.clone())]);
-            problems.extend(loaded.errors);
-            sample_count += file.samples.len();
-            for sample in samples::failures(&loaded.rules, &file.samples) {
-                failures += 1;
-                output::line(&difference(&file.name, sample))?;
+        for (name, text) in &files.rules {
+            let rules: Vec<_> = loaded.rules.iter().filter(|rule| *rule.file == **name).cloned().collect();
+            let samples = read_samples(name, &files.samples, &mut problems);
+            if samples.is_empty() && !rules.is_empty() {
+                output::note(&format!("{name}: no samples"));
+                failures += u64::from(self.mutate);
+                continue;
             }
-            if file.samples.is_empty() {
-                output::note(&format!("{}: no samples", file.name));
-            } else if self.mutate {
-                for survivor in mutate::survivors(&file.name, &file.text, &file.samples) {
+            sample_count += samples.len();
+            for sample in samples::failures(&rules, &samples) {
+                failures += 1;
+                output::line(&difference(name, sample))?;
+            }
+            if self.mutate {
+                for survivor in mutate::survivors(name, text, &loaded.lists, &samples) {
                     failures += 1;
-                    let (name, line) = (&file.name, survivor.line);
-                    output::line(&format!("{name}:{line}: no sample fails without {}", survivor.condition))?;
+                    let (line, condition) = (survivor.line, survivor.condition);
+                    output::line(&format!("{name}:{line}: no sample fails without {condition}"))?;
                 }
             }
         }
         report(&problems);
-        output::note(&format!("{} files, {sample_count} samples, {failures} failures", files.len()));
+        let rules = loaded.rules.len();
+        output::note(&format!("{rules} rules, {sample_count} samples, {failures} failures"));
         Ok(exit_code(problems.is_empty() && failures == 0))
     }
 
-    fn read(&self) -> (Vec<TestFile>, Vec<LoadError>) {
+    fn read(&self) -> (TestFiles, Vec<LoadError>) {
         if self.paths.is_empty() {
-            return pair(library::files(), library::sample_files(), Vec::new());
+            let samples = library::sample_files().into_iter().collect();
+            return (TestFiles { rules: library::files(), samples }, Vec::new());
         }
-        let mut files = Vec::new();
-        let mut sample_files = Vec::new();
+        let mut files = TestFiles::default();
         let mut problems = Vec::new();
         for path in &self.paths {
             let found = rule_files::read(path);
-            files.extend(found.files);
+            files.rules.extend(found.files);
             problems.extend(found.unreadable);
         }
-        for (name, _) in &files {
-            let samples = PathBuf::from(samples::file_of(name));
-            if samples.exists() {
-                let found = rule_files::read_samples(&samples);
-                sample_files.extend(found.files);
+        for (name, _) in &files.rules {
+            let path = PathBuf::from(samples::file_of(name));
+            if path.exists() {
+                let found = rule_files::read_samples(&path);
+                files.samples.extend(found.files);
                 problems.extend(found.unreadable);
             }
         }
-        pair(files, sample_files, problems)
+        (files, problems)
     }
 }
 
-/// A rule file with its samples.
-struct TestFile {
-    name: String,
-    text: String,
-    samples: Vec<Sample>,
+/// Names and texts.
+#[derive(Default)]
+struct TestFiles {
+    rules: Vec<(String, String)>,
+    samples: HashMap<String, String>,
 }
 
-fn pair(
-    files: Vec<(String, String)>,
-    samples: Vec<(String, String)>,
-    mut problems: Vec<LoadError>,
-) -> (Vec<TestFile>, Vec<LoadError>) {
-    let samples: BTreeMap<String, String> = samples.into_iter().collect();
-    let mut pair = |(name, text): (String, String)| {
-        let file = samples::file_of(&name);
-        let read = samples.get(&file).map_or(Ok(Vec::new()), |text| samples::read(&file, text));
-        let samples = read.unwrap_or_else(|error| {
-            problems.push(error);
-            Vec::new()
-        });
-        TestFile { name, text, samples }
-    };
-    let files = files.into_iter().map(&mut pair).collect();
-    (files, problems)
+fn read_samples(
+    rule_file: &str,
+    samples: &HashMap<String, String>,
+    problems: &mut Vec<LoadError>,
+) -> Vec<Sample> {
+    let name = samples::file_of(rule_file);
+    let read = samples.get(&name).map_or(Ok(Vec::new()), |text| samples::read(&name, text));
+    read.unwrap_or_else(|error| {
+        problems.push(error);
+        Vec::new()
+    })
 }
 
 /// A failure as a diff from what the sample demands to what the rules do.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use watchbell_event::yaml::{Node, Value};
+use watchbell_event::yaml::{Entry, Node, Value};
 
 /// One mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,11 @@ impl<'a> Section<'a> {
     pub(crate) fn get(&self, key: &'static str) -> Option<&'a Node> {
         self.asked.borrow_mut().push(key);
         self.node?.get(key).filter(|node| node.value != Value::Null)
+    }
+
+    /// All keys and values, of a mapping whose keys people choose.
+    pub(crate) fn entries(&self) -> &'a [Entry] {
+        self.node.and_then(Node::entries).unwrap_or_default()
     }
 
     pub(crate) fn section(&self, key: &'static str) -> Section<'a> {

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
-use watchbell_rules::{LoadError, Loaded, RuleSet, library, load, override_rules};
+use watchbell_rules::{Lists, LoadError, RuleSet, library, load, load_over};
 
 use crate::config::RulesConfig;
 use crate::rule_files::{self, RuleFiles};
 
 /// The current rules and what is wrong with the files they come from.
 pub(crate) struct RuleBook {
-    builtin: bool,
+    /// The files of the shipped library, unless it is switched off.
+    shipped: Vec<(String, String)>,
     directory: Option<std::path::PathBuf>,
+    lists: Lists,
     current: ArcSwap<RuleSet>,
     state: Mutex<State>,
 }
@@ -59,14 +61,16 @@ impl RuleBook {
     /// If the shipped rules are broken. Of the directory all sound rules are taken: there is no previous set
     /// to stay with, and a server that was restarted at night must detect what it can.
     pub(crate) fn open(config: &RulesConfig) -> Result<Self> {
-        let shipped = shipped_rules(config.builtin);
-        if let Some(error) = shipped.errors.first() {
+        let shipped = if config.builtin { library::files() } else { Vec::new() };
+        let loaded = load(&shipped, &config.lists);
+        if let Some(error) = loaded.errors.first() {
             bail!("the shipped rules are broken: {error}");
         }
         let book = Self {
-            builtin: config.builtin,
+            shipped,
             directory: config.directory.clone(),
-            current: ArcSwap::from_pointee(RuleSet::compile(shipped.rules)),
+            lists: config.lists.clone(),
+            current: ArcSwap::from_pointee(RuleSet::compile(loaded.rules)),
             state: Mutex::default(),
         };
         book.load_directory(AtMistakes::TakeTheRest);
@@ -125,11 +129,10 @@ impl RuleBook {
 
     /// Puts the directory's rules over the shipped ones.
     fn install(&self, found: RuleFiles, at_mistakes: AtMistakes) -> Vec<Problem> {
-        let mut loaded = load(&found.files);
+        let mut loaded = load_over(&self.shipped, &found.files, &self.lists);
         loaded.errors.extend(found.unreadable);
         if loaded.errors.is_empty() || at_mistakes == AtMistakes::TakeTheRest {
-            let rules = override_rules(shipped_rules(self.builtin).rules, loaded.rules);
-            self.current.store(Arc::new(RuleSet::compile(rules)));
+            self.current.store(Arc::new(RuleSet::compile(loaded.rules)));
         }
         loaded.errors.into_iter().map(Problem::from).collect()
     }
@@ -143,10 +146,6 @@ impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         Self { file: error.file, line: error.line, reason: error.reason }
     }
-}
-
-fn shipped_rules(builtin: bool) -> Loaded {
-    if builtin { load(&library::files()) } else { Loaded::default() }
 }
 
 /// Changes when any name or text does, and when a file can no longer be read.
@@ -184,6 +183,7 @@ mod tests {
         let config = RulesConfig {
             builtin: false,
             directory: Some(dir.path().to_owned()),
+            lists: Lists::default(),
             reload_interval: Duration::from_secs(1),
         };
         let book = RuleBook::open(&config).unwrap();
@@ -211,7 +211,8 @@ mod tests {
         std::fs::write(dir.path().join("bad.yml"), "title: [").unwrap();
         std::fs::write(dir.path().join("binary.yml"), [0xff]).unwrap();
         let directory = Some(dir.path().to_owned());
-        let config = RulesConfig { builtin: false, directory, reload_interval: Duration::from_secs(1) };
+        let reload_interval = Duration::from_secs(1);
+        let config = RulesConfig { builtin: false, directory, lists: Lists::default(), reload_interval };
         let book = RuleBook::open(&config).unwrap();
         assert_eq!(book.current().rules().len(), 1);
         assert_eq!(book.problems().len(), 2, "{:?}", book.problems());

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use watchbell_event::{Detection, Position, Record};
 use watchbell_fuzz::events::{envelope, spellings};
 use watchbell_fuzz::verdicts;
-use watchbell_rules::{Detector, Evaluator, RuleSet, library, load};
+use watchbell_rules::{Detector, Evaluator, Lists, RuleSet, library, load};
 
 const EVERY_MODIFIER: &str = include_str!("../seeds/rules/modifiers.yml");
 /// Longest value of a label, in characters.
@@ -32,7 +32,7 @@ impl State {
     fn new() -> Self {
         let mut files = library::files();
         files.push(("modifiers.yml".to_owned(), EVERY_MODIFIER.to_owned()));
-        let loaded = load(&files);
+        let loaded = load(&files, &Lists::shipped());
         assert_eq!(loaded.errors, []);
         let set = Arc::new(RuleSet::compile(loaded.rules));
         Self { used: Evaluator::new(set.clone()), detector: Detector::new(set.clone()), set }

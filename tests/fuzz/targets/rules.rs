@@ -9,7 +9,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use watchbell_fuzz::events::spellings;
 use watchbell_fuzz::verdicts;
-use watchbell_rules::{Evaluator, Loaded, RuleSet, load};
+use watchbell_rules::{Evaluator, Lists, Loaded, RuleSet, load};
 
 /// Events for inputs that bring none.
 const EVENTS: &[u8] = include_bytes!("../seeds/evaluate/events.json");
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// Loads a file; every error names a line of it and fits in one.
 fn read(text: &str) -> Loaded {
-    let loaded = load(&[("fuzzed.yml".to_owned(), text.to_owned())]);
+    let loaded = load(&[("fuzzed.yml".to_owned(), text.to_owned())], &Lists::shipped());
     // what is missing at the end can be missed on the line after it
     let lines = text.matches(['\n', '\r']).count() + 2;
     assert!(!loaded.rules.is_empty() || !loaded.errors.is_empty(), "refused without a reason");
@@ -53,7 +53,7 @@ fn read(text: &str) -> Loaded {
     for rule in &loaded.rules {
         assert!((1..=lines).contains(&rule.line) && !rule.title.is_empty() && !rule.key.is_empty());
     }
-    let again = load(&[("fuzzed.yml".to_owned(), text.to_owned())]);
+    let again = load(&[("fuzzed.yml".to_owned(), text.to_owned())], &Lists::shipped());
     assert_eq!(format!("{:?}", again.rules), format!("{:?}", loaded.rules));
     loaded
 }
