@@ -8,7 +8,7 @@ use crate::formula::Formula;
 use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::Rule;
-use crate::samples::{self, Sample};
+use crate::samples::Samples;
 use crate::sigma;
 
 /// The field of the selection that stands for one that is to be removed.
@@ -26,8 +26,8 @@ pub struct Survivor {
 /// The conditions of all rules in a file that its samples do not hold. What does not load is left out; see
 /// [`load`](crate::load). A named list counts as one condition.
 #[must_use]
-pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &[Sample]) -> Vec<Survivor> {
-    let reader = Reader { file, lists };
+pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &Samples) -> Vec<Survivor> {
+    let reader = Reader { file, lists: &samples.lists_over(lists) };
     let documents = yaml::parse(text).unwrap_or_default();
     let rules: Vec<Option<Rule>> = documents.iter().map(|document| reader.rule(document)).collect();
     let mut survivors = Vec::new();
@@ -36,7 +36,7 @@ pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &[Sample]) -> V
             let others = rules.iter().enumerate().filter(|(other, _)| *other != at);
             let mut rules: Vec<Rule> = others.filter_map(|(_, rule)| rule.clone()).collect();
             rules.push(mutant.rule);
-            if samples::failures(&rules, samples).is_empty() {
+            if samples.failures_of(rules).is_empty() {
                 survivors.push(mutant.removed);
             }
         }
@@ -177,9 +177,8 @@ detection:
 ";
 
     fn check(samples: &str, expect: &[&str]) {
-        let samples = samples::read("x.samples.yml", samples).unwrap();
-        let rules = crate::load(&[("x.yml".to_owned(), RULE.to_owned())], &Lists::default()).rules;
-        assert_eq!(samples::failures(&rules, &samples), Vec::<&Sample>::new());
+        let samples = crate::samples::read("x.samples.yml", samples).unwrap();
+        assert!(samples.failures("x.yml", RULE, &Lists::default()).is_empty());
         let found = survivors("x.yml", RULE, &Lists::default(), &samples);
         let found: Vec<_> =
             found.iter().map(|survivor| format!("{}: {}", survivor.line, survivor.condition)).collect();
@@ -214,7 +213,7 @@ detection:
     #[test]
     fn a_rule_of_one_condition_has_nothing_to_remove() {
         let rule = "title: x\ndetection: {a: {b: c}, condition: a}\n";
-        assert_eq!(survivors("x.yml", rule, &Lists::default(), &[]), []);
-        assert_eq!(survivors("x.yml", "[", &Lists::default(), &[]), []);
+        assert_eq!(survivors("x.yml", rule, &Lists::default(), &Samples::default()), []);
+        assert_eq!(survivors("x.yml", "[", &Lists::default(), &Samples::default()), []);
     }
 }

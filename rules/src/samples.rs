@@ -10,18 +10,28 @@
 //! ```
 //!
 //! A sample says how it differs from the event above it: it is a JSON merge patch (RFC 7396), in which null
-//! removes a key. Without `event` each sample is a whole event. A file may hold several such documents.
+//! removes a key. Without `event` each sample is a whole event. A file may hold several such documents; in each,
+//! `lists: {NAME: [VALUE, …]}` sets named lists for the whole file, so that samples do not depend on what an
+//! operator keeps in them.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use watchbell_event::yaml::{self, Node, Value};
+use watchbell_event::yaml::{self, Entry, Node, Value};
 
 use crate::problems::LoadError;
-use crate::{Evaluator, Rule, RuleSet};
+use crate::{Evaluator, Lists, Rule, RuleSet, load};
 
 /// Most text of all samples in one file, in bytes of JSON.
 pub const MAX_SAMPLES_BYTES: usize = 64 << 20;
+
+/// The samples of one rule file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// In the order written.
+    pub samples: Vec<Sample>,
+    lists: Vec<(String, Vec<String>)>,
+}
 
 /// One sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,40 +61,91 @@ pub fn is_sample_file(file: &str) -> bool {
 ///
 /// # Errors
 /// The first place that is not YAML or not a sample, or the limit that they exceed.
-pub fn read(file: &str, text: &str) -> Result<Vec<Sample>, LoadError> {
-    let error = |line, reason: String| LoadError { file: file.to_owned(), line, reason };
-    let documents = yaml::parse(text).map_err(|failed| error(failed.line, failed.reason))?;
-    let mut samples = Vec::new();
-    let mut bytes = 0;
+pub fn read(file: &str, text: &str) -> Result<Samples, LoadError> {
+    let error = |(line, reason)| LoadError { file: file.to_owned(), line, reason };
+    let documents = yaml::parse(text).map_err(|failed| error((failed.line, failed.reason)))?;
+    let mut samples = Samples::default();
     for document in documents.iter().filter(|document| document.value != Value::Null) {
-        for sample in read_document(document).map_err(|(line, reason)| error(line, reason))? {
-            bytes += sample.event.len();
-            if bytes > MAX_SAMPLES_BYTES {
-                let reason = format!("all samples together have more than {MAX_SAMPLES_BYTES} bytes");
-                return Err(error(sample.line, reason));
-            }
-            samples.push(sample);
+        samples.add(document).map_err(error)?;
+    }
+    let mut bytes = 0;
+    for sample in &samples.samples {
+        bytes += sample.event.len();
+        if bytes > MAX_SAMPLES_BYTES {
+            let reason = format!("all samples together have more than {MAX_SAMPLES_BYTES} bytes");
+            return Err(error((sample.line, reason)));
         }
     }
     Ok(samples)
 }
 
-fn read_document(document: &Node) -> Result<Vec<Sample>, (usize, String)> {
-    let Some(entries) = document.entries() else {
-        return Err((document.line, "samples are a mapping with event, match and no-match".to_owned()));
-    };
-    let event = document.get("event").map(json);
-    let mut samples = Vec::new();
-    for entry in entries {
-        let must_match = match entry.key.as_str() {
-            "event" => continue,
-            "match" => true,
-            "no-match" => false,
-            key => {
-                let reason = format!("unknown key {key:?}; known: event, match, no-match");
-                return Err((entry.line, reason));
-            }
+impl Samples {
+    /// The samples that are not treated as they must be by the rules of a file: one has to match, or none.
+    #[must_use]
+    pub fn failures(&self, rule_file: &str, text: &str, lists: &Lists) -> Vec<&Sample> {
+        let loaded = load(&[(rule_file.to_owned(), text.to_owned())], &self.lists_over(lists));
+        self.failures_of(loaded.rules)
+    }
+
+    /// These lists, with those that the samples set.
+    pub(crate) fn lists_over(&self, lists: &Lists) -> Lists {
+        let mut lists = lists.clone();
+        for (name, values) in &self.lists {
+            // Names and values were checked when they were read.
+            let _ = lists.override_with(name, values.clone());
+        }
+        lists
+    }
+
+    /// The samples that some rules do not treat as they must.
+    pub(crate) fn failures_of(&self, rules: Vec<Rule>) -> Vec<&Sample> {
+        let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(rules)));
+        let mut matches = Vec::new();
+        let fails = |sample: &&Sample| {
+            evaluator.matches(sample.event.as_bytes(), &mut matches);
+            matches.is_empty() == sample.must_match
         };
+        self.samples.iter().filter(fails).collect()
+    }
+
+    fn add(&mut self, document: &Node) -> Result<(), (usize, String)> {
+        let Some(entries) = document.entries() else {
+            let reason = "samples are a mapping with lists, event, match and no-match";
+            return Err((document.line, reason.to_owned()));
+        };
+        let event = document.get("event").map(json);
+        for entry in entries {
+            match entry.key.as_str() {
+                "event" => {}
+                "lists" => self.add_lists(entry)?,
+                "match" => self.add_events(entry, true, event.as_ref())?,
+                "no-match" => self.add_events(entry, false, event.as_ref())?,
+                key => {
+                    let reason = format!("unknown key {key:?}; known: lists, event, match, no-match");
+                    return Err((entry.line, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_lists(&mut self, entry: &Entry) -> Result<(), (usize, String)> {
+        for list in entry.value.entries().unwrap_or_default() {
+            let values = list.value.items().unwrap_or(std::slice::from_ref(&list.value));
+            let values: Vec<String> = values.iter().filter_map(Node::scalar_text).collect();
+            let checked = Lists::default().override_with(&list.key, values.clone());
+            checked.map_err(|reason| (list.line, reason))?;
+            self.lists.push((list.key.clone(), values));
+        }
+        Ok(())
+    }
+
+    fn add_events(
+        &mut self,
+        entry: &Entry,
+        must_match: bool,
+        event: Option<&Json>,
+    ) -> Result<(), (usize, String)> {
         let Some(items) = entry.value.items() else {
             return Err((entry.line, format!("{} takes a list of events", entry.key)));
         };
@@ -92,14 +153,14 @@ fn read_document(document: &Node) -> Result<Vec<Sample>, (usize, String)> {
             if item.entries().is_none() {
                 return Err((item.line, format!("a sample is a mapping, not {}", item.kind())));
             }
-            let sample = match &event {
+            let sample = match event {
                 None => json(item),
                 Some(event) => merge(event.clone(), json(item)),
             };
-            samples.push(Sample { line: item.line, must_match, event: sample.to_string() });
+            self.samples.push(Sample { line: item.line, must_match, event: sample.to_string() });
         }
+        Ok(())
     }
-    Ok(samples)
 }
 
 /// Applies a JSON merge patch.
@@ -115,18 +176,6 @@ fn merge(target: Json, patch: Json) -> Json {
         }
     }
     Json::Object(members)
-}
-
-/// The samples that are not treated as they must be: one of the rules has to match, or none of them.
-#[must_use]
-pub fn failures<'s>(rules: &[Rule], samples: &'s [Sample]) -> Vec<&'s Sample> {
-    let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(rules.to_vec())));
-    let mut matches = Vec::new();
-    let fails = |sample: &&Sample| {
-        evaluator.matches(sample.event.as_bytes(), &mut matches);
-        matches.is_empty() == sample.must_match
-    };
-    samples.iter().filter(fails).collect()
 }
 
 fn json(node: &Node) -> Json {
@@ -151,7 +200,7 @@ mod tests {
     fn a_sample_says_how_it_differs_from_the_event_above_it() {
         let text = "event: {a: {b: 1, c: 2}, d: [1, 2]}\nmatch:\n  - {}\n  - {a: {b: null}, d: [3]}\n\
                     no-match:\n  - {a: 7}\n---\nmatch:\n  - {e: null, f: {g: null}}\n";
-        let samples = read("x.samples.yml", text).unwrap();
+        let samples = read("x.samples.yml", text).unwrap().samples;
         let read: Vec<_> = samples.iter().map(|sample| (sample.line, sample.event.as_str())).collect();
         let expect = [
             (3, r#"{"a":{"b":1,"c":2},"d":[1,2]}"#),
@@ -177,14 +226,26 @@ mod tests {
             ("match: [{}]\nmach: []\n", 2, "unknown key \"mach\""),
             ("match: {}\n", 1, "takes a list"),
             ("match:\n  - x\n", 2, "a mapping, not text"),
-            ("- match\n", 1, "with event, match and no-match"),
+            ("- match\n", 1, "with lists, event, match and no-match"),
             ("match: [\n", 2, "not YAML"),
+            ("lists:\n  a b: [x]\n", 2, "the name of a list"),
             (&many, 66, "more than 67108864 bytes"),
         ] {
             let error = read("x.samples.yml", text).unwrap_err();
             assert!(error.reason.contains(reason), "{text:.40}: {error}");
             assert_eq!(error.line, line, "{text:.40}: {error}");
         }
+    }
+
+    #[test]
+    fn samples_may_set_named_lists() {
+        let rule = "title: x\ndetection:\n  a: {'user|expand': '%known_users%'}\n  condition: not a\n";
+        let text = "match: [{user: bob}]\nno-match: [{user: alice}]\n";
+        let count = |text: &str| {
+            read("x.samples.yml", text).unwrap().failures("x.yml", rule, &Lists::shipped()).len()
+        };
+        assert_eq!(count(&format!("lists: {{known_users: [alice]}}\n{text}")), 0);
+        assert_eq!(count(&format!("lists: {{known_users: [bob]}}\n{text}")), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use watchbell_event::Level;
 
 use super::*;
-use crate::samples::{self, Sample};
+use crate::samples::{self, Samples};
 use crate::{Evaluator, Lists, Rule, RuleSet, load, mutate};
 
 fn folder() -> PathBuf {
@@ -18,10 +18,8 @@ fn rules() -> Vec<Rule> {
     loaded.rules
 }
 
-fn samples_of(rule: &Rule) -> Vec<Sample> {
-    let name = samples::file_of(&rule.file);
-    let file = FILES.iter().find(|file| rule.file.strip_suffix(".yml") == Some(file.name)).unwrap();
-    samples::read(&name, file.samples).unwrap()
+fn samples_of(file: &File) -> Samples {
+    samples::read(&format!("{}.samples.yml", file.name), file.samples).unwrap()
 }
 
 /// All files below a folder, as paths relative to the library.
@@ -59,14 +57,14 @@ fn every_rule_says_what_people_need() {
 #[test]
 fn rules_match_their_samples_and_nothing_else() {
     let mut failures = Vec::new();
-    for rule in rules() {
-        let samples = samples_of(&rule);
+    for file in FILES {
+        let samples = samples_of(file);
         for must_match in [true, false] {
-            let count = samples.iter().filter(|sample| sample.must_match == must_match).count();
-            assert!(count >= 2, "{}: {count} samples", rule.file);
+            let count = samples.samples.iter().filter(|sample| sample.must_match == must_match).count();
+            assert!(count >= 2, "{}: {count} samples", file.name);
         }
-        for sample in samples::failures(std::slice::from_ref(&rule), &samples) {
-            failures.push(format!("{}: sample in line {}: {:.300}", rule.file, sample.line, sample.event));
+        for sample in samples.failures(file.name, file.rules, &Lists::shipped()) {
+            failures.push(format!("{}: sample in line {}: {:.300}", file.name, sample.line, sample.event));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -76,7 +74,7 @@ fn rules_match_their_samples_and_nothing_else() {
 #[test]
 fn rules_match_together_as_they_do_alone() {
     let rules = rules();
-    let samples: Vec<_> = rules.iter().flat_map(samples_of).collect();
+    let samples: Vec<_> = FILES.iter().flat_map(|file| samples_of(file).samples).collect();
     let mut alone: Vec<_> =
         rules.iter().map(|rule| Evaluator::new(Arc::new(RuleSet::compile(vec![rule.clone()])))).collect();
     let mut together = Evaluator::new(Arc::new(RuleSet::compile(rules)));
@@ -139,10 +137,9 @@ fn every_step_of_the_recorded_attack_is_found_by_name() {
 #[test]
 fn samples_notice_if_any_condition_is_removed() {
     let mut survivors = Vec::new();
-    for rule in rules() {
-        let file = FILES.iter().find(|file| rule.file.strip_suffix(".yml") == Some(file.name)).unwrap();
-        for survivor in mutate::survivors(&rule.file, file.rules, &Lists::shipped(), &samples_of(&rule)) {
-            survivors.push(format!("{}:{}: {}", rule.file, survivor.line, survivor.condition));
+    for file in FILES {
+        for survivor in mutate::survivors(file.name, file.rules, &Lists::shipped(), &samples_of(file)) {
+            survivors.push(format!("{}.yml:{}: {}", file.name, survivor.line, survivor.condition));
         }
     }
     assert!(survivors.is_empty(), "{} survive:\n{}", survivors.len(), survivors.join("\n"));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use watchbell_rules::samples::{self, Sample};
+use watchbell_rules::samples::{self, Sample, Samples};
 use watchbell_rules::{Lists, LoadError, library, load, mutate};
 
 use super::output;
@@ -31,15 +31,14 @@ impl TestArgs {
         problems.extend(loaded.errors);
         let (mut sample_count, mut failures) = (0, 0);
         for (name, text) in &files.rules {
-            let rules: Vec<_> = loaded.rules.iter().filter(|rule| *rule.file == **name).cloned().collect();
             let samples = read_samples(name, &files.samples, &mut problems);
-            if samples.is_empty() && !rules.is_empty() {
+            if samples.samples.is_empty() && loaded.rules.iter().any(|rule| *rule.file == **name) {
                 output::note(&format!("{name}: no samples"));
                 failures += u64::from(self.mutate);
                 continue;
             }
-            sample_count += samples.len();
-            for sample in samples::failures(&rules, &samples) {
+            sample_count += samples.samples.len();
+            for sample in samples.failures(name, text, &loaded.lists) {
                 failures += 1;
                 output::line(&difference(name, sample))?;
             }
@@ -92,12 +91,12 @@ fn read_samples(
     rule_file: &str,
     samples: &HashMap<String, String>,
     problems: &mut Vec<LoadError>,
-) -> Vec<Sample> {
+) -> Samples {
     let name = samples::file_of(rule_file);
-    let read = samples.get(&name).map_or(Ok(Vec::new()), |text| samples::read(&name, text));
+    let read = samples.get(&name).map_or(Ok(Samples::default()), |text| samples::read(&name, text));
     read.unwrap_or_else(|error| {
         problems.push(error);
-        Vec::new()
+        Samples::default()
     })
 }
 
