@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use watchbell_event::yaml::{self, Value};
 
+use crate::correlate::{self, Refused};
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
 use crate::sigma;
@@ -29,6 +30,33 @@ pub struct Loaded {
 /// refused as a whole. Of two rules with one id, the second is refused.
 #[must_use]
 pub fn load(files: &[(String, String)]) -> Loaded {
+    load_over(Vec::new(), files)
+}
+
+/// Reads files whose rules are put over others: where both have a rule of one key, that of the files is kept.
+/// Correlations may refer to rules of both.
+#[must_use]
+pub fn load_over(base: Vec<Rule>, files: &[(String, String)]) -> Loaded {
+    let mut loaded = read_files(files);
+    loaded.rules = override_rules(base, loaded.rules);
+    refuse_unlinked(&mut loaded);
+    loaded
+}
+
+/// Takes out the correlations that refer to nothing, or to themselves.
+fn refuse_unlinked(loaded: &mut Loaded) {
+    let (_, refused) = correlate::link(&loaded.rules);
+    let mut is_refused = vec![false; loaded.rules.len()];
+    for Refused { rule, line, reason } in refused {
+        let Some(refused) = loaded.rules.get(rule) else { continue };
+        loaded.errors.push(LoadError { file: refused.file.to_string(), line, reason });
+        is_refused[rule] = true;
+    }
+    let mut is_refused = is_refused.into_iter();
+    loaded.rules.retain(|_| !is_refused.next().unwrap_or(false));
+}
+
+fn read_files(files: &[(String, String)]) -> Loaded {
     let mut loaded = Loaded::default();
     let mut totals = Totals::default();
     for (name, text) in files {

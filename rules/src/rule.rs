@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use watchbell_event::Level;
 
+use crate::correlate::Correlation;
 use crate::formula::Formula;
 
 /// One detection rule.
@@ -13,6 +14,8 @@ pub struct Rule {
     pub key: Arc<str>,
     /// The id as the rule gives it.
     pub id: Option<String>,
+    /// What correlations may call it instead of its id.
+    pub name: Option<String>,
     /// What the rule finds, in a few words.
     pub title: Arc<str>,
     /// How urgent a match is; medium where the rule says nothing.
@@ -40,7 +43,10 @@ pub struct Rule {
     pub file: Arc<str>,
     /// The line its document begins on.
     pub line: usize,
+    /// What must hold for an event; nothing does if the rule is a correlation.
     pub(crate) formula: Formula,
+    /// What is counted, if the rule is a correlation.
+    pub(crate) correlation: Option<Arc<Correlation>>,
 }
 
 /// Sigma's `logsource`.

@@ -49,7 +49,8 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Sample>, LoadError> {
     Ok(samples)
 }
 
-fn json(node: &Node) -> serde_json::Value {
+/// A YAML value as JSON.
+pub(crate) fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),

@@ -2,6 +2,7 @@
 //! with the line that asks for it; nothing is skipped in silence.
 
 mod condition;
+mod correlation;
 mod modifier;
 mod selection;
 
@@ -13,6 +14,8 @@ use watchbell_event::yaml::{Node, Value};
 use crate::formula::{Field, Formula};
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
+
+pub(crate) use correlation::micros as timespan_micros;
 
 /// Longest title, id or name of a field to group by, in bytes.
 pub(crate) const MAX_TITLE_BYTES: usize = 512;
@@ -29,7 +32,13 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
     let title = title(document, problems);
     let id = id(document, problems);
     let level = level(document, problems);
-    let formula = detection(document, problems);
+    let correlation = document.get("correlation");
+    let formula = match correlation {
+        // Its matches come from those of other rules.
+        Some(_) => Some(Formula::Any(Vec::new())),
+        None => detection(document, problems),
+    };
+    let correlation = correlation.and_then(|node| correlation::read(document, node, problems));
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
@@ -38,6 +47,8 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
     Some(Rule {
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
+        name: text(document, "name"),
+        correlation: correlation.map(Arc::new),
         title: title.into(),
         level,
         status: text(document, "status"),
@@ -67,12 +78,11 @@ fn unsupported(document: &Node) -> Option<(usize, String)> {
         return Some((document.line, reason));
     };
     let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "correlation" | "filter" | "action" => true,
+        "filter" | "action" => true,
         "transformations" => document.get("detection").is_none(),
         _ => false,
     })?;
     let what = match entry.key.as_str() {
-        "correlation" => "correlation rules",
         "filter" => "filters",
         "action" => "collections (action: global, reset, repeat)",
         _ => "processing pipelines",
@@ -127,7 +137,7 @@ fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Formula> {
             "condition" => {}
             "timeframe" => problems.add(
                 entry.line,
-                "timeframe belongs to the aggregations that Sigma removed; correlations are not supported yet",
+                "timeframe belongs to the aggregations that Sigma removed; write a correlation",
             ),
             // A selection that failed has been reported; its name stays known, so that the condition does
             // not report it once more.
