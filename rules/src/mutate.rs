@@ -1,6 +1,7 @@
 //! Do a rule's samples hold every condition of it? Removes one condition after the other: each value of a
-//! list, each item of a selection, each alternative, each selection of the condition. Some sample must fail
-//! then; a removal that none notices *survives*, and the condition is wrong, useless or not tested.
+//! list, each item of a selection, each alternative, each selection of the condition; of a correlation, each
+//! field it groups by and each rule it counts. Some sample must fail then; a removal that none notices
+//! *survives*, and the condition is wrong, useless or not tested.
 
 use watchbell_event::yaml::{self, Entry, Node, Value};
 
@@ -36,7 +37,7 @@ pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &Samples) -> Ve
             let others = rules.iter().enumerate().filter(|(other, _)| *other != at);
             let mut rules: Vec<Rule> = others.filter_map(|(_, rule)| rule.clone()).collect();
             rules.push(mutant.rule);
-            if samples.failures_of(rules).is_empty() {
+            if samples.failures_of(rules).next().is_none() {
                 survivors.push(mutant.removed);
             }
         }
@@ -51,21 +52,24 @@ struct Mutant {
 }
 
 fn mutants(reader: &Reader<'_>, document: &Node) -> Vec<Mutant> {
+    if let Some(correlation) = document.get("correlation").and_then(Node::entries) {
+        return mutants_of_correlation(reader, document, correlation);
+    }
     let Some(detection) = document.get("detection").and_then(Node::entries) else { return Vec::new() };
     let mut mutants = Vec::new();
     for (at, entry) in detection.iter().enumerate() {
-        let with = |value: Node| {
+        let changed = |value: Node| {
             let mut entries = detection.to_vec();
             entries.splice(at..=at, [Entry { value, ..entry.clone() }]);
-            reader.rule(&with_detection(document, entries))
+            reader.rule(&with(document, "detection", entries))
         };
         if entry.key != "condition" {
-            let marked = with(mark(entry.line)).and_then(|rule| without_marked(&rule));
+            let marked = changed(mark(entry.line)).and_then(|rule| without_marked(&rule));
             let removed = Survivor { line: entry.line, condition: entry.key.clone() };
             mutants.extend(marked.map(|rule| Mutant { removed, rule }));
         }
         for (removed, value) in without_one(&entry.value, &entry.key) {
-            mutants.extend(with(value).map(|rule| Mutant { removed, rule }));
+            mutants.extend(changed(value).map(|rule| Mutant { removed, rule }));
         }
     }
     mutants
@@ -83,11 +87,35 @@ impl Reader<'_> {
     }
 }
 
-fn with_detection(document: &Node, detection: Vec<Entry>) -> Node {
+/// A correlation without one of the fields it groups by, or of the rules it counts.
+fn mutants_of_correlation(reader: &Reader<'_>, document: &Node, correlation: &[Entry]) -> Vec<Mutant> {
+    let mut mutants = Vec::new();
+    for (at, entry) in correlation.iter().enumerate() {
+        if !matches!(entry.key.as_str(), "group-by" | "rules") {
+            continue;
+        }
+        let mut changed = |removed, value: Option<Node>| {
+            let mut entries = correlation.to_vec();
+            entries.splice(at..=at, value.map(|value| Entry { value, ..entry.clone() }));
+            let rule = reader.rule(&with(document, "correlation", entries));
+            mutants.extend(rule.map(|rule| Mutant { removed, rule }));
+        };
+        if entry.key == "group-by" {
+            changed(Survivor { line: entry.line, condition: entry.key.clone() }, None);
+        }
+        for (removed, value) in without_one(&entry.value, &entry.key) {
+            changed(removed, Some(value));
+        }
+    }
+    mutants
+}
+
+/// The document with other entries under one of its keys.
+fn with(document: &Node, key: &str, changed: Vec<Entry>) -> Node {
     let mut document = document.clone();
     if let Value::Mapping(entries) = &mut document.value {
-        for entry in entries.iter_mut().filter(|entry| entry.key == "detection") {
-            entry.value.value = Value::Mapping(detection.clone());
+        for entry in entries.iter_mut().filter(|entry| entry.key == key) {
+            entry.value.value = Value::Mapping(changed.clone());
         }
     }
     document

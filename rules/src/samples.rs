@@ -12,7 +12,8 @@
 //! A sample says how it differs from the event above it: it is a JSON merge patch (RFC 7396), in which null
 //! removes a key. Without `event` each sample is a whole event. A file may hold several such documents; in each,
 //! `lists: {NAME: [VALUE, …]}` sets named lists for the whole file, so that samples do not depend on what an
-//! operator keeps in them.
+//! operator keeps in them. Documents with `events` are cases of correlations, in the format of
+//! `correlation-suite/README.md`.
 
 use std::sync::Arc;
 
@@ -20,17 +21,30 @@ use serde_json::Value as Json;
 use watchbell_event::yaml::{self, Entry, Node, Value};
 
 use crate::problems::LoadError;
+use crate::suite::{Case, Outcome};
 use crate::{Evaluator, Lists, Rule, RuleSet, load};
 
 /// Most text of all samples in one file, in bytes of JSON.
 pub const MAX_SAMPLES_BYTES: usize = 64 << 20;
 
 /// The samples of one rule file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// In the order written.
     pub samples: Vec<Sample>,
+    cases: Vec<Case>,
     lists: Vec<(String, Vec<String>)>,
+}
+
+/// What the rules do not do as their samples say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The line of the samples' file on which it is said.
+    pub line: usize,
+    /// The event as JSON, or the title of the case.
+    pub what: String,
+    /// What was expected and did not come (`-`), and what came unexpectedly (`+`).
+    pub differences: Vec<String>,
 }
 
 /// One sample.
@@ -80,11 +94,41 @@ pub fn read(file: &str, text: &str) -> Result<Samples, LoadError> {
 }
 
 impl Samples {
-    /// The samples that are not treated as they must be by the rules of a file: one has to match, or none.
+    /// How many there are, cases included.
     #[must_use]
-    pub fn failures(&self, rule_file: &str, text: &str, lists: &Lists) -> Vec<&Sample> {
+    pub fn count(&self) -> usize {
+        self.samples.len() + self.cases.len()
+    }
+
+    /// How many demand a match, or an alert; or how many demand none.
+    #[must_use]
+    pub fn count_of(&self, must_match: bool) -> usize {
+        let samples = self.samples.iter().filter(|sample| sample.must_match == must_match);
+        let cases = self.cases.iter().filter(|case| case.expects_alerts() == must_match);
+        samples.count() + cases.count()
+    }
+
+    /// What the rules of a file do wrong: of a sample's event one has to match, or none.
+    #[must_use]
+    pub fn failures(&self, rule_file: &str, text: &str, lists: &Lists) -> Vec<Failure> {
         let loaded = load(&[(rule_file.to_owned(), text.to_owned())], &self.lists_over(lists));
-        self.failures_of(loaded.rules)
+        self.failures_of(loaded.rules).collect()
+    }
+
+    /// What these rules do wrong.
+    pub(crate) fn failures_of(&self, rules: Vec<Rule>) -> impl Iterator<Item = Failure> {
+        let set = Arc::new(RuleSet::compile(rules));
+        let mut evaluator = Evaluator::new(Arc::clone(&set));
+        let mut matches = Vec::new();
+        let samples = self.samples.iter().filter_map(move |sample| {
+            evaluator.matches(sample.event.as_bytes(), &mut matches);
+            (matches.is_empty() == sample.must_match).then(|| sample.failure())
+        });
+        let cases = self.cases.iter().filter_map(move |case| {
+            let Outcome { line, title: what, differences } = case.run_rules(&set);
+            (!differences.is_empty()).then_some(Failure { line, what, differences })
+        });
+        samples.chain(cases)
     }
 
     /// These lists, with those that the samples set.
@@ -97,22 +141,15 @@ impl Samples {
         lists
     }
 
-    /// The samples that some rules do not treat as they must.
-    pub(crate) fn failures_of(&self, rules: Vec<Rule>) -> Vec<&Sample> {
-        let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(rules)));
-        let mut matches = Vec::new();
-        let fails = |sample: &&Sample| {
-            evaluator.matches(sample.event.as_bytes(), &mut matches);
-            matches.is_empty() == sample.must_match
-        };
-        self.samples.iter().filter(fails).collect()
-    }
-
     fn add(&mut self, document: &Node) -> Result<(), (usize, String)> {
         let Some(entries) = document.entries() else {
             let reason = "samples are a mapping with lists, event, match and no-match";
             return Err((document.line, reason.to_owned()));
         };
+        if document.get("events").is_some() {
+            self.cases.push(Case::read(document)?);
+            return Ok(());
+        }
         let event = document.get("event").map(json);
         for entry in entries {
             match entry.key.as_str() {
@@ -163,8 +200,17 @@ impl Samples {
     }
 }
 
+impl Sample {
+    fn failure(&self) -> Failure {
+        let name = |matches| if matches { "match" } else { "no-match" };
+        let differences =
+            vec![format!("- {}", name(self.must_match)), format!("+ {}", name(!self.must_match))];
+        Failure { line: self.line, what: self.event.clone(), differences }
+    }
+}
+
 /// Applies a JSON merge patch.
-fn merge(target: Json, patch: Json) -> Json {
+pub(crate) fn merge(target: Json, patch: Json) -> Json {
     let Json::Object(changes) = patch else { return patch };
     let Json::Object(mut members) = target else {
         return merge(Json::Object(serde_json::Map::new()), Json::Object(changes));
@@ -178,7 +224,8 @@ fn merge(target: Json, patch: Json) -> Json {
     Json::Object(members)
 }
 
-fn json(node: &Node) -> Json {
+/// A YAML value as JSON.
+pub(crate) fn json(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value) => (*value).into(),

@@ -2,6 +2,7 @@
 //! with the line that asks for it; nothing is skipped in silence.
 
 mod condition;
+mod correlation;
 mod expand;
 mod modifier;
 mod selection;
@@ -17,6 +18,7 @@ use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
 
+pub(crate) use correlation::micros as timespan_micros;
 pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
@@ -36,7 +38,13 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
     let level = level(document, problems);
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
-    let formula = detection(document, &mut placeholders, problems);
+    let correlation = document.get("correlation");
+    let formula = match correlation {
+        // Its matches come from those of other rules.
+        Some(_) => Some(Formula::Any(Vec::new())),
+        None => detection(document, &mut placeholders, problems),
+    };
+    let correlation = correlation.and_then(|node| correlation::read(document, node, problems));
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
@@ -46,6 +54,7 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
         name,
+        correlation: correlation.map(Arc::new),
         title: title.into(),
         level,
         status: text(document, "status"),
@@ -76,12 +85,11 @@ fn unsupported(document: &Node) -> Option<(usize, String)> {
         return Some((document.line, reason));
     };
     let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "correlation" | "filter" | "action" => true,
+        "filter" | "action" => true,
         "transformations" => document.get("detection").is_none(),
         _ => false,
     })?;
     let what = match entry.key.as_str() {
-        "correlation" => "correlation rules",
         "filter" => "filters",
         "action" => "collections (action: global, reset, repeat)",
         _ => "processing pipelines",
@@ -140,7 +148,7 @@ fn detection(
             "condition" => {}
             "timeframe" => problems.add(
                 entry.line,
-                "timeframe belongs to the aggregations that Sigma removed; correlations are not supported yet",
+                "timeframe belongs to the aggregations that Sigma removed; write a correlation",
             ),
             // A selection that failed has been reported; its name stays known, so that the condition does
             // not report it once more.

@@ -110,7 +110,11 @@ fn rules_are_tested_on_their_samples() {
         ],
     );
     std::fs::write(dir.path().join("read.samples.yml"), samples.replace("create", "list")).unwrap();
-    check(&["."], 1, &["--- ./read.samples.yml:3\n+++ ./read.yml\n-no-match\n+match\n", "\"verb\":\"list\""]);
+    check(
+        &["."],
+        1,
+        &["--- ./read.samples.yml:3\n+++ ./read.yml\n- no-match\n+ match\n", "\"verb\":\"list\""],
+    );
     std::fs::write(dir.path().join("read.samples.yml"), "match: {}\n").unwrap();
     check(&["."], 1, &["read.samples.yml:1: match takes a list"]);
     check(&[], 0, &[" 0 failures"]);

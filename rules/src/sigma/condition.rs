@@ -35,9 +35,9 @@ impl Selections {
         let formula = parser.any(0)?;
         match parser.next() {
             None => Ok(formula),
-            Some("|") => Err("aggregations after a pipe were removed from Sigma; \
-                they become correlation rules, which are not supported yet"
-                .to_owned()),
+            Some("|") => {
+                Err("aggregations after a pipe were removed from Sigma; write a correlation".to_owned())
+            }
             Some(token) => Err(format!("the condition goes on with {token:?} where it should end")),
         }
     }

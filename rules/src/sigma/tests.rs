@@ -299,11 +299,6 @@ fn what_is_wrong_is_said_with_its_line() {
             4,
             "quote it",
         ),
-        (
-            "title: t\ncorrelation: {type: event_count}".to_owned(),
-            2,
-            "correlation rules are not supported yet",
-        ),
         ("title: t\nfilter: {rules: any}".to_owned(), 2, "filters are not supported yet"),
         ("action: global\ntitle: t".to_owned(), 1, "collections"),
         ("- rule: x\n  condition: y".to_owned(), 1, "Falco"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use watchbell_rules::samples::{self, Sample, Samples};
+use watchbell_rules::samples::{self, Failure, Samples};
 use watchbell_rules::{Lists, LoadError, library, load, mutate};
 
 use super::output;
@@ -32,15 +32,15 @@ impl TestArgs {
         let (mut sample_count, mut failures) = (0, 0);
         for (name, text) in &files.rules {
             let samples = read_samples(name, &files.samples, &mut problems);
-            if samples.samples.is_empty() && loaded.rules.iter().any(|rule| *rule.file == **name) {
+            if samples.count() == 0 && loaded.rules.iter().any(|rule| *rule.file == **name) {
                 output::note(&format!("{name}: no samples"));
                 failures += u64::from(self.mutate);
                 continue;
             }
-            sample_count += samples.samples.len();
-            for sample in samples.failures(name, text, &loaded.lists) {
+            sample_count += samples.count();
+            for failure in samples.failures(name, text, &loaded.lists) {
                 failures += 1;
-                output::line(&difference(name, sample))?;
+                output::line(&difference(name, &failure))?;
             }
             if self.mutate {
                 for survivor in mutate::survivors(name, text, &loaded.lists, &samples) {
@@ -100,15 +100,13 @@ fn read_samples(
     })
 }
 
-/// A failure as a diff from what the sample demands to what the rules do.
-fn difference(rule_file: &str, sample: &Sample) -> String {
-    let name = |matches| if matches { "match" } else { "no-match" };
-    format!(
-        "--- {}:{}\n+++ {rule_file}\n-{}\n+{}\n {}",
-        samples::file_of(rule_file),
-        sample.line,
-        name(sample.must_match),
-        name(!sample.must_match),
-        output::printable(&sample.event),
-    )
+/// A failure as a diff from what the samples demand to what the rules do.
+fn difference(rule_file: &str, failure: &Failure) -> String {
+    let (file, line) = (samples::file_of(rule_file), failure.line);
+    let mut text = format!("--- {file}:{line}\n+++ {rule_file}\n");
+    for line in failure.differences.iter().map(String::as_str).chain([&*format!("  {}", failure.what)]) {
+        text += &output::printable(line);
+        text.push('\n');
+    }
+    text
 }
