@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watchbell_event::Level;
+use watchbell_event::{EventId, Level, Position, Timestamp};
 
 use super::*;
 use crate::samples::{self, Samples};
-use crate::{Evaluator, Lists, Rule, RuleSet, load, mutate};
+use crate::{CorrelationConfig, Correlator, Evaluator, Lists, Observed, Rule, RuleSet, load, mutate};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("library")
@@ -40,6 +40,15 @@ fn every_file_of_the_folder_is_embedded() {
     files_below(&folder(), &folder(), &mut found);
     found.retain(|name| name != "README.md" && name != "lists.yml");
     assert_eq!(found, files().into_iter().chain(sample_files()).map(|(name, _)| name).collect());
+}
+
+#[test]
+fn the_table_of_detections_names_every_file_and_no_other() {
+    let table = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let named = table.split("](").skip(1).filter_map(|link| link.split(')').next());
+    let named: BTreeSet<String> = named.map(str::to_owned).collect();
+    let files = files().into_iter().map(|(name, _)| name);
+    assert_eq!(named, files.chain(["lists.yml".to_owned()]).collect());
 }
 
 #[test]
@@ -103,17 +112,42 @@ fn recorded(name: &str) -> Vec<String> {
     std::str::from_utf8(&bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// The indexes of the rules that alert on recorded events, correlations included, with the event on which.
+fn alerts(set: &Arc<RuleSet>, events: &[String]) -> Vec<(usize, String)> {
+    let mut evaluator = Evaluator::new(Arc::clone(set));
+    let mut correlator = Correlator::new(Arc::clone(set), CorrelationConfig::default());
+    let (mut matches, mut correlated, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
+    for (offset, event) in (0..).zip(events) {
+        assert!(evaluator.matches(event.as_bytes(), &mut matches), "{event}");
+        let parsed: serde_json::Value = serde_json::from_str(event).unwrap();
+        let time: Timestamp = parsed["stageTimestamp"].as_str().unwrap().parse().unwrap();
+        let observed = Observed {
+            bytes: event.as_bytes(),
+            cluster: &"prod".into(),
+            id: EventId::from_hash(&blake3::hash(event.as_bytes())),
+            position: Position { partition: 0, offset },
+            event_time: time,
+            received_at: time,
+            history: false,
+        };
+        correlator.take(&observed, &matches, &mut correlated);
+        let alone = matches.iter().copied().filter(|rule| !set.is_silent(*rule));
+        alerts.extend(
+            alone.chain(correlated.drain(..).map(|found| found.rule)).map(|rule| (rule, event.clone())),
+        );
+    }
+    correlator.finish(&mut correlated);
+    alerts.extend(correlated.iter().map(|found| (found.rule, "the end".to_owned())));
+    alerts
+}
+
 #[test]
 fn a_healthy_cluster_is_silent() {
     let set = Arc::new(RuleSet::compile(rules()));
-    let mut evaluator = Evaluator::new(set.clone());
-    let mut matches = Vec::new();
-    for event in recorded("bootstrap.jsonl").iter().chain(&recorded("work.jsonl")) {
-        assert!(evaluator.matches(event.as_bytes(), &mut matches), "{event}");
-        for &rule in &matches {
-            let rule = &set.rules()[rule];
-            assert!(rule.level < Level::Medium, "{} matches {event}", rule.file);
-        }
+    let events = [recorded("bootstrap.jsonl"), recorded("work.jsonl")].concat();
+    for (rule, event) in alerts(&set, &events) {
+        let rule = &set.rules()[rule];
+        assert!(rule.level < Level::Medium, "{} ({}) matches {event}", rule.file, rule.title);
     }
 }
 
