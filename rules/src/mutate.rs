@@ -61,7 +61,7 @@ fn mutants(reader: &Reader<'_>, document: &Node) -> Vec<Mutant> {
         let changed = |value: Node| {
             let mut entries = detection.to_vec();
             entries.splice(at..=at, [Entry { value, ..entry.clone() }]);
-            reader.rule(&with(document, "detection", entries))
+            reader.rule(&with(document, "detection", &entries))
         };
         if entry.key != "condition" {
             let marked = changed(mark(entry.line)).and_then(|rule| without_marked(&rule));
@@ -97,7 +97,7 @@ fn mutants_of_correlation(reader: &Reader<'_>, document: &Node, correlation: &[E
         let mut changed = |removed, value: Option<Node>| {
             let mut entries = correlation.to_vec();
             entries.splice(at..=at, value.map(|value| Entry { value, ..entry.clone() }));
-            let rule = reader.rule(&with(document, "correlation", entries));
+            let rule = reader.rule(&with(document, "correlation", &entries));
             mutants.extend(rule.map(|rule| Mutant { removed, rule }));
         };
         if entry.key == "group-by" {
@@ -111,11 +111,11 @@ fn mutants_of_correlation(reader: &Reader<'_>, document: &Node, correlation: &[E
 }
 
 /// The document with other entries under one of its keys.
-fn with(document: &Node, key: &str, changed: Vec<Entry>) -> Node {
+fn with(document: &Node, key: &str, changed: &[Entry]) -> Node {
     let mut document = document.clone();
     if let Value::Mapping(entries) = &mut document.value {
         for entry in entries.iter_mut().filter(|entry| entry.key == key) {
-            entry.value.value = Value::Mapping(changed.clone());
+            entry.value.value = Value::Mapping(changed.to_vec());
         }
     }
     document
