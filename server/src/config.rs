@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use watchbell_event::yaml;
+use watchbell_rules::CorrelationConfig;
 
 use self::reader::{Errors, Section};
 use crate::files;
@@ -88,6 +89,7 @@ pub(crate) struct RulesConfig {
     /// Further rules; one with the id of a shipped rule replaces it.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) reload_interval: Duration,
+    pub(crate) correlation: CorrelationConfig,
 }
 
 /// The search index.
@@ -239,10 +241,25 @@ impl RulesConfig {
             builtin: section.flag("builtin", true),
             directory: section.path("directory"),
             reload_interval: section.duration("reload_interval", Duration::from_secs(5)),
+            correlation: CorrelationConfig {
+                lateness_micros: micros(section.duration("correlation_lateness", Duration::from_secs(60))),
+                idle_micros: micros(section.duration("correlation_idle", Duration::from_secs(30))),
+                rule_budget_bytes: size(section.bytes("correlation_rule_memory", 64 * MIB)),
+                total_budget_bytes: size(section.bytes("correlation_memory", 256 * MIB)),
+                ..CorrelationConfig::default()
+            },
         };
         section.finish();
         config
     }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 impl IndexConfig {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
-use watchbell_rules::{LoadError, Loaded, RuleSet, library, load, override_rules};
+use watchbell_rules::{LoadError, Loaded, RuleSet, library, load, load_over};
 
 use crate::config::RulesConfig;
 use crate::rule_files::{self, RuleFiles};
@@ -125,11 +125,10 @@ impl RuleBook {
 
     /// Puts the directory's rules over the shipped ones.
     fn install(&self, found: RuleFiles, at_mistakes: AtMistakes) -> Vec<Problem> {
-        let mut loaded = load(&found.files);
+        let mut loaded = load_over(shipped_rules(self.builtin).rules, &found.files);
         loaded.errors.extend(found.unreadable);
         if loaded.errors.is_empty() || at_mistakes == AtMistakes::TakeTheRest {
-            let rules = override_rules(shipped_rules(self.builtin).rules, loaded.rules);
-            self.current.store(Arc::new(RuleSet::compile(rules)));
+            self.current.store(Arc::new(RuleSet::compile(loaded.rules)));
         }
         loaded.errors.into_iter().map(Problem::from).collect()
     }
@@ -185,6 +184,7 @@ mod tests {
             builtin: false,
             directory: Some(dir.path().to_owned()),
             reload_interval: Duration::from_secs(1),
+            correlation: watchbell_rules::CorrelationConfig::default(),
         };
         let book = RuleBook::open(&config).unwrap();
         let titles = || book.current().rules().iter().map(|rule| rule.title.to_string()).collect::<Vec<_>>();
@@ -211,7 +211,12 @@ mod tests {
         std::fs::write(dir.path().join("bad.yml"), "title: [").unwrap();
         std::fs::write(dir.path().join("binary.yml"), [0xff]).unwrap();
         let directory = Some(dir.path().to_owned());
-        let config = RulesConfig { builtin: false, directory, reload_interval: Duration::from_secs(1) };
+        let config = RulesConfig {
+            builtin: false,
+            directory,
+            reload_interval: Duration::from_secs(1),
+            correlation: watchbell_rules::CorrelationConfig::default(),
+        };
         let book = RuleBook::open(&config).unwrap();
         assert_eq!(book.current().rules().len(), 1);
         assert_eq!(book.problems().len(), 2, "{:?}", book.problems());
