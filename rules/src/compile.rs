@@ -109,6 +109,12 @@ impl RuleSet {
         &self.rules
     }
 
+    /// Whether any rule is a correlation.
+    #[must_use]
+    pub fn has_correlations(&self) -> bool {
+        !self.correlations.is_empty()
+    }
+
     /// Whether a rule only feeds correlations and makes no alert itself.
     #[must_use]
     pub fn is_silent(&self, rule: usize) -> bool {

@@ -25,7 +25,7 @@ mod window;
 mod wire;
 
 pub use correlator::{Correlated, Correlator, Observed};
-pub use engine::{CorrelationConfig, EventRef, MAX_LISTED_EVENTS};
+pub use engine::{CorrelationConfig, EventRef};
 pub use snapshot::{Restored, SnapshotError};
 pub use state::CorrelationStats;
 

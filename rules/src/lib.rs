@@ -29,8 +29,7 @@ mod text;
 
 pub use compile::RuleSet;
 pub use correlate::{
-    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, MAX_LISTED_EVENTS, Observed,
-    Restored, SnapshotError,
+    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, SnapshotError,
 };
 pub use detect::Detector;
 pub use evaluate::{Evaluator, MAX_DEPTH};

@@ -58,7 +58,7 @@ impl AlertStore {
             let transaction = writer.connection.transaction()?;
             let mut batch = Batch::begin(&transaction, &self.shared.config, &router, now)?;
             for detection in detections {
-                match known.covers(detection.position) {
+                match is_replayed(detection, &known) {
                     true => batch.report.replayed += 1,
                     false => batch.take(detection)?,
                 }
@@ -77,6 +77,13 @@ impl AlertStore {
         report.count();
         Ok(report)
     }
+}
+
+/// Whether a detection was committed before. One that counted several events was only if all of them were
+/// known: after a restart, partitions may be read in another order.
+fn is_replayed(detection: &Detection, known: &Positions) -> bool {
+    let counted = detection.correlation.iter().flat_map(|correlation| &correlation.events);
+    known.covers(detection.position) && counted.into_iter().all(|event| known.covers(event.position))
 }
 
 impl CommitReport {

@@ -7,6 +7,7 @@ use watchbell_event::{EventId, Position, Timestamp};
 use super::engine::{CorrelationConfig, Engine, EventRef, Fired, Incoming};
 use super::snapshot::{Restored, SnapshotError};
 use super::state::CorrelationStats;
+use super::watermark::Lane;
 use crate::compile::RuleSet;
 
 /// Counts the matches of rules over time, for one set of rules.
@@ -58,11 +59,11 @@ pub struct Correlated {
     pub window_end: Timestamp,
     /// The first event.
     pub first: EventRef,
-    /// The latest events, at most [`MAX_LISTED_EVENTS`](super::MAX_LISTED_EVENTS), oldest first.
+    /// The latest events, at most [`CorrelationConfig::listed_events`], oldest first.
     pub events: Vec<EventRef>,
     /// How many more there were.
     pub events_beyond: u64,
-    /// All of them are imported history.
+    /// They are imported history.
     pub history: bool,
 }
 
@@ -79,12 +80,11 @@ impl Correlator {
     pub fn take(&mut self, event: &Observed<'_>, matches: &[usize], found: &mut Vec<Correlated>) {
         let incoming = Incoming {
             bytes: event.bytes,
-            cluster: event.cluster,
+            lane: Lane { cluster: Arc::clone(event.cluster), history: event.history },
             event: event.id,
             position: event.position,
             time: event.event_time.as_micros(),
             received_at: event.received_at.as_micros(),
-            history: event.history,
         };
         self.engine.take(&incoming, matches, &mut self.fired);
         self.report(found);
@@ -129,11 +129,10 @@ impl Correlator {
         self.engine.late
     }
 
-    /// The time before which events are too late; none before the first event.
-    #[must_use]
-    pub fn watermark(&self) -> Option<Timestamp> {
-        let now = self.engine.watermark.now();
-        (now != i64::MIN).then(|| Timestamp::from_micros(now))
+    /// The time before which events are too late, for each cluster, without imported history.
+    pub fn watermarks(&self) -> impl Iterator<Item = (&Arc<str>, Timestamp)> {
+        let live = self.engine.clocks.lanes.iter().filter(|(lane, _)| !lane.history);
+        live.map(|(lane, clock)| (&lane.cluster, Timestamp::from_micros(clock.watermark.now())))
     }
 
     /// Rules that only feed others are silent.
@@ -148,7 +147,7 @@ impl Correlator {
             found.push(Correlated {
                 rule: planned.rule,
                 group_key: fire.key,
-                cluster: Arc::clone(&fire.scope.cluster),
+                cluster: Arc::clone(&fire.scope.lane.cluster),
                 group: names.zip(fire.scope.values.iter().cloned()).collect(),
                 value: fire.value,
                 window_start: Timestamp::from_micros(fire.time.saturating_sub(definition.span_micros)),
@@ -156,7 +155,7 @@ impl Correlator {
                 first: fire.first,
                 events: fire.events,
                 events_beyond: fire.beyond,
-                history: fire.history,
+                history: fire.scope.lane.history,
             });
         }
     }

@@ -10,11 +10,8 @@ use super::groups::Scope;
 use super::model::Kind;
 use super::plan::{Feed, Plan, Planned, Source, Sources};
 use super::state::{CorrelationStats, Fire, State};
-use super::watermark::Watermark;
+use super::watermark::{Clocks, Lane};
 use super::window::{Chained, Entry};
-
-/// Most events that a match of a correlation lists; it says how many more there were.
-pub const MAX_LISTED_EVENTS: usize = 100;
 
 /// How long events are waited for, and how much memory correlations take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +24,8 @@ pub struct CorrelationConfig {
     pub rule_budget_bytes: usize,
     /// Memory of all correlations, in bytes.
     pub total_budget_bytes: usize,
+    /// Most events that a match lists; it says how many more there were.
+    pub listed_events: usize,
 }
 
 impl Default for CorrelationConfig {
@@ -36,6 +35,7 @@ impl Default for CorrelationConfig {
             idle_micros: 30_000_000,
             rule_budget_bytes: 64 << 20,
             total_budget_bytes: 256 << 20,
+            listed_events: 100,
         }
     }
 }
@@ -64,12 +64,11 @@ impl EventRef {
 /// One event, as far as correlations look at it.
 pub(crate) struct Incoming<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) cluster: &'a Arc<str>,
+    pub(crate) lane: Lane,
     pub(crate) event: EventId,
     pub(crate) position: Position,
     pub(crate) time: i64,
     pub(crate) received_at: i64,
-    pub(crate) history: bool,
 }
 
 /// All correlations of a set and what they know.
@@ -77,9 +76,7 @@ pub(crate) struct Engine {
     pub(super) plan: Arc<Plan>,
     pub(super) config: CorrelationConfig,
     pub(super) states: Vec<State>,
-    pub(super) watermark: Watermark,
-    /// The watermark up to which everything is decided: no entry comes before it.
-    pub(super) floor: i64,
+    pub(super) clocks: Clocks,
     /// Matches that came too late to be counted.
     pub(super) late: u64,
     fields: Fields,
@@ -88,13 +85,9 @@ pub(crate) struct Engine {
     total_bytes: usize,
     /// The correlations that wait for the watermark.
     waiters: Vec<usize>,
-    /// Nothing waits that happened before this.
-    waits_since: i64,
-    /// The watermark at the last look for groups that are over.
-    swept: i64,
 }
 
-/// How far the watermark moves between two looks for groups that are over, in microseconds.
+/// How often correlations are asked to forget what is over, in microseconds of event time.
 const SWEEP_EVERY_MICROS: i64 = 1_000_000;
 
 /// Fires of the correlation of this index in the plan.
@@ -104,9 +97,8 @@ impl Engine {
     /// Without any state.
     pub(crate) fn new(plan: Arc<Plan>, config: CorrelationConfig) -> Self {
         Self {
-            states: plan.correlations.iter().map(|_| State::new()).collect(),
-            watermark: Watermark::default(),
-            floor: i64::MIN,
+            states: plan.correlations.iter().map(|_| State::new(config.listed_events)).collect(),
+            clocks: Clocks::default(),
             late: 0,
             fields: Fields::new(plan.fields.clone()),
             fires: Vec::new(),
@@ -114,8 +106,6 @@ impl Engine {
             waiters: (0..plan.correlations.len())
                 .filter(|index| !plan.correlations[*index].definition.is_immediate())
                 .collect(),
-            waits_since: i64::MAX,
-            swept: i64::MIN,
             plan,
             config,
         }
@@ -124,7 +114,10 @@ impl Engine {
     /// To be called after states were put in from outside.
     pub(super) fn recount(&mut self) {
         self.total_bytes = self.states.iter().map(State::bytes).sum();
-        self.waits_since = self.states.iter().filter_map(State::waits_since).min().unwrap_or(i64::MAX);
+        for (lane, clock) in &mut self.clocks.lanes {
+            let waits_since = self.states.iter().filter_map(|state| state.waits_since(lane)).min();
+            clock.waits_since = waits_since.unwrap_or(i64::MAX);
+        }
         (0..self.states.len()).for_each(|correlation| self.keep_to_budget(correlation));
     }
 
@@ -135,18 +128,23 @@ impl Engine {
             return;
         }
         let CorrelationConfig { lateness_micros, idle_micros, .. } = self.config;
-        let partition = event.position.partition;
-        self.watermark.hear(partition, event.received_at, lateness_micros, idle_micros);
+        let (partition, time, received_at) = (event.position.partition, event.time, event.received_at);
+        let watermark = &mut self.clocks.of(&event.lane).watermark;
+        watermark.hear(partition, received_at, lateness_micros, idle_micros);
         self.count(event, matches, fired);
-        let (time, received_at) = (event.time, event.received_at);
-        self.watermark.observe(partition, time, received_at, lateness_micros, idle_micros);
-        self.decide(fired);
+        let watermark = &mut self.clocks.of(&event.lane).watermark;
+        watermark.observe(partition, time, received_at, lateness_micros, idle_micros);
+        self.decide(&event.lane, fired);
     }
 
     /// No more events come: decides everything that still waits.
     pub(crate) fn finish(&mut self, fired: &mut Vec<Fired>) {
-        self.watermark.finish();
-        self.decide(fired);
+        let mut lanes: Vec<Lane> = self.clocks.lanes.keys().cloned().collect();
+        lanes.sort();
+        for lane in lanes {
+            self.clocks.of(&lane).watermark.finish();
+            self.decide(&lane, fired);
+        }
     }
 
     /// How much each correlation holds.
@@ -168,7 +166,7 @@ impl Engine {
         if feeds().next().is_none() {
             return;
         }
-        if event.time < self.watermark.now() {
+        if event.time < self.clocks.of(&event.lane).watermark.now() {
             self.late += 1;
             metrics::counter!("watchbell_correlation_late_events_total").increment(1);
             return;
@@ -189,35 +187,47 @@ impl Engine {
                 event: event.event,
                 counted: 0,
                 member: member(*feed),
-                history: event.history,
                 chained: None,
             };
-            self.enter(&plan, *feed, entry, Chained::default(), event.cluster, &field, fired);
+            self.enter(&plan, *feed, entry, Chained::default(), &event.lane, &field, fired);
         }
     }
 
-    /// Decides what waited for the watermark, those below before those above.
-    fn decide(&mut self, fired: &mut Vec<Fired>) {
-        let watermark = self.watermark.now();
-        if self.waits_since < watermark {
-            let plan = Arc::clone(&self.plan);
+    /// Decides what waited for a lane's watermark, those below before those above.
+    fn decide(&mut self, lane: &Lane, fired: &mut Vec<Fired>) {
+        let clock = self.clocks.of(lane);
+        let watermark = clock.watermark.now();
+        if watermark <= clock.floor {
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        if clock.waits_since < watermark {
             for at in 0..self.waiters.len() {
                 let Some((index, planned)) = self.waiter(&plan, at) else { continue };
                 let mut fires = std::mem::take(&mut self.fires);
-                self.change(index, |state| state.decide(&planned.definition, watermark, &mut fires));
+                self.change(index, |state| state.decide(&planned.definition, lane, watermark, &mut fires));
                 fires.drain(..).for_each(|fire| self.announce(&plan, index, fire, fired));
                 self.fires = fires;
             }
-            self.waits_since = self.states.iter().filter_map(State::waits_since).min().unwrap_or(i64::MAX);
+            let waits_since = self.states.iter().filter_map(|state| state.waits_since(lane)).min();
+            self.clocks.of(lane).waits_since = waits_since.unwrap_or(i64::MAX);
         }
-        self.floor = watermark;
-        if watermark.saturating_sub(SWEEP_EVERY_MICROS) >= self.swept {
-            self.swept = watermark;
-            let plan = Arc::clone(&self.plan);
-            for (index, planned) in plan.correlations.iter().enumerate() {
-                self.change(index, |state| state.expire(&planned.definition, watermark));
-            }
+        self.clocks.of(lane).floor = watermark;
+        self.expire(&plan, lane, watermark);
+    }
+
+    /// Lets correlations forget what is over; asks them once in a second of event time.
+    fn expire(&mut self, plan: &Plan, lane: &Lane, watermark: i64) {
+        let clock = self.clocks.of(lane);
+        if watermark.saturating_sub(clock.swept) < SWEEP_EVERY_MICROS {
+            return;
         }
+        clock.swept = watermark;
+        let clocks = std::mem::take(&mut self.clocks);
+        for (index, planned) in plan.correlations.iter().enumerate() {
+            self.change(index, |state| state.expire(&planned.definition, lane, &clocks));
+        }
+        self.clocks = clocks;
     }
 
     fn waiter<'p>(&self, plan: &'p Plan, at: usize) -> Option<(usize, &'p Planned)> {
@@ -241,7 +251,7 @@ impl Engine {
         feed: Feed,
         mut entry: Entry,
         mut chained: Chained,
-        cluster: &Arc<str>,
+        lane: &Lane,
         value: &dyn Fn(&Source) -> Value,
         fired: &mut Vec<Fired>,
     ) {
@@ -254,12 +264,13 @@ impl Engine {
         if chained != Chained::default() {
             entry.chained = Some(Arc::new(chained));
         }
-        let scope = Scope { cluster: Arc::clone(cluster), values: sources.group.iter().map(value).collect() };
+        let scope = Scope { lane: lane.clone(), values: sources.group.iter().map(value).collect() };
         let key = scope.key(&planned.key);
-        let (floor, time) = (self.floor, entry.time);
+        let clock = self.clocks.of(lane);
         if !definition.is_immediate() {
-            self.waits_since = self.waits_since.min(time);
+            clock.waits_since = clock.waits_since.min(entry.time);
         }
+        let floor = clock.floor;
         let fire = self.change(feed.correlation, |state| state.take(key, || scope, entry, definition, floor));
         self.keep_to_budget(feed.correlation);
         if let Some(fire) = fire.flatten() {
@@ -284,12 +295,11 @@ impl Engine {
                 event: last.id,
                 counted: 0,
                 member: member(feed),
-                history: fire.history,
                 chained: None,
             };
             let events = fire.events.clone();
             let chained = Chained { carried: Vec::new(), events, beyond: fire.beyond };
-            self.enter(plan, feed, entry, chained, &fire.scope.cluster, &value, fired);
+            self.enter(plan, feed, entry, chained, &fire.scope.lane, &value, fired);
         }
     }
 
@@ -351,7 +361,7 @@ fn counted(kind: Kind, sources: &[Source], value: &dyn Fn(&Source) -> Value) -> 
             if values.iter().all(Option::is_none) {
                 return None;
             }
-            let scope = Scope { cluster: "".into(), values };
+            let scope = Scope { lane: Lane { cluster: "".into(), history: false }, values };
             Some(u128::from_le_bytes(scope.key("").0))
         }
     }

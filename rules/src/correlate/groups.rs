@@ -7,15 +7,16 @@ use watchbell_event::EventId;
 
 use super::fields::Value;
 use super::novelty::Novelty;
+use super::watermark::Lane;
 use super::window::Window;
 
 /// Memory of one group beyond what it holds, in bytes.
 const GROUP_BYTES: usize = size_of::<Slot>() + 64;
 
-/// What makes a group: the cluster and the values of the fields to group by.
+/// What makes a group: the lane and the values of the fields to group by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
-    pub(crate) cluster: Arc<str>,
+    pub(crate) lane: Lane,
     pub(crate) values: Vec<Value>,
 }
 
@@ -24,8 +25,9 @@ impl Scope {
     /// two groups one.
     pub(crate) fn key(&self, rule: &str) -> EventId {
         let mut hasher = blake3::Hasher::new();
+        let kind = if self.lane.history { "history" } else { "" };
         let parts = self.values.iter().map(|value| value.as_deref());
-        for part in [Some(rule), Some(&self.cluster)].into_iter().chain(parts) {
+        for part in [Some(rule), Some(&*self.lane.cluster), Some(kind)].into_iter().chain(parts) {
             let length = part.map_or(u64::MAX, |part| part.len() as u64);
             hasher.update(&length.to_le_bytes());
             hasher.update(part.unwrap_or_default().as_bytes());
@@ -140,6 +142,13 @@ impl Groups {
         self.slots.get_mut(index as usize)?.take().map(|slot| slot.group)
     }
 
+    /// Takes out the groups that are not to be kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Group) -> bool) -> Vec<Group> {
+        let unwanted: Vec<EventId> =
+            self.iter().filter(|(_, group)| !keep(group)).map(|(key, _)| key).collect();
+        unwanted.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     /// All groups, the one not used for longest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EventId, &Group)> {
         let mut next = self.oldest;
@@ -195,7 +204,8 @@ mod tests {
     #[test]
     fn groups_stand_in_the_order_of_their_latest_use() {
         let mut groups = Groups::default();
-        let scope = Arc::new(Scope { cluster: "c".into(), values: vec![None] });
+        let scope =
+            Arc::new(Scope { lane: Lane { cluster: "c".into(), history: false }, values: vec![None] });
         let group = Group { scope, content: Content::Novelty(Novelty::default()) };
         (1..=4).for_each(|number| groups.insert(key(number), group.clone()));
         groups.touch(&key(2));
@@ -216,7 +226,7 @@ mod tests {
     #[test]
     fn values_with_other_borders_make_other_groups() {
         let scope = |values: &[Option<&str>]| Scope {
-            cluster: "c".into(),
+            lane: Lane { cluster: "c".into(), history: false },
             values: values.iter().map(|value| value.map(Arc::from)).collect(),
         };
         let keys = [

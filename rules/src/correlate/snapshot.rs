@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! snapshot = magic "WBCS", version u16, BLAKE3 of the body (32 bytes), body
-//! body     = watermark, partitions, floor, late events, correlations
+//! body     = lanes (cluster, history, watermark, partitions, floor), late events, correlations
 //! correlation = key, fingerprint, evictions, length in bytes, groups (the one not used for longest first)
 //! ```
 //!
@@ -21,7 +21,7 @@ use super::model::{Correlation, Kind};
 use super::novelty::Novelty;
 use super::plan::Plan;
 use super::state::State;
-use super::watermark::{Progress, Watermark};
+use super::watermark::{Clock, Lane, Progress, Watermark};
 use super::window::{Chained, Entry, Window};
 use super::wire::{Broken, Reader, Writer};
 
@@ -68,8 +68,12 @@ impl Engine {
     /// All that is known, as bytes.
     pub(crate) fn snapshot(&self) -> Vec<u8> {
         let mut body = Writer::default();
-        write_watermark(&mut body, &self.watermark);
-        body.i64(self.floor);
+        body.count(self.clocks.lanes.len());
+        for (lane, clock) in &self.clocks.lanes {
+            write_lane(&mut body, lane);
+            write_watermark(&mut body, &clock.watermark);
+            body.i64(clock.floor);
+        }
         body.u64(self.late);
         body.count(self.states.len());
         for (planned, state) in self.plan.correlations.iter().zip(&self.states) {
@@ -120,8 +124,8 @@ impl Engine {
     /// Runs another set: what did not change goes on from where it was.
     pub(crate) fn reload(&mut self, plan: Arc<Plan>) -> Restored {
         let mut renewed = Engine::new(plan, self.config.clone());
-        renewed.watermark = self.watermark.clone();
-        (renewed.floor, renewed.late) = (self.floor, self.late);
+        renewed.clocks = self.clocks.clone();
+        renewed.late = self.late;
         let mut outcome = Restored::default();
         let states = std::mem::take(&mut self.states);
         for (planned, state) in self.plan.correlations.iter().zip(states) {
@@ -140,8 +144,9 @@ impl Engine {
     }
 
     fn read_body(&mut self, body: &mut Reader<'_>) -> Result<Restored, Broken> {
-        self.watermark = read_watermark(body)?;
-        self.floor = body.i64()?;
+        for (lane, clock) in body.list(33, read_clock)? {
+            *self.clocks.of(&lane) = clock;
+        }
         self.late = body.u64()?;
         let mut outcome = Restored::default();
         for _ in 0..body.count(1)? {
@@ -153,7 +158,7 @@ impl Engine {
                 outcome.dropped.push(key);
                 continue;
             };
-            let mut state = State::new();
+            let mut state = State::new(self.config.listed_events);
             (state.evicted_groups, state.evicted_entries) = (evicted_groups, evicted_entries);
             let planned = self.plan.correlations.get(index).ok_or(Broken)?;
             for (key, group) in groups.list(1, |groups| read_group(groups, &planned.definition))? {
@@ -168,6 +173,20 @@ impl Engine {
 
 fn find(plan: &Plan, key: &str, fingerprint: &[u8; 32]) -> Option<usize> {
     plan.correlations.iter().position(|planned| *planned.key == *key && planned.fingerprint == *fingerprint)
+}
+
+fn write_lane(writer: &mut Writer, lane: &Lane) {
+    writer.text(&lane.cluster);
+    writer.flag(lane.history);
+}
+
+fn read_lane(reader: &mut Reader<'_>) -> Result<Lane, Broken> {
+    Ok(Lane { cluster: reader.text()?, history: reader.flag()? })
+}
+
+fn read_clock(reader: &mut Reader<'_>) -> Result<(Lane, Clock), Broken> {
+    let (lane, watermark) = (read_lane(reader)?, read_watermark(reader)?);
+    Ok((lane, Clock { watermark, floor: reader.i64()?, ..Clock::default() }))
 }
 
 fn write_watermark(writer: &mut Writer, watermark: &Watermark) {
@@ -191,7 +210,7 @@ fn read_watermark(reader: &mut Reader<'_>) -> Result<Watermark, Broken> {
 
 fn write_group(writer: &mut Writer, key: EventId, group: &Group) {
     writer.bytes(&key.0);
-    writer.text(&group.scope.cluster);
+    write_lane(writer, &group.scope.lane);
     write_values(writer, &group.scope.values);
     match &group.content {
         Content::Window(window) => write_window(writer, window),
@@ -209,7 +228,7 @@ fn write_group(writer: &mut Writer, key: EventId, group: &Group) {
 
 fn read_group(reader: &mut Reader<'_>, rule: &Correlation) -> Result<(EventId, Group), Broken> {
     let key = EventId(reader.array()?);
-    let scope = Arc::new(Scope { cluster: reader.text()?, values: read_values(reader)? });
+    let scope = Arc::new(Scope { lane: read_lane(reader)?, values: read_values(reader)? });
     let content = match rule.kind {
         Kind::NewValue => {
             let (began, newest) = (reader.i64()?, reader.i64()?);
@@ -233,7 +252,6 @@ fn write_window(writer: &mut Writer, window: &Window) {
         write_event(writer, &entry.event, entry.position);
         writer.u128(entry.counted);
         writer.u16(entry.member);
-        writer.flag(entry.history);
         writer.flag(entry.chained.is_some());
         if let Some(chained) = &entry.chained {
             write_values(writer, &chained.carried);
@@ -251,7 +269,7 @@ fn read_window(reader: &mut Reader<'_>, rule: &Correlation) -> Result<Window, Br
     let at = |number: u64| usize::try_from(number).map_err(|_| Broken);
     let (start, next) = (at(reader.u64()?)?, at(reader.u64()?)?);
     let fired = reader.list(8, Reader::i64)?;
-    let entries: VecDeque<Entry> = reader.list(56, read_entry)?.into();
+    let entries: VecDeque<Entry> = reader.list(55, read_entry)?.into();
     if start > next || next > entries.len() {
         return Err(Broken);
     }
@@ -262,7 +280,6 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Broken> {
     let time = reader.i64()?;
     let (event, position) = read_event(reader)?;
     let (counted, member) = (reader.u128()?, reader.u16()?);
-    let history = reader.flag()?;
     let chained = match reader.flag()? {
         false => None,
         true => Some(Arc::new(Chained {
@@ -275,7 +292,7 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Broken> {
             beyond: reader.u64()?,
         })),
     };
-    Ok(Entry { time, position, event, counted, member, history, chained })
+    Ok(Entry { time, position, event, counted, member, chained })
 }
 
 fn write_event(writer: &mut Writer, id: &EventId, position: Position) {

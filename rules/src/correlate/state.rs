@@ -5,17 +5,21 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use watchbell_event::EventId;
 
-use super::engine::{EventRef, MAX_LISTED_EVENTS};
+use super::engine::EventRef;
 use super::fields::Value;
 use super::groups::{Content, Group, Groups, Scope};
 use super::model::{Correlation, Kind};
 use super::novelty::Novelty;
+use super::watermark::{Clocks, Lane};
 use super::window::{Entry, Hit, Window};
 
 /// Memory of one place in the queue of waiting groups, in bytes.
 const WAITING_BYTES: usize = 32;
+/// Least time between two looks for groups that are over, in microseconds.
+const SWEEP_AT_LEAST_MICROS: i64 = 1_000_000;
 /// Places that may be out of date before the queue is made anew.
 const SURPLUS_WAITING: usize = 1_024;
 
@@ -32,14 +36,12 @@ pub(crate) struct Fire {
     pub(crate) value: f64,
     /// The first event.
     pub(crate) first: EventRef,
-    /// The latest events, at most [`MAX_LISTED_EVENTS`], oldest first.
+    /// The latest events, oldest first; bounded in number.
     pub(crate) events: Vec<EventRef>,
     /// How many more there were.
     pub(crate) beyond: u64,
     /// Values that correlations above read.
     pub(crate) carried: Vec<Value>,
-    /// All events are imported history.
-    pub(crate) history: bool,
 }
 
 /// How much a correlation holds, and what it had to give up.
@@ -61,19 +63,28 @@ pub struct CorrelationStats {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(super) groups: Groups,
-    /// When the first entry that waits in a group happened. May hold groups that do not wait any more.
-    waiting: BinaryHeap<Reverse<(i64, EventId)>>,
+    /// When the first entry that waits in a group happened, by lane. May hold groups that do not wait any more.
+    waiting: FxHashMap<Lane, Waiting>,
+    /// How many places all of these have.
+    waiting_len: usize,
+    /// How far each lane had come at the last look for groups that are over.
+    swept: FxHashMap<Lane, i64>,
     bytes: usize,
+    /// Most events that a match lists.
+    listed: usize,
     pub(super) evicted_groups: u64,
     pub(super) evicted_entries: u64,
 }
 
 impl State {
     /// Without groups.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(listed: usize) -> Self {
         Self {
+            listed,
             groups: Groups::default(),
-            waiting: BinaryHeap::new(),
+            waiting: FxHashMap::default(),
+            waiting_len: 0,
+            swept: FxHashMap::default(),
             bytes: 0,
             evicted_groups: 0,
             evicted_entries: 0,
@@ -82,12 +93,12 @@ impl State {
 
     /// Memory that groups take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.waiting.len() * WAITING_BYTES
+        self.bytes + self.waiting_len * WAITING_BYTES
     }
 
-    /// Nothing waits that happened before this.
-    pub(crate) fn waits_since(&self) -> Option<i64> {
-        self.waiting.peek().map(|Reverse((time, _))| *time)
+    /// Nothing waits in a lane that happened before this.
+    pub(crate) fn waits_since(&self, lane: &Lane) -> Option<i64> {
+        self.waiting.get(lane)?.peek().map(|Reverse((time, _))| *time)
     }
 
     /// Takes one match in. No entry before `floor` comes any more.
@@ -108,19 +119,19 @@ impl State {
             Content::Novelty(novelty) => {
                 let (span, warm_up) = (rule.span_micros, rule.warm_up_micros);
                 let (is_new, evicted) = novelty.see(entry.counted, entry.time, span, warm_up, floor);
-                let fire = is_new.then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0));
+                let fire = is_new.then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, self.listed));
                 (evicted, fire.flatten())
             }
             Content::Window(window) if rule.is_immediate() => {
                 let (evicted, hit) = window.insert(entry, rule, floor);
-                (evicted, hit.and_then(|hit| fire(key, &group.scope, window, hit)))
+                (evicted, hit.and_then(|hit| fire(key, &group.scope, window, hit, self.listed)))
             }
             Content::Window(window) => {
                 let earliest = window.waits_since();
                 let time = entry.time;
                 let evicted = window.put(entry, rule);
                 if earliest.is_none_or(|earliest| time < earliest) {
-                    self.waiting.push(Reverse((time, key)));
+                    wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
                 }
                 (evicted, None)
             }
@@ -130,40 +141,47 @@ impl State {
         fire
     }
 
-    /// Decides all windows that end before the watermark.
-    pub(crate) fn decide(&mut self, rule: &Correlation, watermark: i64, fires: &mut Vec<Fire>) {
-        while let Some(Reverse((time, key))) = self.waiting.peek().copied() {
-            if time >= watermark {
-                break;
-            }
-            self.waiting.pop();
+    /// Decides all windows of a lane that end before its watermark.
+    pub(crate) fn decide(&mut self, rule: &Correlation, lane: &Lane, watermark: i64, fires: &mut Vec<Fire>) {
+        while self.waits_since(lane).is_some_and(|time| time < watermark) {
+            let next = self.waiting.get_mut(lane).and_then(BinaryHeap::pop);
+            let Some(Reverse((_, key))) = next else { break };
+            self.waiting_len = self.waiting_len.saturating_sub(1);
             let Some(group) = self.groups.get_mut(&key) else { continue };
             let before = group.bytes();
             if let Content::Window(window) = &mut group.content {
                 while let Some(hit) = window.decide(rule, watermark) {
-                    fires.extend(fire(key, &group.scope, window, hit));
+                    fires.extend(fire(key, &group.scope, window, hit, self.listed));
                 }
-                self.waiting.extend(window.waits_since().map(|time| Reverse((time, key))));
+                if let Some(time) = window.waits_since() {
+                    wait(&mut self.waiting, &mut self.waiting_len, lane, time, key);
+                }
             }
             self.bytes = (self.bytes + group.bytes()).saturating_sub(before);
         }
-        if self.waiting.len() > 2 * self.groups.len() + SURPLUS_WAITING {
-            self.queue_all();
-        }
+        self.tidy_waiting();
     }
 
-    /// Forgets groups that cannot matter any more, as far as they are among those not used for longest.
-    pub(crate) fn expire(&mut self, rule: &Correlation, floor: i64) {
-        while let Some((key, group)) = self.groups.oldest() {
-            let over = match &group.content {
+    /// Forgets groups that cannot matter any more. That looks at all of them, and so only once in an eighth
+    /// of the timespan, within which each group was used or is over: the cost per entry stays constant.
+    pub(crate) fn expire(&mut self, rule: &Correlation, lane: &Lane, clocks: &Clocks) {
+        let floor = clocks.floor(lane);
+        let due = self.swept.get(lane).is_none_or(|swept| {
+            floor.saturating_sub(*swept) >= (rule.span_micros / 8).max(SWEEP_AT_LEAST_MICROS)
+        });
+        if !due {
+            return;
+        }
+        self.swept.insert(lane.clone(), floor);
+        let over = self.groups.retain(|group| {
+            let floor = clocks.floor(&group.scope.lane);
+            !match &group.content {
                 Content::Window(window) => window.is_over(rule, floor),
                 Content::Novelty(novelty) => novelty.is_over(rule.span_micros, floor),
-            };
-            if !over {
-                break;
             }
-            self.remove(&key);
-        }
+        });
+        let bytes: usize = over.iter().map(Group::bytes).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Gives up groups, the one not used for longest first, and if only one is left, its oldest entries,
@@ -178,9 +196,7 @@ impl State {
             } else if !self.shrink_group(&key) {
                 break;
             }
-            if self.waiting.len() > 2 * self.groups.len() + SURPLUS_WAITING {
-                self.queue_all();
-            }
+            self.tidy_waiting();
         }
         (self.evicted_groups - before.0, self.evicted_entries - before.1)
     }
@@ -189,7 +205,9 @@ impl State {
     pub(super) fn restore(&mut self, key: EventId, group: Group) {
         self.bytes += group.bytes();
         if let Content::Window(window) = &group.content {
-            self.waiting.extend(window.waits_since().map(|time| Reverse((time, key))));
+            if let Some(time) = window.waits_since() {
+                wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
+            }
         }
         self.groups.insert(key, group);
     }
@@ -221,21 +239,45 @@ impl State {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    fn queue_all(&mut self) {
-        let waiting = self.groups.iter().filter_map(|(key, group)| match &group.content {
-            Content::Window(window) => window.waits_since().map(|time| Reverse((time, key))),
-            Content::Novelty(_) => None,
-        });
-        self.waiting = waiting.collect();
+    /// Makes the queues anew if most of what is in them is out of date.
+    fn tidy_waiting(&mut self) {
+        if self.waiting_len <= 2 * self.groups.len() + SURPLUS_WAITING {
+            return;
+        }
+        let (mut waiting, mut waiting_len) = (FxHashMap::default(), 0);
+        for (key, group) in self.groups.iter() {
+            let Content::Window(window) = &group.content else { continue };
+            if let Some(time) = window.waits_since() {
+                wait(&mut waiting, &mut waiting_len, &group.scope.lane, time, key);
+            }
+        }
+        (self.waiting, self.waiting_len) = (waiting, waiting_len);
     }
 }
 
-fn fire(key: EventId, scope: &Arc<Scope>, window: &Window, hit: Hit) -> Option<Fire> {
-    fire_of_entries(key, scope, &window.of(hit), hit.value)
+/// Groups by when the first entry that waits in them happened, earliest first.
+type Waiting = BinaryHeap<Reverse<(i64, EventId)>>;
+
+fn wait(waiting: &mut FxHashMap<Lane, Waiting>, len: &mut usize, lane: &Lane, time: i64, key: EventId) {
+    *len += 1;
+    match waiting.get_mut(lane) {
+        Some(queue) => queue.push(Reverse((time, key))),
+        None => waiting.entry(lane.clone()).or_default().push(Reverse((time, key))),
+    }
+}
+
+fn fire(key: EventId, scope: &Arc<Scope>, window: &Window, hit: Hit, listed: usize) -> Option<Fire> {
+    fire_of_entries(key, scope, &window.of(hit), hit.value, listed)
 }
 
 /// An event that several of the rules matched is listed once.
-fn fire_of_entries(key: EventId, scope: &Arc<Scope>, entries: &[&Entry], value: f64) -> Option<Fire> {
+fn fire_of_entries(
+    key: EventId,
+    scope: &Arc<Scope>,
+    entries: &[&Entry],
+    value: f64,
+    listed: usize,
+) -> Option<Fire> {
     let last = entries.last()?;
     let mut events: Vec<EventRef> = Vec::new();
     let mut beyond = 0;
@@ -251,7 +293,7 @@ fn fire_of_entries(key: EventId, scope: &Arc<Scope>, entries: &[&Entry], value: 
     events.sort_by_key(EventRef::order);
     events.dedup();
     let first = *events.first()?;
-    let surplus = events.len().saturating_sub(MAX_LISTED_EVENTS);
+    let surplus = events.len().saturating_sub(listed.max(1));
     events.drain(..surplus);
     Some(Fire {
         key,
@@ -262,6 +304,5 @@ fn fire_of_entries(key: EventId, scope: &Arc<Scope>, entries: &[&Entry], value: 
         events,
         beyond: beyond + surplus as u64,
         carried: last.chained.as_ref().map(|chained| chained.carried.clone()).unwrap_or_default(),
-        history: entries.iter().all(|entry| entry.history),
     })
 }

@@ -1,9 +1,65 @@
 //! The time before which no more events are expected.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 /// Most log partitions that are told apart; further ones share the last.
 const MAX_PARTITIONS: u32 = 4_096;
+
+/// Most lanes that have a watermark of their own; further ones share one.
+const MAX_LANES: usize = 1_024;
+
+/// Events that are counted together, and whose times are compared: those of one cluster. Imported history is
+/// apart, or it would always be late.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) cluster: Arc<str>,
+    /// Imported history.
+    pub(crate) history: bool,
+}
+
+/// How far one lane has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    pub(crate) watermark: Watermark,
+    /// The watermark up to which everything is decided: no entry comes before it.
+    pub(crate) floor: i64,
+    /// Nothing waits that happened before this.
+    pub(crate) waits_since: i64,
+    /// The watermark at the last look for what is over.
+    pub(crate) swept: i64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { watermark: Watermark::default(), floor: i64::MIN, waits_since: i64::MAX, swept: i64::MIN }
+    }
+}
+
+/// The clocks of all lanes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clocks {
+    pub(super) lanes: FxHashMap<Lane, Clock>,
+}
+
+impl Clocks {
+    /// The clock of a lane.
+    pub(crate) fn of(&mut self, lane: &Lane) -> &mut Clock {
+        if !self.lanes.contains_key(lane) {
+            let shared = Lane { cluster: Arc::from(""), history: false };
+            let lane = if self.lanes.len() < MAX_LANES { lane.clone() } else { shared };
+            return self.lanes.entry(lane).or_default();
+        }
+        self.lanes.entry(lane.clone()).or_default()
+    }
+
+    /// No entry of a lane comes before this.
+    pub(crate) fn floor(&self, lane: &Lane) -> i64 {
+        self.lanes.get(lane).map_or(i64::MIN, |clock| clock.floor)
+    }
+}
 
 /// How far event time has come: the minimum over the log's partitions that are not idle, less the allowed
 /// lateness. It never goes back.

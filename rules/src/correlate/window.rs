@@ -29,8 +29,6 @@ pub(crate) struct Entry {
     pub(crate) counted: u128,
     /// Which of the rules referred to matched.
     pub(crate) member: u16,
-    /// Imported history.
-    pub(crate) history: bool,
     /// What only chains of correlations need.
     pub(crate) chained: Option<Arc<Chained>>,
 }

@@ -162,6 +162,7 @@ fn condition(
     };
     match &condition.value {
         Value::Mapping(entries) => {
+            let before = problems.count();
             let bounds = bounds(entries, kind, problems);
             match (kind, bounds.is_empty()) {
                 (Kind::NewValue, true) => {}
@@ -169,6 +170,7 @@ fn condition(
                     problems.add(condition.line, "the condition of new_value takes nothing but a field");
                 }
                 (_, true) if is_temporal => return Some(all()),
+                (_, true) if problems.count() > before => {}
                 (_, true) => problems.add(condition.line, "the condition compares to no number"),
                 (_, false) => {}
             }
@@ -386,4 +388,156 @@ pub(crate) fn micros(text: &str) -> Result<i64, String> {
 #[expect(clippy::cast_precision_loss, reason = "at most a few rules")]
 fn count(rules: usize) -> f64 {
     rules as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load;
+
+    const BASE: &str = "title: a\nname: a\ndetection: {s: {x: 1}, condition: s}\n---\n\
+        title: b\nid: b-id\nname: b\ndetection: {s: {x: 2}, condition: s}\n---\n";
+
+    fn loaded(correlation: &str) -> crate::Loaded {
+        load(&[("base.yml".to_owned(), BASE.to_owned()), ("rule.yml".to_owned(), correlation.to_owned())])
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_file_and_line() {
+        let rule =
+            |body: &str| format!("title: t\nname: t\ncorrelation:\n  {}\n", body.replace("; ", "\n  "));
+        let count = "type: event_count; rules: [a]; timespan: 5m; condition: {gte: 2}";
+        for (body, line, reason) in [
+            ("type: event_counts; rules: [a]; timespan: 5m", 4, "unknown type \"event_counts\""),
+            ("rules: [a]; timespan: 5m", 4, "no type"),
+            ("type: event_count; timespan: 5m; condition: {gte: 2}", 4, "names no rules"),
+            ("type: event_count; rules: []; timespan: 5m; condition: {gte: 2}", 5, "1 to 64 rules"),
+            ("type: event_count; rules: [a, a]; timespan: 5m; condition: {gte: 2}", 5, "listed twice"),
+            ("type: event_count; rules: [b, b-id]; timespan: 5m; condition: {gte: 2}", 5, "listed twice"),
+            (
+                "type: event_count; rules: [x]; timespan: 5m; condition: {gte: 2}",
+                5,
+                "no rule has the id or name",
+            ),
+            ("type: event_count; rules: [a]; condition: {gte: 2}", 4, "no timespan"),
+            ("type: event_count; rules: [a]; timespan: 5 m; condition: {gte: 2}", 6, "is no timespan"),
+            ("type: event_count; rules: [a]; timespan: -5m; condition: {gte: 2}", 6, "is no timespan"),
+            ("type: event_count; rules: [a]; timespan: 5é; condition: {gte: 2}", 6, "is no timespan"),
+            ("type: event_count; rules: [a]; timespan: 0s; condition: {gte: 2}", 6, "between a second and"),
+            ("type: event_count; rules: [a]; timespan: 2y; condition: {gte: 2}", 6, "between a second and"),
+            (
+                "type: event_count; rules: [a]; timespan: 99999999999999999d; condition: {gte: 2}",
+                6,
+                "between",
+            ),
+            ("type: event_count; rules: [a]; timespan: 5m", 4, "no condition"),
+            ("type: event_count; rules: [a]; timespan: 5m; condition: {}", 7, "compares to no number"),
+            ("type: event_count; rules: [a]; timespan: 5m; condition: {gte: x}", 7, "compares to a number"),
+            ("type: event_count; rules: [a]; timespan: 5m; condition: {gte: 1.5}", 7, "a whole number"),
+            ("type: event_count; rules: [a]; timespan: 5m; condition: {gte: 50001}", 7, "0 to 50000"),
+            (
+                "type: event_count; rules: [a]; timespan: 5m; condition: {above: 2}",
+                7,
+                "unknown key \"above\"",
+            ),
+            ("type: event_count; rules: [a]; timespan: 5m; condition: a", 7, "must be a mapping"),
+            (
+                "type: event_count; rules: [a]; timespan: 5m; condition: {gte: 2, field: f}",
+                7,
+                "takes no field",
+            ),
+            ("type: value_count; rules: [a]; timespan: 5m; condition: {gte: 2}", 4, "needs a field"),
+            (
+                "type: value_sum; rules: [a]; timespan: 5m; condition: {gte: 2, field: [f, g]}",
+                7,
+                "1 to 1 fields",
+            ),
+            (
+                "type: value_percentile; rules: [a]; timespan: 5m; condition: {gte: 2, field: f, percentile: 101}",
+                7,
+                "from 0 to 100",
+            ),
+            ("type: temporal; rules: [a, b]; timespan: 5m; condition: a and x", 7, "names \"x\""),
+            (
+                "type: temporal_ordered; rules: [a, b]; timespan: 5m; condition: a or b",
+                7,
+                "joined by \"and\"",
+            ),
+            ("type: temporal_ordered; rules: [a, b]; timespan: 5m; condition: not a", 7, "without \"not\""),
+            (
+                "type: new_value; rules: [a]; timespan: 5m; condition: {field: f, gte: 2}",
+                7,
+                "nothing but a field",
+            ),
+            (
+                "type: new_value; rules: [a]; timespan: 5m; condition: {field: f}; warm-up: soon",
+                8,
+                "is no timespan",
+            ),
+            (&format!("{count}; warm-up: 5m"), 8, "belongs to new_value"),
+            (&format!("{count}; window: 5m"), 8, "unknown key \"window\""),
+            (&format!("{count}; generate: 3"), 8, "true or false"),
+            (&format!("{count}; group-by: [f, f]"), 8, "twice"),
+            (&format!("{count}; group-by: [f..g]"), 8, "empty segment"),
+            (&format!("{count}; aliases: [f]"), 8, "must be a mapping"),
+            (&format!("{count}; aliases: {{f: {{b: g}}}}"), 8, "not among rules"),
+            ("type: event_count; rules: [t]; timespan: 5m; condition: {gte: 2}", 1, "leads back to itself"),
+        ] {
+            let loaded = loaded(&rule(body));
+            assert_eq!(loaded.errors.len(), 1, "{body}: {:?}", loaded.errors);
+            let error = &loaded.errors[0];
+            assert!(error.reason.contains(reason), "{body}: {error}");
+            assert_eq!((&*error.file, error.line), ("rule.yml", line), "{body}: {error}");
+            assert_eq!(loaded.rules.len(), 2, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_refers_to_a_refused_rule_is_refused_and_names_must_be_unique() {
+        let correlation = |name: &str, rules: &str| {
+            format!(
+                "title: {name}\nname: {name}\ncorrelation: \
+                 {{type: event_count, rules: [{rules}], timespan: 5m, condition: {{gte: 2}}}}\n---\n"
+            )
+        };
+        let check = |text: &str, expect: &[&str]| {
+            let loaded = loaded(text);
+            let mut reasons: Vec<_> = loaded.errors.iter().map(ToString::to_string).collect();
+            reasons.sort();
+            assert_eq!(reasons.len(), expect.len(), "{reasons:?}");
+            for (reason, expect) in reasons.iter().zip(expect) {
+                assert!(reason.contains(expect), "{reasons:?}");
+            }
+        };
+        check(
+            &(correlation("one", "two") + &correlation("two", "three")),
+            &["rule.yml:3: the correlation \"two\"", "rule.yml:7: no rule"],
+        );
+        check(
+            &(correlation("one", "two") + &correlation("two", "three") + &correlation("three", "one")),
+            &["leads back", "leads back", "leads back"],
+        );
+        check(&(correlation("a", "b") + &correlation("two", "a")), &["2 rules have the name \"a\""]);
+        let chain: String = (0..17)
+            .map(|n| {
+                correlation(&format!("c{n}"), &if n == 0 { "a".to_owned() } else { format!("c{}", n - 1) })
+            })
+            .collect();
+        check(&chain, &["a chain of more than 16"]);
+    }
+
+    #[test]
+    fn timespans_have_all_units() {
+        for (text, seconds) in [
+            ("30s", 30),
+            ("5m", 300),
+            ("2h", 7_200),
+            ("1d", 86_400),
+            ("1w", 604_800),
+            ("1M", 2_592_000),
+            ("1y", 31_536_000),
+        ] {
+            assert_eq!(micros(text), Ok(seconds * 1_000_000), "{text}");
+        }
+    }
 }
