@@ -155,7 +155,7 @@ mod tests {
         let mut detection = detection(1);
         detection.level = level;
         detection.cluster = "prod".into();
-        detection.labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        detection.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
         assert_eq!(router.route(&detection), expect);
         detection.history = true;
         assert!(router.route(&detection).is_empty());

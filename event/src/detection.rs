@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl FromStr for Level {
     }
 }
 
-/// One rule matched one event. Made by `rules`, turned into alerts by `alerting`.
+/// One rule matched one event, or several. Made by `rules`, turned into alerts by `alerting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detection {
     /// What identifies the rule: its id, or file and title where it has none.
@@ -86,10 +87,39 @@ pub struct Detection {
     /// rule, the cluster and the fields the rule groups by.
     pub group_key: EventId,
     /// What routing and people look at, by the names of the facets (`user.name`, `source.ip`, …) and
-    /// `orchestrator.resource.name`; values are bounded in length.
-    pub labels: Vec<(&'static str, String)>,
+    /// `orchestrator.resource.name`, and what a correlation groups by; values are bounded in length.
+    pub labels: Vec<(Cow<'static, str>, String)>,
     /// One line for people: who did what to which object, from where, with which outcome.
     pub summary: String,
     /// Imported history: recorded, never notified.
     pub history: bool,
+    /// What a correlation counted; then `event_id` is the first of its events, and `position` that of the
+    /// record that made the condition true.
+    pub correlation: Option<Box<CorrelationMatch>>,
+}
+
+/// What made a correlation match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorrelationMatch {
+    /// The number that was reached, such as that of the events.
+    pub reached: String,
+    /// When the window began.
+    pub window_start: Timestamp,
+    /// When it ended.
+    pub window_end: Timestamp,
+    /// The latest of the events, oldest first; bounded in number.
+    pub events: Vec<ContributingEvent>,
+    /// How many more there were.
+    pub events_beyond: u64,
+}
+
+/// An event that a correlation counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContributingEvent {
+    /// The event.
+    pub id: EventId,
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When it happened.
+    pub event_time: Timestamp,
 }

@@ -17,7 +17,7 @@ mod record;
 mod time;
 pub mod yaml;
 
-pub use detection::{Detection, Level};
+pub use detection::{ContributingEvent, CorrelationMatch, Detection, Level};
 pub use facets::{Facets, Outcome};
 pub use id::EventId;
 pub use position::{Position, Positions};

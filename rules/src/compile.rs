@@ -14,6 +14,9 @@ mod paths;
 mod plan;
 mod starve;
 
+use std::sync::Arc;
+
+use crate::correlate;
 use crate::formula::{Field, Formula};
 use crate::rule::Rule;
 
@@ -27,6 +30,8 @@ pub(crate) use starve::Starvation;
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {
     rules: Vec<Rule>,
+    /// How the correlations among them are connected.
+    pub(crate) correlations: Arc<correlate::Plan>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) atoms: Vec<Atom>,
     pub(crate) fields: Vec<FieldIndex>,
@@ -106,13 +111,37 @@ impl RuleSet {
             }
         }
         let fields = table.field_indexes();
-        Self { rules, conditions, atoms: table.atoms, fields, paths, plan, starvation, anywhere, facets }
+        let correlations = Arc::new(correlate::link(&rules).0);
+        Self {
+            rules,
+            correlations,
+            conditions,
+            atoms: table.atoms,
+            fields,
+            paths,
+            plan,
+            starvation,
+            anywhere,
+            facets,
+        }
     }
 
     /// The rules, in the order of their indexes.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether any rule is a correlation.
+    #[must_use]
+    pub fn has_correlations(&self) -> bool {
+        !self.correlations.is_empty()
+    }
+
+    /// Whether a rule only feeds correlations and makes no alert itself.
+    #[must_use]
+    pub fn is_silent(&self, rule: usize) -> bool {
+        self.correlations.silent.get(rule).copied().unwrap_or(false)
     }
 }
 

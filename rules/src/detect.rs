@@ -2,12 +2,14 @@
 
 mod describe;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use watchbell_event::audit::AuditEvent;
-use watchbell_event::{Detection, EventId, Facets, Record};
+use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
 
 use crate::compile::RuleSet;
+use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Restored};
 use crate::evaluate::Evaluator;
 use crate::rule::Rule;
 use crate::text::{float_text, number_text};
@@ -15,13 +17,15 @@ use crate::text::{float_text, number_text};
 /// Longest value of a label, in characters.
 pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
 
-/// Evaluates records and makes a [`Detection`] of every match.
+/// Evaluates records and makes a [`Detection`] of every match, and of every correlation that matches then.
 ///
 /// Metrics: `watchbell_rules_events_total`, `watchbell_rules_unreadable_events_total` (not a JSON object, so
-/// nothing could match) and `watchbell_rules_detections_total{level}`.
+/// nothing could match) and `watchbell_rules_detections_total{level}`, beside those of [`Correlator`].
 pub struct Detector {
     evaluator: Evaluator,
+    correlator: Correlator,
     matches: Vec<usize>,
+    correlated: Vec<Correlated>,
     events: metrics::Counter,
     unreadable: metrics::Counter,
 }
@@ -29,10 +33,12 @@ pub struct Detector {
 impl Detector {
     /// Prepares to run a set.
     #[must_use]
-    pub fn new(set: Arc<RuleSet>) -> Self {
+    pub fn new(set: Arc<RuleSet>, correlation: CorrelationConfig) -> Self {
         Self {
-            evaluator: Evaluator::new(set),
+            evaluator: Evaluator::new(Arc::clone(&set)),
+            correlator: Correlator::new(set, correlation),
             matches: Vec::new(),
+            correlated: Vec::new(),
             events: metrics::counter!("watchbell_rules_events_total"),
             unreadable: metrics::counter!("watchbell_rules_unreadable_events_total"),
         }
@@ -44,20 +50,57 @@ impl Detector {
         &self.evaluator
     }
 
-    /// Adds a detection to `detections` for every rule that matches the record, in the order of the rules.
+    /// The correlations and what they know.
+    #[must_use]
+    pub fn correlator(&self) -> &Correlator {
+        &self.correlator
+    }
+
+    /// The correlations and what they know.
+    pub fn correlator_mut(&mut self) -> &mut Correlator {
+        &mut self.correlator
+    }
+
+    /// Runs another set. Correlations that did not change go on from where they were.
+    pub fn reload(&mut self, set: Arc<RuleSet>) -> Restored {
+        self.evaluator = Evaluator::new(Arc::clone(&set));
+        self.correlator.reload(set)
+    }
+
+    /// Adds a detection to `detections` for every rule that matches the record, in the order of the rules,
+    /// and behind them for every correlation that matches now. Rules that only feed correlations add none.
     pub fn detect(&mut self, record: &Record, detections: &mut Vec<Detection>) {
         self.events.increment(1);
-        if !self.evaluator.matches(&record.envelope.bytes, &mut self.matches) {
+        let envelope = &record.envelope;
+        if !self.evaluator.matches(&envelope.bytes, &mut self.matches) {
             self.unreadable.increment(1);
         }
-        if self.matches.is_empty() {
+        let observed = Observed {
+            bytes: &envelope.bytes,
+            cluster: &envelope.cluster,
+            id: envelope.id,
+            position: record.position,
+            event_time: envelope.event_time,
+            received_at: envelope.received_at,
+            history: envelope.history,
+        };
+        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        if self.matches.is_empty() && self.correlated.is_empty() {
             return;
         }
         let subject = Subject::new(record);
-        for &index in &self.matches {
-            let rule = &self.evaluator.rules().rules()[index];
-            metrics::counter!("watchbell_rules_detections_total", "level" => rule.level.name()).increment(1);
-            detections.push(subject.detection(rule));
+        let set = self.evaluator.rules();
+        let before = detections.len();
+        let alone = self.matches.iter().filter(|index| !set.is_silent(**index));
+        detections
+            .extend(alone.filter_map(|index| set.rules().get(*index)).map(|rule| subject.detection(rule)));
+        for correlated in self.correlated.drain(..) {
+            let rule = set.rules().get(correlated.rule);
+            detections.extend(rule.map(|rule| subject.correlation(rule, correlated)));
+        }
+        for detection in detections.iter().skip(before) {
+            let level = detection.level.name();
+            metrics::counter!("watchbell_rules_detections_total", "level" => level).increment(1);
         }
     }
 }
@@ -67,7 +110,7 @@ struct Subject<'a> {
     record: &'a Record,
     event: AuditEvent<'a>,
     request_key: EventId,
-    labels: Vec<(&'static str, String)>,
+    labels: Vec<(Cow<'static, str>, String)>,
     summary: String,
     /// The whole event, read when a rule groups by a field that is not a facet.
     document: std::cell::OnceCell<serde_json::Value>,
@@ -99,6 +142,46 @@ impl<'a> Subject<'a> {
             labels: self.labels.clone(),
             summary: self.summary.clone(),
             history: envelope.history,
+            correlation: None,
+        }
+    }
+
+    /// A match of a correlation, decided when this event came.
+    fn correlation(&self, rule: &Rule, correlated: Correlated) -> Detection {
+        // What waited for the watermark is not about the event that moved it.
+        let is_last = correlated.events.last().is_some_and(|last| last.id == self.record.envelope.id);
+        let mut labels = if is_last { self.labels.clone() } else { Vec::new() };
+        for (name, value) in &correlated.group {
+            let Some(value) = value else { continue };
+            labels.retain(|(label, _)| *label != **name);
+            labels.push((Cow::Owned(name.clone()), describe::plain(value, MAX_LABEL_CHARACTERS)));
+        }
+        labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
+        labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
+        let summary = describe::correlation(rule, &correlated, is_last.then_some(self.summary.as_str()));
+        let Correlated { group_key, cluster, value, window_start, window_end, first, .. } = correlated;
+        let events = correlated.events.iter().map(|event| ContributingEvent {
+            id: event.id,
+            position: event.position,
+            event_time: event.time,
+        });
+        Detection {
+            labels,
+            summary,
+            event_id: first.id,
+            event_time: window_end,
+            cluster,
+            request_key: occurrence_key(&group_key, first.id, window_end.as_micros()),
+            group_key,
+            history: correlated.history,
+            correlation: Some(Box::new(CorrelationMatch {
+                reached: float_text(value),
+                window_start,
+                window_end,
+                events: events.collect(),
+                events_beyond: correlated.events_beyond,
+            })),
+            ..self.detection(rule)
         }
     }
 
@@ -140,8 +223,20 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// One match of a correlation, however often it is found: it must not be counted twice after a restart.
+fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> EventId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&group_key.0).update(&first.0).update(&window_end.to_le_bytes());
+    EventId::from_hash(&hasher.finalize())
+}
+
+/// Whether a name is that of a facet.
+pub(crate) fn is_facet(name: &str) -> bool {
+    LABELS.contains(&name)
+}
+
 /// The value of a facet, if the name is one.
-fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
+pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
     Some(match name {
         "user.name" => facets.actor.map(str::to_owned),
         "event.action" => facets.action.map(str::to_owned),
@@ -164,12 +259,12 @@ const LABELS: [&str; 7] = [
     "source.ip",
 ];
 
-fn labels(event: &AuditEvent<'_>) -> Vec<(&'static str, String)> {
+fn labels(event: &AuditEvent<'_>) -> Vec<(Cow<'static, str>, String)> {
     let facets = event.facets();
     let label = |name: &'static str| {
         let value = facet(name, &facets, event)??;
         let value = describe::plain(&value, MAX_LABEL_CHARACTERS);
-        (!value.is_empty()).then_some((name, value))
+        (!value.is_empty()).then_some((Cow::Borrowed(name), value))
     };
     LABELS.into_iter().filter_map(label).collect()
 }

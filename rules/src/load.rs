@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use watchbell_event::yaml::{self, Node, Value};
 
+use crate::correlate::{self, Refused};
 use crate::lists::Lists;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
@@ -70,7 +71,21 @@ pub fn load_over(base: &[(String, String)], files: &[(String, String)], lists: &
         own.for_each(|filter| filter.report_unused(&mut file.problems));
         loaded.errors.extend(file.problems.into_errors());
     }
+    refuse_unlinked(&mut loaded);
     loaded
+}
+
+/// Takes out the correlations that refer to nothing, or to themselves.
+fn refuse_unlinked(loaded: &mut Loaded) {
+    let (_, refused) = correlate::link(&loaded.rules);
+    let mut is_refused = vec![false; loaded.rules.len()];
+    for Refused { rule, line, reason } in refused {
+        let Some(refused) = loaded.rules.get(rule) else { continue };
+        loaded.errors.push(LoadError { file: refused.file.to_string(), line, reason });
+        is_refused[rule] = true;
+    }
+    let mut is_refused = is_refused.into_iter();
+    loaded.rules.retain(|_| !is_refused.next().unwrap_or(false));
 }
 
 /// Files that are read together.

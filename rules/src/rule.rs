@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use watchbell_event::Level;
 
+use crate::correlate::Correlation;
 use crate::formula::Formula;
 
 /// One detection rule.
@@ -44,7 +45,10 @@ pub struct Rule {
     pub file: Arc<str>,
     /// The line its document begins on.
     pub line: usize,
+    /// What must hold for an event; nothing does if the rule is a correlation.
     pub(crate) formula: Formula,
+    /// What is counted, if the rule is a correlation.
+    pub(crate) correlation: Option<Arc<Correlation>>,
 }
 
 /// Sigma's `logsource`.

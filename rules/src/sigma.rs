@@ -4,6 +4,7 @@
 mod binding;
 pub(crate) mod collection;
 mod condition;
+mod correlation;
 mod detection;
 mod encode;
 mod expand;
@@ -25,6 +26,7 @@ use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
 
+pub(crate) use correlation::micros as timespan_micros;
 pub(crate) use filter::{Filter, MAX_FILTERS};
 pub(crate) use pipeline::{MAX_PIPELINES, Pipeline};
 pub(crate) use selection::MAX_VALUE_BYTES;
@@ -53,32 +55,29 @@ pub(crate) fn read(
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
     let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
-    draft.detections.extend(detection(document, problems));
-    let filters = filters.iter_mut();
-    let filters = filters.filter_map(|filter| {
-        filter.is_for(id.as_deref(), name.as_deref(), &draft.log_source).then_some(&*filter)
-    });
-    let filters: Vec<&Filter> = filters.collect();
-    if problems.count() > before {
-        return None;
-    }
-    draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
-    for pipeline in pipelines {
-        if let Err((line, reason)) = pipeline.apply(&mut draft) {
-            problems.add(line, reason);
-            return None;
+    let correlation = document.get("correlation");
+    let formula = match correlation {
+        // Its matches come from those of other rules.
+        Some(_) => Some(Formula::Any(Vec::new())),
+        None => {
+            let is_for =
+                |filter: &mut Filter| filter.is_for(id.as_deref(), name.as_deref(), &draft.log_source);
+            let filters: Vec<&Filter> =
+                filters.iter_mut().filter_map(|filter| is_for(filter).then_some(&*filter)).collect();
+            event_formula(&mut draft, pipelines, &filters, &mut placeholders, problems)
         }
-    }
-    let formula = formula(&draft, &filters, &mut placeholders, problems);
+    };
+    let correlation = correlation.and_then(|node| correlation::read(document, node, problems));
     let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
     }
-    let title = title?;
+    let (title, formula) = (title?, formula?);
     Some(Rule {
         key: id.clone().unwrap_or_else(|| format!("{}: {title}", problems.file())).into(),
         id,
         name,
+        correlation: correlation.map(Arc::new),
         title: title.into(),
         level,
         status: text(document, "status"),
@@ -97,19 +96,14 @@ pub(crate) fn read(
     })
 }
 
-/// What this document asks for that is not a Sigma rule.
+/// Why this document is not a Sigma rule at all.
 fn unsupported(document: &Node) -> Option<(usize, String)> {
-    let Some(entries) = document.entries() else {
-        let reason = match document.value {
-            Value::Sequence(_) => {
-                "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned()
-            }
-            _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
-        };
-        return Some((document.line, reason));
+    let reason = match document.value {
+        Value::Mapping(_) => return None,
+        Value::Sequence(_) => "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned(),
+        _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
     };
-    let entry = entries.iter().find(|entry| entry.key == "correlation")?;
-    Some((entry.line, "correlation rules are not supported yet".to_owned()))
+    Some((document.line, reason))
 }
 
 fn title(document: &Node, problems: &mut Problems<'_>) -> Option<String> {
@@ -152,7 +146,26 @@ fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Detection> 
     Detection::read(detection, &[], problems)
 }
 
-/// What must hold for the rule to match: its own detection, and those that filters and pipelines add.
+/// What must hold for an event to match.
+fn event_formula(
+    draft: &mut Draft<'_>,
+    pipelines: &[Pipeline],
+    filters: &[&Filter],
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Formula> {
+    draft.detections.push(detection(draft.document, problems)?);
+    draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
+    for pipeline in pipelines {
+        if let Err((line, reason)) = pipeline.apply(draft) {
+            problems.add(line, reason);
+            return None;
+        }
+    }
+    Some(formula(draft, filters, placeholders, problems))
+}
+
+/// The rule's own detection, and those that filters and pipelines add.
 fn formula(
     draft: &Draft<'_>,
     filters: &[&Filter],

@@ -6,6 +6,7 @@ mod cluster;
 mod ingest;
 pub(crate) mod output;
 mod rules;
+mod rules_test;
 mod search;
 mod serve;
 mod token;
@@ -34,7 +35,7 @@ enum Command {
     /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
     /// unless --notify is given.
     Ingest(ingest::IngestArgs),
-    /// Check rules, or try them on a file of events; needs no server.
+    /// Check rules, test them on their samples, or try them on a file of events; needs no server.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
     /// Read alerts.

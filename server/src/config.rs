@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use watchbell_event::yaml::{self, Node};
-use watchbell_rules::Lists;
+use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
 use crate::files;
@@ -91,6 +91,7 @@ pub(crate) struct RulesConfig {
     /// The shipped lists, and those that the operator sets.
     pub(crate) lists: Lists,
     pub(crate) reload_interval: Duration,
+    pub(crate) correlation: CorrelationConfig,
 }
 
 /// The search index.
@@ -243,6 +244,13 @@ impl RulesConfig {
             directory: section.path("directory"),
             lists: lists(&section),
             reload_interval: section.duration("reload_interval", Duration::from_secs(5)),
+            correlation: CorrelationConfig {
+                lateness_micros: micros(section.duration("correlation_lateness", Duration::from_secs(60))),
+                idle_micros: micros(section.duration("correlation_idle", Duration::from_secs(30))),
+                rule_budget_bytes: size(section.bytes("correlation_rule_memory", 64 * MIB)),
+                total_budget_bytes: size(section.bytes("correlation_memory", 256 * MIB)),
+                ..CorrelationConfig::default()
+            },
         };
         section.finish();
         config
@@ -266,6 +274,14 @@ fn lists(rules: &Section<'_>) -> Lists {
         }
     }
     lists
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 impl IndexConfig {

@@ -1,6 +1,7 @@
 //! The only place where the stages meet: opens each of them, connects them through the log, and stops them
 //! in order.
 
+mod correlation_state;
 mod detect;
 mod index;
 mod ingest;
@@ -19,6 +20,7 @@ use watchbell_event::predicate::Predicate;
 use watchbell_ingest::log::{Journal, JournalConfig, Log, LogState};
 use watchbell_query::{Index, Searcher};
 
+use self::correlation_state::StateFile;
 use self::detect::Detect;
 use self::index::{IndexView, Indexing};
 use self::rules::RuleBook;
@@ -63,8 +65,13 @@ impl Pipeline {
         let view = Arc::new(IndexView::new(&index));
         let ingest = Arc::new(IngestPort::open(config, log.clone(), Arc::clone(&view))?);
 
+        let state = StateFile::new(data_dir);
+        let (from, snapshot) = state.resume(&alerts.positions());
         let detect = Detect {
-            reader: log.reader(READER_DETECT, &alerts.positions())?,
+            reader: log.reader(READER_DETECT, &from)?,
+            correlation: config.rules.correlation.clone(),
+            state,
+            snapshot,
             checkpoints: Checkpoints::new(log.clone(), READER_DETECT),
             rules: Arc::clone(&rules),
             alerts: alerts.clone(),

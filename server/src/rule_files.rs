@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use watchbell_rules::LoadError;
+use watchbell_rules::{LoadError, samples};
 
 use crate::files;
 
@@ -20,12 +20,22 @@ pub(crate) struct RuleFiles {
     pub(crate) unreadable: Vec<LoadError>,
 }
 
-/// Reads a file, or all `.yml` and `.yaml` files below a directory.
+/// Reads a file, or all `.yml` and `.yaml` files below a directory that do not hold samples.
 pub(crate) fn read(path: &Path) -> RuleFiles {
     let mut found = RuleFiles::default();
     let mut paths = Vec::new();
     collect(path, 0, &mut paths, &mut found.unreadable);
     paths.sort();
+    paths.retain(|path| !samples::is_sample_file(&path.to_string_lossy()));
+    read_all(paths, found)
+}
+
+/// Reads a file of samples.
+pub(crate) fn read_samples(path: &Path) -> RuleFiles {
+    read_all(vec![path.to_owned()], RuleFiles::default())
+}
+
+fn read_all(paths: Vec<PathBuf>, mut found: RuleFiles) -> RuleFiles {
     for path in paths {
         match files::read_text(&path, MAX_FILE_BYTES) {
             Ok(text) => found.files.push((path.display().to_string(), text)),
@@ -83,7 +93,7 @@ mod tests {
     #[test]
     fn rules_are_found_in_order_and_hidden_copies_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.yml", "a/c.yaml", "a/readme.md", "..data/b.yml"] {
+        for name in ["b.yml", "b.samples.yml", "a/c.yaml", "a/readme.md", "..data/b.yml"] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, name).unwrap();

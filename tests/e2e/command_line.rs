@@ -86,3 +86,36 @@ fn rules_are_tried_on_a_file_without_a_server() {
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8(check.stderr).unwrap().contains("bad.yml:5"));
 }
+
+#[test]
+fn rules_are_tested_on_their_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "title: Config map read\ndetection:\n  read:\n    verb: [get, list]\n    resource: configmaps\n  condition: read\n";
+    let samples = "event: {verb: get, resource: configmaps}\nmatch: [{}]\nno-match: [{verb: create}]\n";
+    std::fs::write(dir.path().join("read.yml"), rule).unwrap();
+    std::fs::write(dir.path().join("read.samples.yml"), samples).unwrap();
+    let check = |arguments: &[&str], code: i32, expect: &[&str]| {
+        let output = run(&[&["rules", "test"], arguments].concat(), dir.path());
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        expect.iter().for_each(|expect| assert!(text.contains(expect), "{expect} is not in {text}"));
+    };
+    check(&["."], 0, &["1 rules, 2 samples, 0 failures"]);
+    check(
+        &["read.yml", "--mutate"],
+        1,
+        &[
+            "read.yml:4: no sample fails without read: verb: list",
+            "read.yml:5: no sample fails without read: resource",
+        ],
+    );
+    std::fs::write(dir.path().join("read.samples.yml"), samples.replace("create", "list")).unwrap();
+    check(
+        &["."],
+        1,
+        &["--- ./read.samples.yml:3\n+++ ./read.yml\n- no-match\n+ match\n", "\"verb\":\"list\""],
+    );
+    std::fs::write(dir.path().join("read.samples.yml"), "match: {}\n").unwrap();
+    check(&["."], 1, &["read.samples.yml:1: match takes a list"]);
+    check(&[], 0, &[" 0 failures"]);
+}

@@ -144,7 +144,8 @@ async fn all_alerts(server: &Server, expect: usize) -> BTreeSet<String> {
     for _ in 0..100 {
         let (mut ids, mut cursor) = (BTreeSet::new(), String::new());
         loop {
-            let page = server.json(&format!("/api/v1/alerts?limit=1000&cluster=prod{cursor}")).await;
+            let page =
+                server.json(&format!("/api/v1/alerts?level=high&limit=1000&cluster=prod{cursor}")).await;
             for alert in page["alerts"].as_array().unwrap() {
                 let user = alert["labels"]["user.name"].as_str().unwrap_or_default();
                 // A rule may be one of several that match a binding; each counts for itself.

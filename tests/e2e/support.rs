@@ -151,8 +151,9 @@ impl Server {
         }
     }
 
+    /// The alerts that somebody is notified of.
     pub(crate) async fn alerts(&self) -> Vec<Value> {
-        self.json("/api/v1/alerts?limit=1000").await["alerts"].as_array().unwrap().clone()
+        self.json("/api/v1/alerts?level=medium&limit=1000").await["alerts"].as_array().unwrap().clone()
     }
 
     /// Waits until the alerts satisfy a condition, and returns them.

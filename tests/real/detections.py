@@ -14,6 +14,7 @@ RULES = {
     "denied request": ["failed-auth/request-forbidden"],
     "denied impersonation": ["failed-auth/impersonation-denied"],
     "permission enumeration": ["discovery/permissions-listed"],
+    "creation refused": ["failed-auth/creation-refused"],
     # secrets
     "denied secret access": ["secret-access/secret-access-denied"],
     "node denied secret access": ["secret-access/node-secret-access-denied"],
@@ -24,6 +25,8 @@ RULES = {
     "system secret list": ["secret-access/system-secrets-listed"],
     "secret changed": ["secret-access/secret-changed"],
     "service account token issued": ["secret-access/service-account-token-issued"],
+    "secret created": ["secret-access/secret-created"],
+    "service account used by hand": ["secret-access/service-account-used-by-hand"],
     # rights
     "cluster-admin binding": ["rbac/cluster-admin-bound"],
     "privileged role binding": ["rbac/privileged-role-bound"],
@@ -39,6 +42,11 @@ RULES = {
     "rights changed by a service account": ["rbac/rights-changed-by-service-account"],
     "default service account reads secrets": ["secret-access/default-service-account-reads-secrets"],
     "service account lists its rights": ["discovery/service-account-lists-permissions"],
+    "binding made": ["rbac/binding-made-or-deleted"],
+    "role made": ["rbac/role-made-or-deleted"],
+    "role that writes": ["rbac/role-writes"],
+    "service account bound": ["rbac/service-account-bound"],
+    "administrator at work": ["rbac/admin-identity-used"],
     # policies
     "pod security denied": ["admission/pod-security-denied"],
     "pod security audited": ["admission/pod-security-audited"],
@@ -60,6 +68,8 @@ RULES = {
     "daemon set created": ["workload/daemon-set-created"],
     "pod in a system namespace": ["workload/pod-in-system-namespace"],
     "controller identity in a pod": ["workload/controller-identity-in-pod"],
+    "container patched in": ["workload/container-patched-into-workload"],
+    "deployment created": ["workload/deployment-created"],
     # reaching into them
     "exec": ["exec/exec"],
     "exec: cloud metadata": ["exec/exec-cloud-metadata"],
@@ -79,9 +89,14 @@ RULES = {
     "service account in a system namespace": ["persistence/service-account-in-system-namespace"],
     "AWS identities changed": ["persistence/aws-auth-changed"],
     "API service changed": ["persistence/api-service-changed"],
+    "service account created": ["persistence/service-account-created"],
+    "config map created": ["persistence/config-map-created"],
+    "namespace created": ["persistence/namespace-created"],
+    "long-lived token made": ["persistence/long-lived-token"],
     # exposure and destruction
     "node port service": ["network/node-port-service"],
     "ingress without TLS": ["network/ingress-without-tls"],
+    "service created": ["network/service-created"],
     "DNS configuration changed": ["network/dns-configuration-changed"],
     "network policy deleted": ["network/network-policy-deleted"],
     "limits removed": ["impact/limits-removed"],

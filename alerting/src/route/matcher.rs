@@ -180,7 +180,8 @@ mod tests {
     fn matchers_read_labels_and_attributes() {
         let mut detection = detection(1);
         detection.cluster = "prod-eu".into();
-        detection.labels = vec![("user.name", "system:anonymous".to_owned()), ("quote", "a\"b=c".to_owned())];
+        detection.labels =
+            vec![("user.name".into(), "system:anonymous".to_owned()), ("quote".into(), "a\"b=c".to_owned())];
         for (matcher, expect) in [
             ("cluster=prod-eu", true),
             ("cluster = \"prod-eu\"", true),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use metrics::counter;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use watchbell_event::{Detection, EventId, Level, Positions, Timestamp};
+use watchbell_event::{ContributingEvent, Detection, EventId, Level, Positions, Timestamp};
 
 use super::text::{MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip};
 use super::{AlertStore, StoreConfig, StoreError, from_sql_int, micros, schema, sql_int};
@@ -58,7 +58,7 @@ impl AlertStore {
             let transaction = writer.connection.transaction()?;
             let mut batch = Batch::begin(&transaction, &self.shared.config, &router, now)?;
             for detection in detections {
-                match known.covers(detection.position) {
+                match is_replayed(detection, &known) {
                     true => batch.report.replayed += 1,
                     false => batch.take(detection)?,
                 }
@@ -77,6 +77,13 @@ impl AlertStore {
         report.count();
         Ok(report)
     }
+}
+
+/// Whether a detection was committed before. One that counted several events was only if all of them were
+/// known: after a restart, partitions may be read in another order.
+fn is_replayed(detection: &Detection, known: &Positions) -> bool {
+    let counted = detection.correlation.iter().flat_map(|correlation| &correlation.events);
+    known.covers(detection.position) && counted.into_iter().all(|event| known.covers(event.position))
 }
 
 impl CommitReport {
@@ -230,11 +237,20 @@ impl<'a> Batch<'a> {
     fn count(&mut self, episode: &mut Episode, detection: &Detection) -> rusqlite::Result<()> {
         episode.count += 1;
         episode.history &= detection.history;
-        let event_time = detection.event_time.as_micros();
-        episode.first_event_time = episode.first_event_time.min(event_time);
-        episode.last_event_time = episode.last_event_time.max(event_time);
         episode.last_received = episode.last_received.max(detection.received_at.as_micros());
         clip(&detection.summary, MAX_LINE_BYTES).clone_into(&mut episode.last_summary);
+        let Some(correlation) = &detection.correlation else {
+            let (id, position, event_time) = (detection.event_id, detection.position, detection.event_time);
+            return self.link(episode, &ContributingEvent { id, position, event_time });
+        };
+        correlation.events.iter().try_for_each(|event| self.link(episode, event))
+    }
+
+    /// Links an event to an alert, up to the number that is kept.
+    fn link(&self, episode: &mut Episode, event: &ContributingEvent) -> rusqlite::Result<()> {
+        let event_time = event.event_time.as_micros();
+        episode.first_event_time = episode.first_event_time.min(event_time);
+        episode.last_event_time = episode.last_event_time.max(event_time);
         if episode.linked >= self.config.events_per_alert {
             counter!("watchbell_alerting_events_beyond_limit_total").increment(1);
             return Ok(());
@@ -244,9 +260,9 @@ impl<'a> Batch<'a> {
         insert.execute((
             episode.seq,
             sql_int(episode.linked),
-            detection.event_id.0,
-            detection.position.partition,
-            sql_int(detection.position.offset),
+            event.id.0,
+            event.position.partition,
+            sql_int(event.position.offset),
             event_time,
         ))?;
         episode.linked += 1;

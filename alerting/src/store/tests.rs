@@ -301,7 +301,7 @@ fn what_is_stored_of_an_alert_is_bounded() {
         title: long.as_str().into(),
         summary: long.clone(),
         tags: vec![long.as_str().into(); 1000].into(),
-        labels: vec![("user.name", long.clone()); 1000],
+        labels: vec![("user.name".into(), long.clone()); 1000],
         cluster: long.as_str().into(),
         rule_id: long.as_str().into(),
         ..detection(1)

@@ -61,9 +61,10 @@ pub(super) fn detection(number: u64) -> Detection {
         cluster: "prod".into(),
         request_key: id(number),
         group_key: id(number),
-        labels: vec![("user.name", "eve".to_owned())],
+        labels: vec![("user.name".into(), "eve".to_owned())],
         summary: format!("eve read secret number {number}"),
         history: false,
+        correlation: None,
     }
 }
 

@@ -43,7 +43,8 @@ async fn ten_thousand_alerts_become_a_handful_of_messages_and_none_is_missing() 
 
 /// A detection that takes about 3 kB of a webhook's body.
 fn long(number: u64) -> Detection {
-    let labels = vec![("user.name", "e".repeat(1000)), ("user_agent.original", "k".repeat(1000))];
+    let labels =
+        vec![("user.name".into(), "e".repeat(1000)), ("user_agent.original".into(), "k".repeat(1000))];
     Detection { labels, summary: format!("number {number} {}", "s".repeat(500)), ..detection(number) }
 }
 

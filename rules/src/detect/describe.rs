@@ -2,6 +2,10 @@
 
 use watchbell_event::audit::AuditEvent;
 
+use crate::correlate::{Correlated, Kind};
+use crate::rule::Rule;
+use crate::text::float_text;
+
 /// Longest name within a summary, in characters.
 const MAX_NAME_CHARACTERS: usize = 100;
 /// Longest summary, in characters.
@@ -31,6 +35,42 @@ pub(super) fn summary(event: &AuditEvent<'_>) -> String {
         words.push(format!("({code})"));
     }
     plain(&words.join(" "), MAX_SUMMARY_CHARACTERS)
+}
+
+/// What a correlation counted, for whom, within which time: `12 events within 5m (user.name alice); last: …`.
+pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&str>) -> String {
+    let kind = rule.correlation.as_ref().map_or(Kind::EventCount, |correlation| correlation.kind);
+    let reached = float_text(correlated.value);
+    let what = match kind {
+        Kind::EventCount => format!("{reached} events"),
+        Kind::ValueCount => format!("{reached} distinct values"),
+        Kind::Temporal => format!("{reached} rules matched"),
+        Kind::TemporalOrdered => format!("{reached} rules matched in order"),
+        Kind::Sum => format!("sum {reached}"),
+        Kind::Average => format!("average {reached}"),
+        Kind::Percentile(percent) => format!("percentile {} is {reached}", float_text(percent)),
+        Kind::Median => format!("median {reached}"),
+        Kind::NewValue => "a value not seen before".to_owned(),
+    };
+    let mut words = vec![what, "within".to_owned(), window(correlated)];
+    let group = correlated.group.iter().filter_map(|(field, value)| Some((field, value.as_ref()?)));
+    let group: Vec<String> = group.map(|(field, value)| format!("{field} {}", name(value))).collect();
+    if !group.is_empty() {
+        words.push(format!("({})", group.join(", ")));
+    }
+    let mut text = words.join(" ");
+    if let Some(last) = last {
+        text = format!("{text}; last: {last}");
+    }
+    plain(&text, MAX_SUMMARY_CHARACTERS)
+}
+
+/// How long the window is, as rules write it.
+pub(super) fn window(correlated: &Correlated) -> String {
+    let seconds = correlated.window_end.micros_since(correlated.window_start) / 1_000_000;
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(length, _)| seconds % length == 0 && seconds >= *length);
+    unit.map_or_else(|| format!("{seconds}s"), |(length, name)| format!("{}{name}", seconds / length))
 }
 
 /// Text that cannot break a line, a terminal or the direction of reading, and is not too long.

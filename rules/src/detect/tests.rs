@@ -36,7 +36,7 @@ fn record(bytes: &str, cluster: &str) -> Record {
 fn detect(bytes: &str, cluster: &str) -> Vec<Detection> {
     let loaded = load(&[("rules.yml".to_owned(), RULES.to_owned())], &Lists::default());
     assert_eq!(loaded.errors, []);
-    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)));
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)), CorrelationConfig::default());
     let mut detections = Vec::new();
     detector.detect(&record(bytes, cluster), &mut detections);
     detections

@@ -306,11 +306,6 @@ fn what_is_wrong_is_said_with_its_line() {
             4,
             "quote it",
         ),
-        (
-            "title: t\ncorrelation: {type: event_count}".to_owned(),
-            2,
-            "correlation rules are not supported yet",
-        ),
         ("- rule: x\n  condition: y".to_owned(), 1, "Falco"),
         ("just text".to_owned(), 1, "a mapping, not text"),
         ("".to_owned(), 0, "no rule"),

@@ -7,9 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use watchbell_rules::{Evaluator, Lists, LoadError, Loaded, RuleSet, library, load};
+use watchbell_event::audit::AuditEvent;
+use watchbell_event::{EventId, Position, Timestamp};
+use watchbell_rules::{
+    Correlated, CorrelationConfig, Correlator, Evaluator, Lists, LoadError, Loaded, Observed, RuleSet,
+    library, load,
+};
 
 use super::output;
+use super::rules_test::TestArgs;
 use crate::rule_files;
 
 /// What to do with rules.
@@ -22,6 +28,8 @@ pub(crate) enum RulesCommand {
     },
     /// Try rules on a file of events; prints one JSON object per match.
     Eval(EvalArgs),
+    /// Test rules on their samples; prints failures as a diff, exit code 1 if there are any.
+    Test(TestArgs),
 }
 
 /// Which rules to try on which events.
@@ -36,6 +44,9 @@ pub(crate) struct EvalArgs {
     /// Sets a named list, such as `--set system_namespaces=kube-system,infra`; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE,…", value_parser = named_list)]
     lists: Vec<(String, Vec<String>)>,
+    /// How far an event may lie before those above it in the file and still count in correlations.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    lateness: std::time::Duration,
     /// Exit with 1 if a rule does not load or a line is not a JSON object.
     #[arg(long)]
     strict: bool,
@@ -53,6 +64,7 @@ impl RulesCommand {
                 Ok(exit_code(loaded.errors.is_empty()))
             }
             Self::Eval(args) => args.run(),
+            Self::Test(args) => args.run(),
         }
     }
 }
@@ -65,8 +77,8 @@ impl EvalArgs {
         }
         let loaded = load_rules(&self.rules, &lists);
         report(&loaded.errors);
-        let set = Arc::new(RuleSet::compile(loaded.rules));
-        let mut evaluator = Evaluator::new(Arc::clone(&set));
+        let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
+        let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), lateness_micros);
         let input: Box<dyn Read> = if self.events.as_os_str() == "-" {
             Box::new(std::io::stdin())
         } else {
@@ -74,7 +86,7 @@ impl EvalArgs {
             Box::new(File::open(&self.events).with_context(|| format!("failed to open {name}"))?)
         };
         let mut lines = BufReader::new(input);
-        let (mut line, mut matches, mut unreadable) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut line, mut unreadable) = (Vec::new(), 0_u64);
         for number in 0_u64.. {
             line.clear();
             let length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)?;
@@ -87,17 +99,95 @@ impl EvalArgs {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            if !evaluator.matches(line.trim_ascii(), &mut matches) {
+            if !trial.take(number, line.trim_ascii())? {
                 unreadable += 1;
                 output::note(&format!("line {} is not a JSON object", number + 1));
             }
-            for rule in matches.iter().filter_map(|index| set.rules().get(*index)) {
-                let found =
-                    json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level, "event": number });
-                output::line(&found.to_string())?;
-            }
         }
+        trial.finish()?;
         Ok(exit_code(!self.strict || (loaded.errors.is_empty() && unreadable == 0)))
+    }
+}
+
+/// Rules on trial: what matches is printed.
+struct Trial {
+    set: Arc<RuleSet>,
+    evaluator: Evaluator,
+    correlator: Correlator,
+    matches: Vec<usize>,
+    correlated: Vec<Correlated>,
+    cluster: Arc<str>,
+    latest: Timestamp,
+}
+
+impl Trial {
+    fn new(set: Arc<RuleSet>, lateness_micros: i64) -> Self {
+        let listed_events = usize::MAX;
+        let config = CorrelationConfig { lateness_micros, listed_events, ..CorrelationConfig::default() };
+        Self {
+            evaluator: Evaluator::new(Arc::clone(&set)),
+            correlator: Correlator::new(Arc::clone(&set), config),
+            set,
+            matches: Vec::new(),
+            correlated: Vec::new(),
+            cluster: Arc::from(""),
+            latest: Timestamp::default(),
+        }
+    }
+
+    /// Evaluates one line; false if it is not a JSON object.
+    fn take(&mut self, number: u64, line: &[u8]) -> Result<bool> {
+        let readable = self.evaluator.matches(line, &mut self.matches);
+        for index in self.matches.iter().filter(|index| !self.set.is_silent(**index)) {
+            let Some(rule) = self.set.rules().get(*index) else { continue };
+            let found =
+                json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level, "event": number });
+            output::line(&found.to_string())?;
+        }
+        if self.set.has_correlations() {
+            // An event without a time is taken to have happened with the one before it.
+            let time = AuditEvent::parse(line).claimed_time().unwrap_or(self.latest);
+            self.latest = time;
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            let observed = Observed {
+                bytes: line,
+                cluster: &self.cluster,
+                id: EventId(id),
+                position: Position { partition: 0, offset: number },
+                event_time: time,
+                received_at: time,
+                history: true,
+            };
+            self.correlator.take(&observed, &self.matches, &mut self.correlated);
+            self.print_correlated()?;
+        }
+        Ok(readable)
+    }
+
+    /// No more events come: decides what still waited for some.
+    fn finish(&mut self) -> Result<()> {
+        self.correlator.finish(&mut self.correlated);
+        self.print_correlated()?;
+        let late = self.correlator.late_events();
+        if late > 0 {
+            output::note(&format!("{late} matches came too late to be counted; see --lateness"));
+        }
+        Ok(())
+    }
+
+    fn print_correlated(&mut self) -> Result<()> {
+        for correlated in self.correlated.drain(..) {
+            let Some(rule) = self.set.rules().get(correlated.rule) else { continue };
+            let events: Vec<u64> = correlated.events.iter().map(|event| event.position.offset).collect();
+            let group: serde_json::Map<_, _> =
+                correlated.group.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            let found = json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level,
+                "event": events.last(), "events": events, "group": group, "reached": correlated.value,
+                "window_start": correlated.window_start, "window_end": correlated.window_end });
+            output::line(&found.to_string())?;
+        }
+        Ok(())
     }
 }
 
@@ -124,7 +214,7 @@ fn named_list(text: &str) -> Result<(String, Vec<String>), String> {
 }
 
 /// Lists what does not load on standard error, and counts it.
-fn report(errors: &[LoadError]) {
+pub(super) fn report(errors: &[LoadError]) {
     errors.iter().for_each(|error| output::note(&error.to_string()));
     if !errors.is_empty() {
         let files: std::collections::BTreeSet<_> = errors.iter().map(|error| &error.file).collect();
@@ -136,6 +226,6 @@ fn report(errors: &[LoadError]) {
     }
 }
 
-fn exit_code(good: bool) -> ExitCode {
+pub(super) fn exit_code(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use watchbell_alerting::AlertStore;
 use watchbell_event::{Detection, Positions};
 use watchbell_ingest::log::{Batch, LogReader};
-use watchbell_rules::Detector;
+use watchbell_rules::{CorrelationConfig, Correlator, Detector, Restored};
 
+use super::correlation_state::StateFile;
 use super::rules::RuleBook;
 use super::stage::{self, Checkpoints};
 use crate::clock;
@@ -27,27 +28,67 @@ pub(super) struct Detect {
     pub(super) reader: LogReader,
     pub(super) rules: Arc<RuleBook>,
     pub(super) alerts: AlertStore,
+    pub(super) correlation: CorrelationConfig,
+    pub(super) state: StateFile,
+    /// What correlations know at the reader's position.
+    pub(super) snapshot: Option<Vec<u8>>,
 }
 
 impl Detect {
     /// Runs until told to stop, then commits what was read.
     pub(super) fn run(mut self, stopping: &watch::Receiver<bool>) {
-        let mut detector = Detector::new(self.rules.current());
+        let mut detector = self.detector();
         let mut detections = Vec::new();
         let mut positions = self.reader.positions();
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
         while let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, COMMIT_EVERY, stopping) {
             if !self.rules.is_current(detector.evaluator().rules()) {
-                detector = Detector::new(self.rules.current());
+                let outcome = detector.reload(self.rules.current());
+                report_dropped(&outcome);
             }
             self.evaluate(&mut detector, &batch, &mut detections, &mut positions, stopping);
             let due = positions != committed && committed_at.elapsed() >= COMMIT_EVERY;
             if due || !detections.is_empty() {
-                self.commit(&mut detections, &positions, stopping);
+                if !self.commit(&mut detections, &positions, stopping) {
+                    return;
+                }
                 (committed, committed_at) = (positions.clone(), Instant::now());
             }
+            if positions == committed && self.state.is_due() {
+                self.save(&detector, &positions);
+            }
         }
-        self.commit(&mut detections, &positions, stopping);
+        if self.commit(&mut detections, &positions, stopping) {
+            self.save(&detector, &positions);
+        }
+    }
+
+    fn detector(&mut self) -> Detector {
+        let mut detector = Detector::new(self.rules.current(), self.correlation.clone());
+        let Some(snapshot) = self.snapshot.take() else { return detector };
+        match detector.correlator_mut().restore(&snapshot) {
+            Ok(outcome) => report_dropped(&outcome),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "correlations begin anew; what they had counted is lost"
+            ),
+        }
+        detector
+    }
+
+    /// Keeps what correlations know, with the positions up to which everything is committed; only then the
+    /// log may forget what lies before.
+    fn save(&mut self, detector: &Detector, positions: &Positions) {
+        let correlator = detector.correlator();
+        match self.state.save(positions, &correlator.snapshot()) {
+            Ok(()) => self.checkpoints.keep(positions),
+            Err(error) => {
+                metrics::counter!("watchbell_correlation_save_failures_total").increment(1);
+                let error = &*error as &dyn std::error::Error;
+                tracing::error!(error, "failed to keep the state of correlations; the log is kept instead");
+            }
+        }
+        publish_gauges(correlator);
     }
 
     fn evaluate(
@@ -63,7 +104,8 @@ impl Detect {
             detector.detect(record, detections);
             positions.advance_past(record.position);
             if detections.len() >= MAX_DETECTIONS {
-                self.commit(detections, positions, stopping);
+                // Should it be time to stop, the last commit says so once more.
+                let _ = self.commit(detections, positions, stopping);
             }
         }
         // Beyond records that were lost, too.
@@ -75,20 +117,41 @@ impl Detect {
             .increment(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Commits, again and again if need be: skipping would lose alerts.
+    /// Commits, again and again if need be: skipping would lose alerts. False if it is time to stop instead;
+    /// then nothing may be kept that counts what was not committed.
     fn commit(
         &mut self,
         detections: &mut Vec<Detection>,
         positions: &Positions,
         stopping: &watch::Receiver<bool>,
-    ) {
+    ) -> bool {
         let commit = || self.alerts.commit(detections, positions, clock::now());
-        let Some(report) = stage::until_done("commit alerts", stopping, commit) else { return };
+        let Some(report) = stage::until_done("commit alerts", stopping, commit) else { return false };
         metrics::counter!("watchbell_detections_total").increment(detections.len() as u64);
         if !report.new_alerts.is_empty() {
             tracing::info!(new_alerts = report.new_alerts.len(), occurrences = report.occurrences, "alerts");
         }
         detections.clear();
-        self.checkpoints.keep(positions);
+        true
+    }
+}
+
+fn report_dropped(outcome: &Restored) {
+    for rule in &outcome.dropped {
+        tracing::warn!(rule_id = &**rule, "a correlation changed or went; what it had counted was dropped");
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+fn publish_gauges(correlator: &Correlator) {
+    for stats in correlator.stats() {
+        let rule = stats.rule.to_string();
+        metrics::gauge!("watchbell_correlation_groups", "rule" => rule.clone()).set(stats.groups as f64);
+        metrics::gauge!("watchbell_correlation_bytes", "rule" => rule).set(stats.bytes as f64);
+    }
+    for (cluster, watermark) in correlator.watermarks() {
+        let seconds = watermark.as_micros() as f64 / 1e6;
+        metrics::gauge!("watchbell_correlation_watermark_seconds", "cluster" => cluster.to_string())
+            .set(seconds);
     }
 }

@@ -185,6 +185,7 @@ mod tests {
             directory: Some(dir.path().to_owned()),
             lists: Lists::default(),
             reload_interval: Duration::from_secs(1),
+            correlation: watchbell_rules::CorrelationConfig::default(),
         };
         let book = RuleBook::open(&config).unwrap();
         let titles = || book.current().rules().iter().map(|rule| rule.title.to_string()).collect::<Vec<_>>();
@@ -211,8 +212,13 @@ mod tests {
         std::fs::write(dir.path().join("bad.yml"), "title: [").unwrap();
         std::fs::write(dir.path().join("binary.yml"), [0xff]).unwrap();
         let directory = Some(dir.path().to_owned());
-        let reload_interval = Duration::from_secs(1);
-        let config = RulesConfig { builtin: false, directory, lists: Lists::default(), reload_interval };
+        let config = RulesConfig {
+            builtin: false,
+            directory,
+            lists: Lists::default(),
+            reload_interval: Duration::from_secs(1),
+            correlation: watchbell_rules::CorrelationConfig::default(),
+        };
         let book = RuleBook::open(&config).unwrap();
         assert_eq!(book.current().rules().len(), 1);
         assert_eq!(book.problems().len(), 2, "{:?}", book.problems());

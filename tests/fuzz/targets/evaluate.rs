@@ -35,7 +35,7 @@ impl State {
         let loaded = load(&files, &Lists::shipped());
         assert_eq!(loaded.errors, []);
         let set = Arc::new(RuleSet::compile(loaded.rules));
-        Self { used: Evaluator::new(set.clone()), detector: Detector::new(set.clone()), set }
+        Self { used: Evaluator::new(set.clone()), detector: Detector::new(set.clone(), watchbell_rules::CorrelationConfig::default()), set }
     }
 
     fn check(&mut self, data: &[u8]) {

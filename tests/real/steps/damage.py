@@ -5,7 +5,7 @@ from steps.base import Step, created, event, ran
 
 DAMAGE = [
     Step("service on every node", created(service("shell", "shop", type="NodePort")),
-         event("services", "create", 201, "shell", "shop"), ("node port service",)),
+         event("services", "create", 201, "shell", "shop"), ("node port service", "service created")),
     Step("ingress without TLS",
          created(obj("Ingress", "plain", "shop", "networking.k8s.io/v1", spec={
              "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}})),

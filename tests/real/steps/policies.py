@@ -103,7 +103,7 @@ def denied_by_webhook(cluster):
 
 
 POLICIES = [
-    Step("namespaces under Pod Security", make_policed_namespaces, event("namespaces", "create", 201, "prod", user="olivia"), ()),
+    Step("namespaces under Pod Security", make_policed_namespaces, event("namespaces", "create", 201, "prod", user="olivia"), ("namespace created", "administrator at work")),
     Step("Pod Security enforced", refused("violates PodSecurity", bare_pod("root-shell", "prod", PRIVILEGED), who="mallory"),
          {**event("pods", "create", 403, namespace="prod", user="mallory"), PSA + "enforce-policy": "restricted:latest"},
          ("pod security denied",)),
@@ -120,7 +120,7 @@ POLICIES = [
          event("deployments", "create", 422, namespace="warned", user="olivia", requestURI="*fieldManager=kubectl-create*"),
          ("admission policy denied",)),
     Step("admission policy audits", too_many_replicas,
-         {**event("deployments", "create", 201, "many-*", "warned"), VIOLATION: "*five replicas*"}, ("admission policy violated",)),
+         {**event("deployments", "create", 201, "many-*", "warned"), VIOLATION: "*five replicas*"}, ("admission policy violated", "deployment created")),
     Step("webhook configuration added", add_dead_webhook,
          event("validatingwebhookconfigurations", "create", 201, "dead-end"), ("webhook configuration changed",)),
     Step("admission webhook failed open", slip_through,

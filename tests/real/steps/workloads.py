@@ -26,7 +26,7 @@ def sneak_into_deployment(cluster):
 
 
 WORKLOADS = [
-    Step("namespace without limits", make_lab, event("namespaces", "create", 201, "lab", user="mallory"), ()),
+    Step("namespace without limits", make_lab, event("namespaces", "create", 201, "lab", user="mallory"), ("namespace created",)),
     Step("privileged pod", risky("privileged", PRIVILEGED), pod_created("privileged"), ("privileged container",)),
     Step("pod with the host's disk", risky("host-path", ROOT_MOUNT, **HOST_ROOT), pod_created("host-path"), ("host path", "sensitive host path")),
     Step("pod on the host's network", risky("host-network", hostNetwork=True), pod_created("host-network"), ("host network",)),
@@ -38,7 +38,7 @@ WORKLOADS = [
          risky("init", initContainers=[{"name": "setup", "image": "registry.example/tools/shell:latest", **PRIVILEGED}]),
          pod_created("init"), ("privileged container",)),
     Step("deployment made privileged by a JSON patch", sneak_into_deployment,
-         event("deployments", "patch", 200, "quiet", "lab", "mallory"), ("privileged container",)),
+         event("deployments", "patch", 200, "quiet", "lab", "mallory"), ("privileged container", "container patched in")),
     Step("privileged daemon on every node",
          created(workload("DaemonSet", "miner", "lab", {"containers": [
              {"name": "miner", "image": "registry.example/xmrig:6", **PRIVILEGED, **ROOT_MOUNT}], **HOST_ROOT})),

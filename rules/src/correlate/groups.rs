@@ -1,0 +1,241 @@
+//! The groups of one correlation, by their keys and in the order of their latest use.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use watchbell_event::EventId;
+
+use super::fields::Value;
+use super::novelty::Novelty;
+use super::watermark::Lane;
+use super::window::Window;
+
+/// Memory of one group beyond what it holds, in bytes.
+const GROUP_BYTES: usize = size_of::<Slot>() + 64;
+
+/// What makes a group: the lane and the values of the fields to group by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) lane: Lane,
+    pub(crate) values: Vec<Value>,
+}
+
+impl Scope {
+    /// The group's key within a rule: a hash over its parts, each with its length, so that no sender can make
+    /// two groups one.
+    pub(crate) fn key(&self, rule: &str) -> EventId {
+        let mut hasher = blake3::Hasher::new();
+        let kind = if self.lane.history { "history" } else { "" };
+        let parts = self.values.iter().map(|value| value.as_deref());
+        for part in [Some(rule), Some(&*self.lane.cluster), Some(kind)].into_iter().chain(parts) {
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            hasher.update(&length.to_le_bytes());
+            hasher.update(part.unwrap_or_default().as_bytes());
+        }
+        EventId::from_hash(&hasher.finalize())
+    }
+
+    fn bytes(&self) -> usize {
+        self.values.iter().map(|value| 32 + value.as_ref().map_or(0, |value| value.len())).sum()
+    }
+}
+
+/// What a group holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Window(Window),
+    Novelty(Novelty),
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) content: Content,
+}
+
+impl Group {
+    pub(crate) fn bytes(&self) -> usize {
+        GROUP_BYTES
+            + self.scope.bytes()
+            + match &self.content {
+                Content::Window(window) => window.bytes(),
+                Content::Novelty(novelty) => novelty.bytes(),
+            }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    key: EventId,
+    group: Group,
+    /// Neighbours in the order of use.
+    older: Option<u32>,
+    newer: Option<u32>,
+}
+
+/// Groups by their keys. Finding, adding and removing one costs the same however many there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups {
+    by_key: FxHashMap<EventId, u32>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    oldest: Option<u32>,
+    newest: Option<u32>,
+}
+
+impl Groups {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether a group is there.
+    pub(crate) fn contains(&self, key: &EventId) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// A group, without changing the order of use.
+    pub(crate) fn get_mut(&mut self, key: &EventId) -> Option<&mut Group> {
+        let slot = *self.by_key.get(key)?;
+        self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
+    }
+
+    /// A group, which becomes the latest used.
+    pub(crate) fn touch(&mut self, key: &EventId) -> Option<&mut Group> {
+        let slot = *self.by_key.get(key)?;
+        if self.newest != Some(slot) {
+            self.unlink(slot);
+            self.link_newest(slot);
+        }
+        self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
+    }
+
+    /// Adds a group that is not there yet, as the latest used.
+    pub(crate) fn insert(&mut self, key: EventId, group: Group) {
+        let slot = Slot { key, group, older: None, newer: None };
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.slots.push(None);
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        if let Some(place) = self.slots.get_mut(index as usize) {
+            *place = Some(slot);
+            self.by_key.insert(key, index);
+            self.link_newest(index);
+        }
+    }
+
+    /// The group that was not used for longest.
+    pub(crate) fn oldest(&self) -> Option<(EventId, &Group)> {
+        let slot = self.slots.get(self.oldest? as usize)?.as_ref()?;
+        Some((slot.key, &slot.group))
+    }
+
+    /// Takes a group out.
+    pub(crate) fn remove(&mut self, key: &EventId) -> Option<Group> {
+        let index = self.by_key.remove(key)?;
+        self.unlink(index);
+        self.free.push(index);
+        self.slots.get_mut(index as usize)?.take().map(|slot| slot.group)
+    }
+
+    /// Takes out the groups that are not to be kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Group) -> bool) -> Vec<Group> {
+        let unwanted: Vec<EventId> =
+            self.iter().filter(|(_, group)| !keep(group)).map(|(key, _)| key).collect();
+        unwanted.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// All groups, the one not used for longest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EventId, &Group)> {
+        let mut next = self.oldest;
+        std::iter::from_fn(move || {
+            let slot = self.slots.get(next? as usize)?.as_ref()?;
+            next = slot.newer;
+            Some((slot.key, &slot.group))
+        })
+    }
+
+    fn slot_mut(&mut self, index: Option<u32>) -> Option<&mut Slot> {
+        self.slots.get_mut(index? as usize)?.as_mut()
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Some(slot) = self.slot_mut(Some(index)) else { return };
+        let (older, newer) = (slot.older.take(), slot.newer.take());
+        match self.slot_mut(older) {
+            Some(slot) => slot.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.slot_mut(newer) {
+            Some(slot) => slot.older = older,
+            None => self.newest = older,
+        }
+    }
+
+    fn link_newest(&mut self, index: u32) {
+        let older = self.newest.replace(index);
+        if let Some(slot) = self.slot_mut(Some(index)) {
+            (slot.older, slot.newer) = (older, None);
+        }
+        match self.slot_mut(older) {
+            Some(slot) => slot.newer = Some(index),
+            None => self.oldest = Some(index),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::novelty::Novelty;
+
+    fn key(number: u8) -> EventId {
+        EventId([number; 16])
+    }
+
+    fn order(groups: &Groups) -> Vec<u8> {
+        groups.iter().map(|(key, _)| key.0[0]).collect()
+    }
+
+    #[test]
+    fn groups_stand_in_the_order_of_their_latest_use() {
+        let mut groups = Groups::default();
+        let scope =
+            Arc::new(Scope { lane: Lane { cluster: "c".into(), history: false }, values: vec![None] });
+        let group = Group { scope, content: Content::Novelty(Novelty::default()) };
+        (1..=4).for_each(|number| groups.insert(key(number), group.clone()));
+        groups.touch(&key(2));
+        groups.touch(&key(2));
+        assert_eq!(order(&groups), [1, 3, 4, 2]);
+        assert!(groups.remove(&key(3)).is_some() && groups.remove(&key(3)).is_none());
+        groups.insert(key(5), group);
+        groups.touch(&key(1));
+        assert_eq!(order(&groups), [4, 2, 5, 1]);
+        assert_eq!((groups.len(), groups.oldest().map(|(key, _)| key.0[0])), (4, Some(4)));
+        for number in [4, 2, 5, 1] {
+            groups.remove(&key(number));
+        }
+        assert_eq!(order(&groups), [0; 0]);
+        assert!(groups.touch(&key(1)).is_none());
+    }
+
+    #[test]
+    fn values_with_other_borders_make_other_groups() {
+        let scope = |values: &[Option<&str>]| Scope {
+            lane: Lane { cluster: "c".into(), history: false },
+            values: values.iter().map(|value| value.map(Arc::from)).collect(),
+        };
+        let keys = [
+            scope(&[Some("a"), Some("b")]),
+            scope(&[Some("ab"), Some("")]),
+            scope(&[Some("ab"), None]),
+            scope(&[None, Some("ab")]),
+        ];
+        let distinct: std::collections::HashSet<_> = keys.iter().map(|scope| scope.key("r")).collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+}

@@ -1,0 +1,323 @@
+//! The entries of one group in the order of time, and the windows over them. A window ends at an entry and
+//! holds all entries that lie at most the timespan before it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use watchbell_event::{EventId, Position};
+
+use super::aggregate::Aggregate;
+use super::engine::EventRef;
+use super::fields::Value;
+use super::model::{Correlation, Kind};
+
+/// Most entries of one group. The oldest go first, and that is counted.
+pub(crate) const MAX_ENTRIES: usize = 65_536;
+/// The same where the values are kept in order.
+pub(crate) const MAX_ORDERED_ENTRIES: usize = 10_000;
+
+/// One match of a rule that a correlation refers to.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// When it happened, in microseconds since the epoch.
+    pub(crate) time: i64,
+    /// Where the event stands in the log.
+    pub(crate) position: Position,
+    /// Which event it was.
+    pub(crate) event: EventId,
+    /// Hash of the counted values, or the number in units.
+    pub(crate) counted: u128,
+    /// Which of the rules referred to matched.
+    pub(crate) member: u16,
+    /// What only chains of correlations need.
+    pub(crate) chained: Option<Arc<Chained>>,
+}
+
+/// What a correlation hands to one above it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chained {
+    /// Values of fields that a correlation above reads.
+    pub(crate) carried: Vec<Value>,
+    /// The events behind the match.
+    pub(crate) events: Vec<EventRef>,
+    /// How many more there were.
+    pub(crate) beyond: u64,
+}
+
+impl Entry {
+    /// The counted number.
+    #[expect(clippy::cast_possible_truncation, reason = "it was made from 64 bits")]
+    pub(crate) fn units(&self) -> i64 {
+        self.counted as u64 as i64
+    }
+
+    /// How a number is kept.
+    #[expect(clippy::cast_sign_loss, reason = "only the bits matter")]
+    pub(crate) fn number(units: i64) -> u128 {
+        u128::from(units as u64)
+    }
+
+    /// Events of one time are ordered by their places in the log.
+    pub(super) fn order(&self) -> (i64, Position, u16) {
+        (self.time, self.position, self.member)
+    }
+
+    fn bytes(&self) -> usize {
+        self.chained.as_ref().map_or(0, |chained| chained.bytes())
+    }
+}
+
+impl Chained {
+    fn bytes(&self) -> usize {
+        let texts = self.carried.iter().flatten().map(|text| text.len() + 32).sum::<usize>();
+        128 + texts + self.events.len() * size_of::<EventRef>()
+    }
+}
+
+/// The condition held: in the window of the entries `first` to `last`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Hit {
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    /// The number reached.
+    pub(crate) value: f64,
+}
+
+/// The entries of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    pub(super) entries: VecDeque<Entry>,
+    /// The first entry of the window that ends at the last decided one.
+    pub(super) start: usize,
+    /// The first entry that waits to be decided.
+    pub(super) next: usize,
+    /// Of the entries from `start` to before `next`.
+    aggregate: Aggregate,
+    /// When windows ended of which alerts were made; ascending in no order that matters.
+    pub(super) fired: Vec<i64>,
+    chained_bytes: usize,
+}
+
+impl Window {
+    /// Without entries.
+    pub(crate) fn new(rule: &Correlation) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            start: 0,
+            next: 0,
+            aggregate: Aggregate::new(rule),
+            fired: Vec::new(),
+            chained_bytes: 0,
+        }
+    }
+
+    /// From what a snapshot holds.
+    pub(super) fn restore(
+        rule: &Correlation,
+        entries: VecDeque<Entry>,
+        start: usize,
+        next: usize,
+        fired: Vec<i64>,
+    ) -> Self {
+        let chained_bytes = entries.iter().map(Entry::bytes).sum();
+        let mut window = Self { entries, start, next, fired, chained_bytes, ..Self::new(rule) };
+        window.rebuild(rule);
+        window
+    }
+
+    /// Adds an entry and decides at once the windows it belongs to. `floor` is a time before which no entry
+    /// comes any more. Returns how many old entries went for want of room, and the window that fires.
+    pub(crate) fn insert(&mut self, entry: Entry, rule: &Correlation, floor: i64) -> (u64, Option<Hit>) {
+        let evicted = self.make_room(rule);
+        self.forget(rule, floor.min(entry.time));
+        let newest = self.entries.back().map_or(i64::MIN, |entry| entry.time);
+        let (time, at) = (entry.time, self.place(entry));
+        self.next = self.entries.len();
+        if at + 1 == self.entries.len() {
+            let hit = self.extend_to(at, time, rule);
+            return (evicted, hit.filter(|_| self.fire(time, rule)));
+        }
+        if time < newest.saturating_sub(rule.span_micros) {
+            self.start += 1;
+        } else if matches!(self.aggregate, Aggregate::Chain { .. }) {
+            self.rebuild(rule);
+        } else if let Some(entry) = self.entries.get(at) {
+            self.aggregate.add(entry, rule);
+        }
+        let hit = self.search(at, time, rule);
+        let ended = hit.and_then(|hit| self.entries.get(hit.last)).map(|entry| entry.time);
+        (evicted, hit.filter(|_| ended.is_some_and(|ended| self.fire(ended, rule))))
+    }
+
+    /// Adds an entry that is decided later. Returns how many old entries went for want of room.
+    pub(crate) fn put(&mut self, entry: Entry, rule: &Correlation) -> u64 {
+        let evicted = self.make_room(rule);
+        self.place(entry);
+        evicted
+    }
+
+    /// Decides the next windows that end before `watermark`, up to the first that fires. To be called until
+    /// it returns nothing.
+    pub(crate) fn decide(&mut self, rule: &Correlation, watermark: i64) -> Option<Hit> {
+        // Nothing before the window is needed any more.
+        for _ in 0..self.start {
+            self.drop_oldest();
+        }
+        self.fired.drain(..self.fired.len().saturating_sub(1));
+        while let Some(time) = self.waits_since().filter(|time| *time < watermark) {
+            let mut hit = None;
+            while self.entries.get(self.next).is_some_and(|entry| entry.time == time) {
+                hit = self.extend_to(self.next, time, rule);
+                self.next += 1;
+            }
+            if hit.is_some() && self.fire(time, rule) {
+                return hit;
+            }
+        }
+        None
+    }
+
+    /// The time of the first entry that waits.
+    pub(crate) fn waits_since(&self) -> Option<i64> {
+        self.entries.get(self.next).map(|entry| entry.time)
+    }
+
+    /// Whether nothing here can matter any more once no entry comes before `floor`.
+    pub(crate) fn is_over(&self, rule: &Correlation, floor: i64) -> bool {
+        let reach = floor.saturating_sub(rule.span_micros);
+        let newest = self.entries.back().is_none_or(|entry| entry.time < reach);
+        newest && self.next >= self.entries.len() && self.fired.iter().all(|ended| *ended < reach)
+    }
+
+    /// Drops the oldest quarter of the entries, and at least one. Returns how many.
+    pub(crate) fn drop_quarter(&mut self) -> u64 {
+        let count = self.entries.len().div_ceil(4);
+        (0..count).for_each(|_| self.drop_oldest());
+        self.entries.shrink_to_fit();
+        count as u64
+    }
+
+    /// The entries of a window that fired.
+    pub(crate) fn of(&self, hit: Hit) -> Vec<&Entry> {
+        self.entries.iter().take(hit.last + 1).skip(hit.first).collect()
+    }
+
+    /// Memory beyond the window itself, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.aggregate.bytes()
+            + self.fired.capacity() * 8
+            + self.chained_bytes
+    }
+
+    /// Moves the window so that it ends at an entry.
+    fn extend_to(&mut self, at: usize, time: i64, rule: &Correlation) -> Option<Hit> {
+        self.aggregate.add(self.entries.get(at)?, rule);
+        let began = time.saturating_sub(rule.span_micros);
+        while let Some(entry) = self.entries.get(self.start).filter(|entry| entry.time < began) {
+            self.aggregate.remove(entry);
+            self.start += 1;
+        }
+        let value = self.aggregate.holds(rule, began)?;
+        Some(Hit { first: self.start, last: at, value })
+    }
+
+    /// Looks for the first window that holds the entry `at` and fires. For entries that came after later
+    /// ones: the cost is that of the windows around it.
+    fn search(&self, at: usize, time: i64, rule: &Correlation) -> Option<Hit> {
+        let end = time.saturating_add(rule.span_micros);
+        let newest = self.entries.back().map_or(time, |entry| entry.time).min(end);
+        if self.fired.iter().any(|ended| newest <= ended.saturating_add(rule.span_micros) && *ended <= end) {
+            return None;
+        }
+        let began = time.saturating_sub(rule.span_micros);
+        let mut first = self.entries.partition_point(|entry| entry.time < began);
+        let mut aggregate = Aggregate::new(rule);
+        for (last, entry) in self.entries.iter().enumerate().skip(first) {
+            if entry.time > end {
+                break;
+            }
+            aggregate.add(entry, rule);
+            let began = entry.time.saturating_sub(rule.span_micros);
+            while let Some(entry) = self.entries.get(first).filter(|entry| entry.time < began) {
+                aggregate.remove(entry);
+                first += 1;
+            }
+            let is_last_of_its_time = self.entries.get(last + 1).is_none_or(|next| next.time > entry.time);
+            if last < at || !is_last_of_its_time || self.overlaps(entry.time, rule) {
+                continue;
+            }
+            if let Some(value) = aggregate.holds(rule, began) {
+                return Some(Hit { first, last, value });
+            }
+        }
+        None
+    }
+
+    /// Whether a window that ends at `time` shares a moment with one of which an alert was made.
+    fn overlaps(&self, time: i64, rule: &Correlation) -> bool {
+        self.fired.iter().any(|ended| time.abs_diff(*ended) <= rule.span_micros.unsigned_abs())
+    }
+
+    /// Notes an alert; false if it would overlap an earlier one.
+    fn fire(&mut self, time: i64, rule: &Correlation) -> bool {
+        let fires = !self.overlaps(time, rule);
+        if fires {
+            self.fired.push(time);
+        }
+        fires
+    }
+
+    /// Puts an entry where it belongs.
+    fn place(&mut self, entry: Entry) -> usize {
+        self.chained_bytes += entry.bytes();
+        let is_newest = self.entries.back().is_none_or(|newest| newest.order() <= entry.order());
+        let at = match is_newest {
+            true => self.entries.len(),
+            false => self.entries.partition_point(|other| other.order() <= entry.order()),
+        };
+        self.entries.insert(at, entry);
+        at
+    }
+
+    /// Drops what no window that is still to come can hold.
+    fn forget(&mut self, rule: &Correlation, floor: i64) {
+        let reach = floor.saturating_sub(rule.span_micros);
+        while self.entries.front().is_some_and(|entry| entry.time < reach) {
+            self.drop_oldest();
+        }
+        self.fired.retain(|ended| *ended >= reach);
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    fn make_room(&mut self, rule: &Correlation) -> u64 {
+        let most = match rule.kind {
+            Kind::Percentile(_) | Kind::Median => MAX_ORDERED_ENTRIES,
+            _ => MAX_ENTRIES,
+        };
+        let surplus = (self.entries.len() + 1).saturating_sub(most);
+        (0..surplus).for_each(|_| self.drop_oldest());
+        surplus as u64
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.chained_bytes = self.chained_bytes.saturating_sub(entry.bytes());
+        if self.next == 0 {
+            return;
+        }
+        self.next -= 1;
+        match self.start.checked_sub(1) {
+            Some(start) => self.start = start,
+            None => self.aggregate.remove(&entry),
+        }
+    }
+
+    fn rebuild(&mut self, rule: &Correlation) {
+        self.aggregate = Aggregate::new(rule);
+        let decided = self.entries.iter().take(self.next).skip(self.start);
+        decided.for_each(|entry| self.aggregate.add(entry, rule));
+    }
+}
