@@ -37,6 +37,8 @@ pub struct RuleSet {
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
+    /// Some rule reads a value that is computed from the event's document.
+    pub(crate) derives: bool,
 }
 
 /// A facet that is computed from several fields of an audit event.
@@ -69,9 +71,11 @@ impl RuleSet {
         let mut paths = Paths::new();
         let mut anywhere = None;
         let mut facets = Vec::new();
+        let mut derives = false;
         for (id, field) in table.fields() {
             match field {
                 Field::Anywhere => anywhere = Some(id),
+                Field::Derived(_) => derives = true,
                 Field::Path(path) => {
                     paths.add_field(path, id);
                     match facet(path) {
@@ -83,7 +87,8 @@ impl RuleSet {
             }
         }
         let fields = table.field_indexes();
-        Self { rules, conditions, atoms: table.atoms, fields, paths, plan, starvation, anywhere, facets }
+        let atoms = table.atoms;
+        Self { rules, conditions, atoms, fields, paths, plan, starvation, anywhere, facets, derives }
     }
 
     /// The rules, in the order of their indexes.

@@ -4,13 +4,13 @@
 //! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
 //! events, and nothing is done per rule.
 
+mod document;
 mod scan;
 
 use std::sync::Arc;
 
 use crate::compile::{Atom, AtomId, Bodies, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
-use crate::formula::Check;
-use crate::text::fold_into;
+use crate::formula::Field;
 
 pub use scan::MAX_DEPTH;
 
@@ -28,6 +28,8 @@ pub struct Evaluator {
     /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
+    /// The event as a document, for what is derived from it.
+    document: document::Document,
     buffer: String,
 }
 
@@ -89,6 +91,7 @@ impl Evaluator {
             seen: vec![0; rules],
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
+            document: document::Document::default(),
             buffer: String::new(),
             set,
         }
@@ -108,6 +111,9 @@ impl Evaluator {
         let read = std::str::from_utf8(event)
             .is_ok_and(|text| scan::scan(&self.set, text, &mut self.event, &mut self.buffer).is_ok());
         if read {
+            if self.set.derives {
+                self.document.begin(event);
+            }
             self.event.missing = self.event.facts.missing_bodies();
             self.decide_candidates(matches);
             matches.sort_unstable();
@@ -237,16 +243,14 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
-        let buffer = &mut self.buffer;
-        let holds = self.event.values.of(atom.field, number).any(|text| match &atom.test.check {
-            Check::Expression(expression) => expression.matches(text),
-            Check::Cased(pattern) => pattern.matches(text),
-            Check::Folded(pattern) => {
-                fold_into(text, buffer);
-                pattern.matches(buffer)
+        let (buffer, check) = (&mut self.buffer, &atom.test.check);
+        let holds = match &atom.test.field {
+            Field::Derived(derived) => {
+                let mut texts = self.document.values(atom.field, derived).iter();
+                texts.any(|text| check.holds_for(text, buffer))
             }
-            _ => false,
-        });
+            _ => self.event.values.of(atom.field, number).any(|text| check.holds_for(text, buffer)),
+        };
         self.decided[id as usize] = Decided { number, holds };
         holds
     }
@@ -305,6 +309,8 @@ impl Values {
     }
 }
 
+#[cfg(test)]
+mod falco_tests;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The form that every rule language compiles to: a Boolean formula over tests of fields.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::derived::Derived;
 use crate::expression::Expression;
 use crate::pattern::Pattern;
+use crate::text::fold_into;
 
 /// Longest name of a field, in bytes.
 pub(crate) const MAX_FIELD_BYTES: usize = 512;
@@ -75,6 +78,8 @@ pub(crate) enum Field {
     Anywhere,
     /// The values at a dotted path, through arrays, by every split of the dots; or of a facet.
     Path(Box<str>),
+    /// Values that are computed from several places of the event.
+    Derived(Box<Derived>),
 }
 
 impl Field {
@@ -107,11 +112,10 @@ impl Field {
 
     /// The part of an audit event that policy may leave out and that this field lies in.
     pub(crate) fn body(&self) -> Option<Body> {
-        let Self::Path(path) = self else { return None };
-        match path.split('.').next() {
-            Some("requestObject") => Some(Body::Request),
-            Some("responseObject") => Some(Body::Response),
-            _ => None,
+        match self {
+            Self::Anywhere => None,
+            Self::Path(path) => path.split('.').next().and_then(Body::named),
+            Self::Derived(derived) => derived.body(),
         }
     }
 }
@@ -123,6 +127,17 @@ pub(crate) enum Body {
     Request,
     /// `responseObject`, of level RequestResponse.
     Response,
+}
+
+impl Body {
+    /// The body that an event keeps under this key.
+    pub(crate) fn named(key: &str) -> Option<Self> {
+        match key {
+            "requestObject" => Some(Self::Request),
+            "responseObject" => Some(Self::Response),
+            _ => None,
+        }
+    }
 }
 
 /// What one value must satisfy.
@@ -144,6 +159,29 @@ pub(crate) enum Check {
     Compare(Order, Threshold),
     /// It is an address in this block.
     Network(IpNet),
+    /// It is not null, and its text, as it is, is none of these; objects and arrays do not count.
+    Outside(BTreeSet<Box<str>>),
+}
+
+impl Check {
+    /// Whether text satisfies it, on its own. `buffer` is scratch space.
+    pub(crate) fn holds_for(&self, text: &str, buffer: &mut String) -> bool {
+        match self {
+            Self::Exists | Self::Any => true,
+            Self::Null => false,
+            Self::Folded(pattern) => {
+                fold_into(text, buffer);
+                pattern.matches(buffer)
+            }
+            Self::Cased(pattern) => pattern.matches(text),
+            Self::Expression(expression) => expression.matches(text),
+            Self::Compare(order, threshold) => {
+                number(text).is_some_and(|number| order.holds(number, threshold.get()))
+            }
+            Self::Network(network) => address(text).is_some_and(|address| network.contains(&address)),
+            Self::Outside(texts) => !texts.contains(text),
+        }
+    }
 }
 
 /// How a value compares to a threshold.

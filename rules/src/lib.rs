@@ -1,4 +1,4 @@
-//! Detection: Sigma rules in, detections out. Pure and synchronous: no I/O, no clock, no panics on any input.
+//! Detection: Sigma and Falco rules in, detections out. Pure and synchronous: no I/O, no clock, no panics on any input.
 //!
 //! ```text
 //! files ──load──► Rule ──compile──► RuleSet ──Evaluator──► indexes of rules that match an event
@@ -8,9 +8,11 @@
 //! What rules mean is decided in `SEMANTICS.md`. The rules that ship are in [`library`].
 
 mod compile;
+mod derived;
 mod detect;
 mod evaluate;
 mod expression;
+mod falco;
 mod formula;
 mod json;
 pub mod library;
@@ -27,4 +29,4 @@ pub use detect::Detector;
 pub use evaluate::{Evaluator, MAX_DEPTH};
 pub use load::{Loaded, load, override_rules};
 pub use problems::LoadError;
-pub use rule::{LogSource, Rule};
+pub use rule::{Language, LogSource, Rule};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use watchbell_event::yaml::{self, Value};
 
+use crate::falco;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
 use crate::sigma;
@@ -31,15 +32,27 @@ pub struct Loaded {
 pub fn load(files: &[(String, String)]) -> Loaded {
     let mut loaded = Loaded::default();
     let mut totals = Totals::default();
+    // Lists and macros of Falco files serve the files after them, so their rules are made at the end.
+    let mut falco = falco::Collector::default();
     for (name, text) in files {
         let mut problems = Problems::new(name);
-        for rule in read_file(text, &mut problems) {
+        for rule in read_file(text, &mut falco, &mut problems) {
             match totals.admit(&rule) {
                 Ok(()) => loaded.rules.push(rule),
                 Err(reason) => problems.add(rule.line, reason),
             }
         }
         loaded.errors.extend(problems.into_errors());
+    }
+    let (rules, errors) = falco.finish();
+    loaded.errors.extend(errors);
+    for rule in rules {
+        match totals.admit(&rule) {
+            Ok(()) => loaded.rules.push(rule),
+            Err(reason) => {
+                loaded.errors.push(LoadError { file: rule.file.to_string(), line: rule.line, reason });
+            }
+        }
     }
     loaded
 }
@@ -53,8 +66,8 @@ pub fn override_rules(base: Vec<Rule>, over: Vec<Rule>) -> Vec<Rule> {
     rules
 }
 
-fn read_file(text: &str, problems: &mut Problems<'_>) -> Vec<Rule> {
-    let documents = match yaml::parse(text) {
+fn read_file(text: &str, falco: &mut falco::Collector, problems: &mut Problems<'_>) -> Vec<Rule> {
+    let documents = match yaml::parse(text).or_else(|error| falco::parse_leniently(text).ok_or(error)) {
         Ok(documents) => documents,
         Err(error) => {
             problems.add(error.line, error.reason);
@@ -65,7 +78,14 @@ fn read_file(text: &str, problems: &mut Problems<'_>) -> Vec<Rule> {
     if documents.peek().is_none() {
         problems.add(0, "the file holds no rule");
     }
-    documents.filter_map(|document| sigma::read(document, problems)).collect()
+    let mut rules = Vec::new();
+    for document in documents {
+        match document.items() {
+            Some(items) => falco.read(items, problems),
+            None => rules.extend(sigma::read(document, problems)),
+        }
+    }
+    rules
 }
 
 /// What a set has used of its limits.

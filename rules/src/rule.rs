@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use watchbell_event::Level;
 
+use crate::falco::Template;
 use crate::formula::Formula;
 
 /// One detection rule.
@@ -40,7 +41,20 @@ pub struct Rule {
     pub file: Arc<str>,
     /// The line its document begins on.
     pub line: usize,
+    /// What it is written in.
+    pub language: Language,
+    /// What an alert says in place of the summary that is made for every event.
+    pub(crate) output: Option<Arc<Template>>,
     pub(crate) formula: Formula,
+}
+
+/// What a rule is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Sigma.
+    Sigma,
+    /// A Falco rule file.
+    Falco,
 }
 
 /// Sigma's `logsource`.

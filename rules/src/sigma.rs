@@ -8,11 +8,11 @@ mod selection;
 use std::sync::Arc;
 
 use watchbell_event::Level;
-use watchbell_event::yaml::{Node, Value};
+use watchbell_event::yaml::Node;
 
 use crate::formula::{Field, Formula};
 use crate::problems::Problems;
-use crate::rule::{LogSource, Rule};
+use crate::rule::{Language, LogSource, Rule};
 
 /// Longest title, id or name of a field to group by, in bytes.
 pub(crate) const MAX_TITLE_BYTES: usize = 512;
@@ -51,6 +51,8 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
         next_steps,
         file: problems.file().into(),
         line: document.line,
+        language: Language::Sigma,
+        output: None,
         formula,
     })
 }
@@ -58,13 +60,7 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
 /// What this document asks for that is not a Sigma rule.
 fn unsupported(document: &Node) -> Option<(usize, String)> {
     let Some(entries) = document.entries() else {
-        let reason = match document.value {
-            Value::Sequence(_) => {
-                "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned()
-            }
-            _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
-        };
-        return Some((document.line, reason));
+        return Some((document.line, format!("a Sigma rule is a mapping, not {}", document.kind())));
     };
     let entry = entries.iter().find(|entry| match entry.key.as_str() {
         "correlation" | "filter" | "action" => true,

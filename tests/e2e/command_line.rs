@@ -86,3 +86,27 @@ fn rules_are_tried_on_a_file_without_a_server() {
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8(check.stderr).unwrap().contains("bad.yml:5"));
 }
+
+#[test]
+fn falco_rules_are_tried_with_all_matches_or_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "- list: maps\n  items: [configmaps]\n- macro: map\n  condition: ka.target.resource in (maps)\n\
+        - rule: Read\n  desc: d\n  condition: map and ka.verb=get\n  output: o\n  priority: ERROR\n  source: k8s_audit\n\
+        - rule: Any\n  desc: d\n  condition: map\n  output: o\n  priority: INFO\n  source: k8s_audit\n\
+        - rule: Shell\n  desc: d\n  condition: proc.name=sh\n  output: o\n  priority: INFO\n";
+    std::fs::write(dir.path().join("falco.yaml"), rules).unwrap();
+    std::fs::write(dir.path().join("events.jsonl"), event("f-0").to_string()).unwrap();
+    let eval = ["rules", "eval", "--rules", "falco.yaml", "--events", "events.jsonl"];
+    for (matching, expect) in [("all", vec!["Read", "Any"]), ("first", vec!["Read"])] {
+        let output = run(&[&eval[..], &["--matching", matching]].concat(), dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains("falco.yaml:17: rule \"Shell\": source syscall"), "{stderr}");
+        let found: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["rule"].clone())
+            .collect();
+        assert_eq!(found, expect);
+    }
+}

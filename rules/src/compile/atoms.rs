@@ -54,9 +54,11 @@ impl Table {
         let next_field = index(self.fields.len());
         let field = *self.fields.entry(test.field.clone()).or_insert(next_field);
         let timing = match &test.check {
-            Check::Expression(_) | Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_)) => {
-                Timing::Alone
-            }
+            _ if matches!(test.field, Field::Derived(_)) => Timing::Alone,
+            Check::Outside(_)
+            | Check::Expression(_)
+            | Check::Folded(Pattern::Glob(_))
+            | Check::Cased(Pattern::Glob(_)) => Timing::Alone,
             Check::Exists | Check::Null | Check::Any => Timing::Always,
             _ => Timing::OnDemand,
         };

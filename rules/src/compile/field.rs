@@ -32,6 +32,7 @@ impl FieldIndex {
         for &(id, atom) in atoms {
             index.keeps_values |= atom.timing != Timing::Always;
             match &atom.test.check {
+                _ if atom.timing == Timing::Alone => {}
                 Check::Exists => index.exists = Some(id),
                 Check::Null => index.null = Some(id),
                 Check::Any => index.any = Some(id),
@@ -92,7 +93,7 @@ impl TextChecks {
                 Thresholds::add(&mut self.compare, *order, threshold.get(), atom);
             }
             Check::Network(network) => self.networks.add(*network, atom),
-            Check::Exists | Check::Null | Check::Any | Check::Expression(_) => {}
+            Check::Exists | Check::Null | Check::Any | Check::Expression(_) | Check::Outside(_) => {}
         }
     }
 

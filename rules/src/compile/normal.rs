@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::atoms::{AtomId, Table};
-use crate::formula::{Check, Formula, Test};
+use crate::formula::{Check, Field, Formula, Test};
 use crate::pattern::Pattern;
 
 /// When a rule matches, over atoms.
@@ -61,13 +61,16 @@ fn normalize_signed(formula: &Formula, sign: Sign, table: &mut Table) -> Conditi
 /// A test that is dear to decide is preceded by a cheap one that it implies, by which rules are found.
 fn positive(test: &Arc<Test>, table: &mut Table) -> Condition {
     let atom = Condition::Atom(table.intern(test), Sign::Positive);
-    let Some(check) = cheap_precondition(&test.check) else { return atom };
+    let Some(check) = cheap_precondition(test) else { return atom };
     let cheap = Arc::new(Test { field: test.field.clone(), check });
     Condition::All(vec![Condition::Atom(table.intern(&cheap), Sign::Positive), atom])
 }
 
-fn cheap_precondition(check: &Check) -> Option<Check> {
-    match check {
+fn cheap_precondition(test: &Test) -> Option<Check> {
+    if matches!(test.field, Field::Derived(_)) {
+        return None;
+    }
+    match &test.check {
         Check::Folded(pattern) => {
             pattern.required_literal().map(|text| Check::Folded(Pattern::Contains(text.to_owned())))
         }

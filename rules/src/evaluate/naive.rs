@@ -70,14 +70,20 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
     let mut values = Vec::new();
     let mut facet_value = None;
+    let mut derived_values = Vec::new();
     match &test.field {
         Field::Anywhere => leaves(&event.document, &mut values),
         Field::Path(path) => {
             walk(&event.document, path, &mut values);
             facet_value = facet(path, event);
         }
+        Field::Derived(derived) => derived_values = texts(derived.values(&event.document)),
     }
-    values.into_iter().chain(&facet_value).any(|value| satisfies(value, &test.check))
+    values.into_iter().chain(&facet_value).chain(&derived_values).any(|value| satisfies(value, &test.check))
+}
+
+fn texts(texts: Vec<String>) -> Vec<Value> {
+    texts.into_iter().map(Value::from).collect()
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
@@ -148,5 +154,6 @@ fn satisfies(value: &Value, check: &Check) -> bool {
         Check::Network(network) => {
             text_is(&|text| address(text).is_some_and(|address| network.contains(&address)))
         }
+        Check::Outside(texts) => text_is(&|text| !texts.iter().any(|other| **other == *text)),
     }
 }

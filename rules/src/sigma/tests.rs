@@ -302,7 +302,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ),
         ("title: t\nfilter: {rules: any}".to_owned(), 2, "filters are not supported yet"),
         ("action: global\ntitle: t".to_owned(), 1, "collections"),
-        ("- rule: x\n  condition: y".to_owned(), 1, "Falco"),
+        ("- rule: x\n  condition: y".to_owned(), 1, "output is missing"),
         ("just text".to_owned(), 1, "a mapping, not text"),
         ("".to_owned(), 0, "no rule"),
         ("a: b: c".to_owned(), 1, "not YAML"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use watchbell_rules::{Evaluator, LoadError, Loaded, RuleSet, library, load};
+use watchbell_rules::{Evaluator, Language, LoadError, Loaded, RuleSet, library, load};
 
 use super::output;
 use crate::rule_files;
@@ -36,6 +36,28 @@ pub(crate) struct EvalArgs {
     /// Exit with 1 if a rule does not load or a line is not a JSON object.
     #[arg(long)]
     strict: bool,
+    /// Which of the Falco rules that match an event to print; Sigma rules are always all printed.
+    #[arg(long, value_enum, default_value_t = Matching::All)]
+    matching: Matching,
+}
+
+/// Which Falco rules count for one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Matching {
+    /// Only the first, as Falco itself does it.
+    First,
+    /// Every one that matches.
+    All,
+}
+
+impl Matching {
+    /// Takes away the matches that do not count.
+    fn apply(self, set: &RuleSet, matches: &mut Vec<usize>) {
+        let is_falco =
+            |index: &usize| set.rules().get(*index).is_some_and(|rule| rule.language == Language::Falco);
+        let first = matches.iter().copied().find(is_falco);
+        matches.retain(|index| self == Self::All || !is_falco(index) || Some(*index) == first);
+    }
 }
 
 const MAX_LINE_BYTES: u64 = 64 << 20;
@@ -84,6 +106,7 @@ impl EvalArgs {
                 unreadable += 1;
                 output::note(&format!("line {} is not a JSON object", number + 1));
             }
+            self.matching.apply(&set, &mut matches);
             for rule in matches.iter().filter_map(|index| set.rules().get(*index)) {
                 let found =
                     json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level, "event": number });
