@@ -78,6 +78,30 @@ impl Derived {
         }
     }
 
+    /// What it is, for people.
+    pub(crate) fn describe(&self) -> String {
+        let steps = self.from.iter().map(|step| match step {
+            Step::Name(name) => &**name,
+            Step::Each => "*",
+        });
+        let from = steps.collect::<Vec<_>>().join("/");
+        match &self.shape {
+            Shape::Text => format!("/{from}"),
+            Shape::Joined => format!("/{from} as one text"),
+            Shape::Repository => format!("the repository of /{from}"),
+            Shape::HostPort => format!("the host's port of /{from}"),
+            Shape::VolumeKind => format!("the kind of /{from}"),
+            Shape::Subject { kind, .. } => format!("the names of kind {kind:?} in /{from}"),
+            Shape::RunsAs(key) => format!("the effective {key} of /{from}"),
+            Shape::SomePrivileged => format!("one of /{from} is privileged"),
+            Shape::Mounts(path) => format!("/{from} mounts {path}"),
+            Shape::QueryParameter(name) => format!("the parameter {name} of /{from}"),
+            Shape::PodName => "the pod's name".to_owned(),
+            Shape::Nanoseconds => "the time in nanoseconds".to_owned(),
+            Shape::Constant(text) => format!("the constant {text}"),
+        }
+    }
+
     /// The values in an event, as text.
     pub(crate) fn values(&self, event: &Value) -> Vec<String> {
         let mut texts = Vec::new();
@@ -164,8 +188,38 @@ pub(crate) fn scalar_text(value: &Value) -> Option<String> {
 
 fn json_text(value: &Value) -> Option<String> {
     match value {
-        Value::Array(_) | Value::Object(_) => Some(value.to_string()),
+        Value::Array(_) | Value::Object(_) => {
+            let mut text = String::new();
+            write_json(value, &mut text);
+            Some(text)
+        }
         _ => scalar_text(value),
+    }
+}
+
+/// Writes JSON without spaces, with each number in its canonical text.
+fn write_json(value: &Value, text: &mut String) {
+    match value {
+        Value::Array(members) => {
+            text.push('[');
+            for (at, member) in members.iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { "," });
+                write_json(member, text);
+            }
+            text.push(']');
+        }
+        Value::Object(members) => {
+            text.push('{');
+            for (at, (key, member)) in members.iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { "," });
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                write_json(member, text);
+            }
+            text.push('}');
+        }
+        Value::Number(_) => text.push_str(&scalar_text(value).unwrap_or_default()),
+        _ => text.push_str(&value.to_string()),
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use watchbell_event::yaml::{self, Node};
 
 use crate::formula::Formula;
+use crate::load::MAX_FORMULA_NODES;
 use crate::problems::{LoadError, Problems};
 use crate::rule::{Language, LogSource, Rule};
 use condition::Expression;
@@ -57,6 +58,8 @@ pub(crate) struct Collector {
     lists: HashMap<String, Vec<String>>,
     macros: HashMap<String, String>,
     rules: Vec<Definition>,
+    /// Where each rule stands among them.
+    by_name: HashMap<String, usize>,
 }
 
 impl Collector {
@@ -91,9 +94,10 @@ impl Collector {
         let lists = self.lists.iter().map(|(name, items)| (name.as_str(), items.as_slice())).collect();
         let names = Names { macros, lists };
         let mut rules = Vec::new();
+        let mut nodes = 0;
         let mut problems: BTreeMap<&str, Problems<'_>> = BTreeMap::new();
         for definition in self.rules.iter().filter(|definition| definition.enabled) {
-            match compile(definition, &names) {
+            match compile(definition, &names, &mut nodes) {
                 Ok(rule) => rules.push(rule),
                 Err((line, reason)) => {
                     let reason = format!("rule {:?}: {reason}", definition.name);
@@ -145,7 +149,7 @@ impl Collector {
 
     fn rule(&mut self, name: &Node, item: &Node, file: &str) -> Result<(), (usize, String)> {
         let name = definition::name(name)?;
-        let known = self.rules.iter_mut().find(|rule| rule.name == name);
+        let known = self.by_name.get(&name).and_then(|at| self.rules.get_mut(*at));
         if definition::changes(item) {
             let Some(rule) = known else {
                 return Err((item.line, format!("there is no rule {name:?} before this to change")));
@@ -156,18 +160,23 @@ impl Collector {
             .map_err(|(line, reason)| (line, format!("rule {name:?}: {reason}")))?;
         match known {
             Some(known) => *known = rule,
-            None => self.rules.push(rule),
+            None => {
+                self.by_name.insert(name, self.rules.len());
+                self.rules.push(rule);
+            }
         }
         Ok(())
     }
 }
 
-fn compile(definition: &Definition, names: &Names<'_>) -> Result<Rule, (usize, String)> {
+/// Makes a rule. What it comes to is added to `nodes`, which is bounded over all rules.
+fn compile(definition: &Definition, names: &Names<'_>, nodes: &mut usize) -> Result<Rule, (usize, String)> {
     if definition.source != SOURCE {
         let reason = format!("source {} is not supported; only {SOURCE} is", definition.source);
         return Err((definition.line, reason));
     }
-    let formula = formula(definition, names).map_err(|reason| (definition.condition.line, reason))?;
+    let (formula, lists) =
+        formula(definition, names, nodes).map_err(|reason| (definition.condition.line, reason))?;
     let output =
         Template::parse(&definition.output.text).map_err(|reason| (definition.output.line, reason))?;
     Ok(Rule {
@@ -190,18 +199,31 @@ fn compile(definition: &Definition, names: &Names<'_>) -> Result<Rule, (usize, S
         next_steps: Vec::new(),
         file: definition.file.as_str().into(),
         line: definition.line,
+        lists,
         language: Language::Falco,
         output: Some(Arc::new(output)),
         formula,
     })
 }
 
-fn formula(definition: &Definition, names: &Names<'_>) -> Result<Formula, String> {
+/// What must hold, and the lists that were put in.
+fn formula(
+    definition: &Definition,
+    names: &Names<'_>,
+    nodes: &mut usize,
+) -> Result<(Formula, Vec<String>), String> {
+    if *nodes > MAX_FORMULA_NODES {
+        return Err(format!("more than {MAX_FORMULA_NODES} comparisons in all rules together"));
+    }
     let mut parts = vec![condition::parse(&definition.condition.text)?];
     for exception in &definition.exceptions {
         parts.extend(exception.expression()?.map(|exception| Expression::Not(Box::new(exception))));
     }
-    Expansion::new(names).formula(&Expression::All(parts))
+    let whole = Expression::All(parts);
+    let mut expansion = Expansion::new(names);
+    let formula = expansion.formula(&whole);
+    *nodes += expansion.nodes();
+    Ok((formula?, expansion.used_lists()))
 }
 
 /// A tag, and as Sigma writes it if it is one of ATT&CK (`T1552.007`, `mitre_credential_access`).

@@ -162,7 +162,10 @@ impl Definition {
                 }
                 _ if OTHER.contains(&key) || appends(item) => {}
                 _ => {
-                    return Err((entry.line, format!("{key} is given, but override does not say what to do")));
+                    return Err((
+                        entry.line,
+                        format!("{key} is given, but override does not say what to do"),
+                    ));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Conditions with their macros and lists put in become formulas.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::comparison;
 use super::condition::{Comparison, Expression, Operand};
@@ -27,11 +27,12 @@ pub(super) struct Expansion<'a> {
     /// The macros that are being put in, outermost first.
     open_macros: Vec<&'a str>,
     open_lists: Vec<&'a str>,
+    used_lists: BTreeSet<&'a str>,
 }
 
 impl<'a> Expansion<'a> {
     pub(super) fn new(names: &'a Names<'a>) -> Self {
-        Self { names, nodes: 0, open_macros: Vec::new(), open_lists: Vec::new() }
+        Self { names, nodes: 0, open_macros: Vec::new(), open_lists: Vec::new(), used_lists: BTreeSet::new() }
     }
 
     /// The formula of a condition.
@@ -49,8 +50,18 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// How many comparisons and values were made so far.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// The names of the lists that were put in so far.
+    pub(super) fn used_lists(&self) -> Vec<String> {
+        self.used_lists.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     /// The formula of one check.
-    pub(super) fn comparison(&mut self, comparison: &'a Comparison<'_>) -> Result<Formula, String> {
+    fn comparison(&mut self, comparison: &'a Comparison<'_>) -> Result<Formula, String> {
         let source: Source = fields::resolve(&comparison.field)?;
         let mut values = Vec::new();
         for value in &comparison.values {
@@ -101,6 +112,7 @@ impl<'a> Expansion<'a> {
             return Err(format!("lists are nested deeper than {MAX_NESTED_NAMES}"));
         }
         self.open_lists.push(text);
+        self.used_lists.insert(text);
         for item in *items {
             match unquoted(item) {
                 Some(literal) => values.push(literal.to_owned()),

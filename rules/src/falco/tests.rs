@@ -45,7 +45,7 @@ fn verb(verb: &str) -> Value {
     json!({ "verb": verb })
 }
 
-fn pod(specification: Value) -> Value {
+fn pod(specification: &Value) -> Value {
     json!({"objectRef": {"resource": "pods"}, "requestObject": {"spec": specification}})
 }
 
@@ -184,7 +184,7 @@ fn fields_of_the_request_and_the_answer() {
 
 #[test]
 fn fields_of_pods() {
-    let event = pod(json!({
+    let event = pod(&json!({
         "hostIPC": true, "hostNetwork": true, "hostPID": false,
         "securityContext": {"runAsUser": 7, "runAsGroup": 8, "fsGroup": 9, "supplementalGroups": [1, 2]},
         "containers": [
@@ -232,9 +232,9 @@ fn fields_of_pods() {
     ] {
         check(condition, from_ref(&event), &[json!({})]);
     }
-    let plain = pod(json!({"containers": [{"image": "x"}]}));
-    check("ka.req.container.privileged=false", from_ref(&plain), &[pod(json!({}))]);
-    check("ka.req.pod.containers.eff_run_as_user in (0)", &[plain], &[pod(json!({"containers": []}))]);
+    let plain = pod(&json!({"containers": [{"image": "x"}]}));
+    check("ka.req.container.privileged=false", from_ref(&plain), &[pod(&json!({}))]);
+    check("ka.req.pod.containers.eff_run_as_user in (0)", &[plain], &[pod(&json!({"containers": []}))]);
 }
 
 #[test]
