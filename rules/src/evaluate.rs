@@ -5,6 +5,7 @@
 //! events, and nothing is done per rule.
 
 mod document;
+pub(crate) mod naive;
 mod scan;
 
 use std::sync::Arc;
@@ -311,7 +312,5 @@ impl Values {
 
 #[cfg(test)]
 mod falco_tests;
-#[cfg(test)]
-mod naive;
 #[cfg(test)]
 mod tests;

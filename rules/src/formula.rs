@@ -49,6 +49,15 @@ impl Formula {
         }
     }
 
+    /// Whether some test looks into this body.
+    pub(crate) fn reads(&self, body: Body) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.reads(body)),
+            Self::Not(part) => part.reads(body),
+            Self::Test(test) => test.field.body() == Some(body),
+        }
+    }
+
     /// Memory of the regular expressions in it, in bytes.
     pub(crate) fn expression_bytes(&self) -> usize {
         match self {
@@ -108,6 +117,15 @@ impl Field {
     /// Whether this is the field of this name.
     pub(crate) fn is(&self, name: &str) -> bool {
         matches!(self, Self::Path(path) if **path == *name)
+    }
+
+    /// The name, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Anywhere => "any value".to_owned(),
+            Self::Path(path) => path.to_string(),
+            Self::Derived(derived) => derived.describe(),
+        }
     }
 
     /// The part of an audit event that policy may leave out and that this field lies in.

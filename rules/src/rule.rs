@@ -5,7 +5,7 @@ use std::sync::Arc;
 use watchbell_event::Level;
 
 use crate::falco::Template;
-use crate::formula::Formula;
+use crate::formula::{Body, Formula};
 
 /// One detection rule.
 #[derive(Clone, Debug)]
@@ -41,11 +41,22 @@ pub struct Rule {
     pub file: Arc<str>,
     /// The line its document begins on.
     pub line: usize,
+    /// The named lists that it uses.
+    pub lists: Vec<String>,
     /// What it is written in.
     pub language: Language,
     /// What an alert says in place of the summary that is made for every event.
     pub(crate) output: Option<Arc<Template>>,
     pub(crate) formula: Formula,
+}
+
+impl Rule {
+    /// The bodies that it reads: `request`, `response`.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<&'static str> {
+        let named = [(Body::Request, "request"), (Body::Response, "response")];
+        named.into_iter().filter(|(body, _)| self.formula.reads(*body)).map(|(_, name)| name).collect()
+    }
 }
 
 /// What a rule is written in.

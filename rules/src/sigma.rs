@@ -51,6 +51,7 @@ pub(crate) fn read(document: &Node, problems: &mut Problems<'_>) -> Option<Rule>
         next_steps,
         file: problems.file().into(),
         line: document.line,
+        lists: Vec::new(),
         language: Language::Sigma,
         output: None,
         formula,

@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod cluster;
 mod ingest;
 pub(crate) mod output;
+mod policy;
 mod rules;
 mod search;
 mod serve;
@@ -34,9 +35,12 @@ enum Command {
     /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
     /// unless --notify is given.
     Ingest(ingest::IngestArgs),
-    /// Check rules, or try them on a file of events; needs no server.
+    /// Check, try, explain and list rules; needs no server.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
+    /// Make the API server's audit policy; needs no server.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Read alerts.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
@@ -67,6 +71,7 @@ impl Cli {
             Command::Search(args) => args.run(),
             Command::Ingest(args) => args.run(),
             Command::Rules(command) => command.run(),
+            Command::Policy(command) => command.run(),
             Command::Alerts(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Verify(args) => args.run(),

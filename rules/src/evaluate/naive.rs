@@ -1,29 +1,51 @@
 //! What rules mean, written as plainly as possible: a document tree per event, a walk per test. The
-//! compiled engine must agree with it on every rule and event.
+//! compiled engine must agree with it on every rule and event; people are told about a rule in its terms.
 
 use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
 use crate::formula::{Body, Check, Field, Formula, Test, address, number};
-use crate::rule::Rule;
 use crate::text::{float_text, fold, number_text};
 
 /// An event, as a document tree.
-pub(super) struct Event<'a> {
+pub(crate) struct Event<'a> {
     document: Value,
     bytes: &'a [u8],
 }
 
 impl<'a> Event<'a> {
     /// Reads a JSON object.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(bytes).ok()?;
         document.is_object().then_some(Self { document, bytes })
     }
 
     /// Whether a rule matches: only if it holds whatever a missing body may have been.
-    pub(super) fn matches(&self, rule: &Rule) -> bool {
+    #[cfg(test)]
+    pub(super) fn matches(&self, rule: &crate::Rule) -> bool {
         holds(&rule.formula, self) == Some(true)
+    }
+
+    /// Whether a formula holds; none if that depends on a missing body.
+    pub(crate) fn decide(&self, formula: &Formula) -> Option<bool> {
+        holds(formula, self)
+    }
+
+    /// The values of a field.
+    pub(crate) fn values(&self, field: &Field) -> Vec<Value> {
+        let mut values = Vec::new();
+        let mut facet_value = None;
+        match field {
+            Field::Anywhere => leaves(&self.document, &mut values),
+            Field::Path(path) => {
+                walk(&self.document, path, &mut values);
+                facet_value = facet(path, self);
+            }
+            Field::Derived(derived) => {
+                return derived.values(&self.document).into_iter().map(Value::from).collect();
+            }
+        }
+        values.into_iter().cloned().chain(facet_value).collect()
     }
 }
 
@@ -68,22 +90,7 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
 }
 
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
-    let mut values = Vec::new();
-    let mut facet_value = None;
-    let mut derived_values = Vec::new();
-    match &test.field {
-        Field::Anywhere => leaves(&event.document, &mut values),
-        Field::Path(path) => {
-            walk(&event.document, path, &mut values);
-            facet_value = facet(path, event);
-        }
-        Field::Derived(derived) => derived_values = texts(derived.values(&event.document)),
-    }
-    values.into_iter().chain(&facet_value).chain(&derived_values).any(|value| satisfies(value, &test.check))
-}
-
-fn texts(texts: Vec<String>) -> Vec<Value> {
-    texts.into_iter().map(Value::from).collect()
+    event.values(&test.field).iter().any(|value| satisfies(value, &test.check))
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {

@@ -1,3 +1,10 @@
+//! The command `watchbell rules`.
+
+mod coverage;
+mod explain;
+mod lint;
+mod list;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -22,6 +29,14 @@ pub(crate) enum RulesCommand {
     },
     /// Try rules on a file of events; prints one JSON object per match.
     Eval(EvalArgs),
+    /// List rules: what they need of the audit policy, and where they are.
+    List(list::ListArgs),
+    /// Name rules that can never match, and with --audit-policy those for which a policy logs too little.
+    Lint(lint::LintArgs),
+    /// Show which part of a rule an event satisfies; exit code 1 if the rule does not match.
+    Explain(explain::ExplainArgs),
+    /// Show which techniques of MITRE ATT&CK rules are about.
+    Coverage(coverage::CoverageArgs),
 }
 
 /// Which rules to try on which events.
@@ -72,6 +87,10 @@ impl RulesCommand {
                 Ok(exit_code(loaded.errors.is_empty()))
             }
             Self::Eval(args) => args.run(),
+            Self::List(args) => args.run(),
+            Self::Lint(args) => args.run(),
+            Self::Explain(args) => args.run(),
+            Self::Coverage(args) => args.run(),
         }
     }
 }
@@ -117,9 +136,17 @@ impl EvalArgs {
     }
 }
 
-fn load_rules(paths: &[PathBuf]) -> Loaded {
+pub(super) fn load_rules(paths: &[PathBuf]) -> Loaded {
+    let (files, unreadable) = read_files(paths);
+    let mut loaded = load(&files);
+    loaded.errors.extend(unreadable);
+    loaded
+}
+
+/// Names and texts of rule files, and what could not be read; without paths those of the shipped rules.
+fn read_files(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<LoadError>) {
     if paths.is_empty() {
-        return load(&library::files());
+        return (library::files(), Vec::new());
     }
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
@@ -127,13 +154,11 @@ fn load_rules(paths: &[PathBuf]) -> Loaded {
         files.extend(found.files);
         unreadable.extend(found.unreadable);
     }
-    let mut loaded = load(&files);
-    loaded.errors.extend(unreadable);
-    loaded
+    (files, unreadable)
 }
 
 /// Lists what does not load on standard error, and counts it.
-fn report(errors: &[LoadError]) {
+pub(super) fn report(errors: &[LoadError]) {
     errors.iter().for_each(|error| output::note(&error.to_string()));
     if !errors.is_empty() {
         let files: std::collections::BTreeSet<_> = errors.iter().map(|error| &error.file).collect();
@@ -145,6 +170,6 @@ fn report(errors: &[LoadError]) {
     }
 }
 
-fn exit_code(good: bool) -> ExitCode {
+pub(super) fn exit_code(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
