@@ -24,7 +24,7 @@ use crate::load::MAX_FORMULA_NODES;
 use crate::problems::{LoadError, Problems};
 use crate::rule::{Language, LogSource, Rule};
 use condition::Expression;
-use definition::{Change, Definition};
+use definition::{Change, Definition, Text};
 use expand::{Expansion, Names};
 
 pub(crate) use output::Template;
@@ -99,10 +99,9 @@ impl Collector {
         for definition in self.rules.iter().filter(|definition| definition.enabled) {
             match compile(definition, &names, &mut nodes) {
                 Ok(rule) => rules.push(rule),
-                Err((line, reason)) => {
+                Err((file, line, reason)) => {
                     let reason = format!("rule {:?}: {reason}", definition.name);
-                    let of_file = problems.entry(&definition.file);
-                    of_file.or_insert_with(|| Problems::new(&definition.file)).add(line, reason);
+                    problems.entry(file).or_insert_with(|| Problems::new(file)).add(line, reason);
                 }
             }
         }
@@ -154,7 +153,9 @@ impl Collector {
             let Some(rule) = known else {
                 return Err((item.line, format!("there is no rule {name:?} before this to change")));
             };
-            return rule.change(item).map_err(|(line, reason)| (line, format!("rule {name:?}: {reason}")));
+            return rule
+                .change(item, file)
+                .map_err(|(line, reason)| (line, format!("rule {name:?}: {reason}")));
         }
         let rule = Definition::read(&name, item, file)
             .map_err(|(line, reason)| (line, format!("rule {name:?}: {reason}")))?;
@@ -169,23 +170,27 @@ impl Collector {
     }
 }
 
-/// Makes a rule. What it comes to is added to `nodes`, which is bounded over all rules.
-fn compile(definition: &Definition, names: &Names<'_>, nodes: &mut usize) -> Result<Rule, (usize, String)> {
+/// Makes a rule. What it comes to is added to `nodes`, which is bounded over all rules. An error names its file and
+/// line.
+fn compile<'a>(
+    definition: &'a Definition,
+    names: &Names<'_>,
+    nodes: &mut usize,
+) -> Result<Rule, (&'a str, usize, String)> {
     if definition.source != SOURCE {
         let reason = format!("source {} is not supported; only {SOURCE} is", definition.source);
-        return Err((definition.line, reason));
+        return Err((&definition.file, definition.line, reason));
     }
-    let (formula, lists) =
-        formula(definition, names, nodes).map_err(|reason| (definition.condition.line, reason))?;
-    let output =
-        Template::parse(&definition.output.text).map_err(|reason| (definition.output.line, reason))?;
+    let at = |text: &'a Text| move |reason| (text.file.as_str(), text.line, reason);
+    let (formula, lists) = formula(definition, names, nodes).map_err(at(&definition.condition))?;
+    let output = Template::parse(&definition.output.text).map_err(at(&definition.output))?;
     Ok(Rule {
         key: format!("{}: {}", definition.file, definition.name).into(),
         id: None,
         title: definition.name.as_str().into(),
         level: definition.level,
         status: None,
-        description: definition.description.trim().to_owned(),
+        description: definition.description.text.trim().to_owned(),
         author: None,
         references: Vec::new(),
         tags: definition.tags.iter().flat_map(|tag| tags(tag)).collect(),

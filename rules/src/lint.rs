@@ -1,5 +1,6 @@
 //! Finds rules that are sound and yet can never match, and those that an audit policy starves.
 
+mod impossible;
 mod text;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Finding {
 pub enum FindingKind {
     /// The rule matches no event at all.
     NeverMatches,
+    /// A part of the condition asks one value to be two things at once.
+    Impossible,
     /// A field that no audit event has.
     UnknownField,
     /// A selection that no condition uses.
@@ -51,6 +54,7 @@ impl FindingKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::NeverMatches => "never-matches",
+            Self::Impossible => "impossible",
             Self::UnknownField => "unknown-field",
             Self::UnusedSelection => "unused-selection",
             Self::FilterWithoutNot => "filter-without-not",
@@ -74,6 +78,9 @@ pub fn lint(rule: &Rule, policy: Option<&AuditPolicy>) -> Vec<Finding> {
     };
     for name in unknown_fields(&rule.formula) {
         add(FindingKind::UnknownField, format!("no audit event has a field {name:?}"));
+    }
+    for message in impossible::contradictions(&rule.formula) {
+        add(FindingKind::Impossible, message);
     }
     let demands = demand::demands(&rule.formula);
     if demands.demands.is_empty() && !demands.cut {

@@ -60,6 +60,12 @@ pub(crate) fn has_field(name: &str) -> bool {
     })
 }
 
+/// Whether a field has one value at most, and no members.
+pub(crate) fn has_one_value(name: &str) -> bool {
+    const LISTS: [&str; 3] = ["sourceIPs", "user.groups", "impersonatedUser.groups"];
+    FIELDS.contains(&name) && !LISTS.contains(&name)
+}
+
 /// Resources that Kubernetes itself serves, by group.
 pub(crate) const RESOURCES: [(&str, &[&str]); 20] = [
     (

@@ -22,7 +22,7 @@ pub(super) struct Definition {
     pub(super) line: usize,
     pub(super) condition: Text,
     pub(super) output: Text,
-    pub(super) description: String,
+    pub(super) description: Text,
     pub(super) level: Level,
     pub(super) source: String,
     pub(super) tags: Vec<String>,
@@ -30,10 +30,11 @@ pub(super) struct Definition {
     pub(super) exceptions: Vec<Exception>,
 }
 
-/// Text and the line it begins on.
+/// Text, with the file and line of what it was last set or appended to by.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     pub(super) text: String,
+    pub(super) file: String,
     pub(super) line: usize,
 }
 
@@ -104,7 +105,7 @@ impl Definition {
     /// Reads a rule that stands on its own.
     pub(super) fn read(name: &str, item: &Node, file: &str) -> Result<Self, Problem> {
         let required = |key: &str| match item.get(key) {
-            Some(node) => text(node),
+            Some(node) => text(node, file),
             None => Err((item.line, format!("{key} is missing"))),
         };
         let mut rule = Self {
@@ -113,7 +114,7 @@ impl Definition {
             line: item.line,
             condition: required("condition")?,
             output: required("output")?,
-            description: required("desc")?.text,
+            description: required("desc")?,
             level: Level::Medium,
             source: item.get("source").and_then(Node::scalar_text).unwrap_or_else(|| "syscall".to_owned()),
             tags: Vec::new(),
@@ -126,14 +127,14 @@ impl Definition {
             match key {
                 "condition" | "output" | "desc" => {}
                 _ if OTHER.contains(&key) => {}
-                _ => rule.set(key, &entry.value, Change::Define)?,
+                _ => rule.set(key, &entry.value, Change::Define, file)?,
             }
         }
         Ok(rule)
     }
 
     /// Applies an item that changes this rule.
-    pub(super) fn change(&mut self, item: &Node) -> Result<(), Problem> {
+    pub(super) fn change(&mut self, item: &Node, file: &str) -> Result<(), Problem> {
         let overrides = overrides(item)?;
         if appends(item) && !overrides.is_empty() {
             return Err((item.line, "append and override exclude each other".to_owned()));
@@ -153,12 +154,12 @@ impl Definition {
             let key = entry.key.as_str();
             let overridden = overrides.iter().find(|(name, ..)| name == key).map(|(.., change)| *change);
             match (key, overridden) {
-                (_, Some(change)) => changed.set(key, &entry.value, change)?,
+                (_, Some(change)) => changed.set(key, &entry.value, change, file)?,
                 ("condition" | "exceptions", None) if appends(item) => {
-                    changed.set(key, &entry.value, Change::Append)?;
+                    changed.set(key, &entry.value, Change::Append, file)?;
                 }
                 ("enabled", None) if overrides.is_empty() => {
-                    changed.set(key, &entry.value, Change::Replace)?
+                    changed.set(key, &entry.value, Change::Replace, file)?
                 }
                 _ if OTHER.contains(&key) || appends(item) => {}
                 _ => {
@@ -173,16 +174,11 @@ impl Definition {
         Ok(())
     }
 
-    fn set(&mut self, key: &str, node: &Node, change: Change) -> Result<(), Problem> {
+    fn set(&mut self, key: &str, node: &Node, change: Change, file: &str) -> Result<(), Problem> {
         match key {
-            "condition" => self.condition.set(text(node)?, change),
-            "output" => self.output.set(text(node)?, change),
-            "desc" => {
-                let mut description = Text { text: std::mem::take(&mut self.description), line: node.line };
-                description.set(text(node)?, change)?;
-                self.description = description.text;
-                Ok(())
-            }
+            "condition" => self.condition.set(text(node, file)?, change),
+            "output" => self.output.set(text(node, file)?, change),
+            "desc" => self.description.set(text(node, file)?, change),
             "priority" => level(node).map(|level| self.level = level),
             "enabled" => flag(key, node).map(|enabled| self.enabled = enabled),
             "tags" => {
@@ -215,7 +211,7 @@ impl Text {
         } else {
             self.text = text.text;
         }
-        self.line = text.line;
+        (self.file, self.line) = (text.file, text.line);
         if self.text.len() > MAX_CONDITION_BYTES {
             return Err((self.line, format!("the text is longer than {MAX_CONDITION_BYTES} bytes")));
         }
@@ -241,9 +237,9 @@ pub(super) fn texts(node: &Node) -> Result<Vec<String>, Problem> {
     read.collect()
 }
 
-fn text(node: &Node) -> Result<Text, Problem> {
+fn text(node: &Node, file: &str) -> Result<Text, Problem> {
     match node.scalar_text().filter(|text| !text.trim().is_empty()) {
-        Some(text) => Ok(Text { text, line: node.line }),
+        Some(text) => Ok(Text { text, file: file.to_owned(), line: node.line }),
         None => Err((node.line, format!("expected text, not {}", node.kind()))),
     }
 }

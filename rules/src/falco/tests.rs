@@ -394,6 +394,13 @@ fn attributes_are_those_of_any_rule() {
 }
 
 #[test]
+fn an_error_names_the_file_that_made_it() {
+    let loaded = read(&[BASE, "\n- rule: unknown user\n  condition: and ka.x=y\n  append: true"]);
+    let told: Vec<_> = loaded.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["1.yaml:3: rule \"unknown user\": there is no field ka.x"]);
+}
+
+#[test]
 fn closing_brackets_may_stand_below_their_key() {
     let list = "- list: users\n  items: [\n    alice,\n  ]\n";
     assert_eq!(matching(read(&[&format!("{BASE}{list}")]), &get("bob b")), ["unknown user"]);

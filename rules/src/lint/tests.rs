@@ -19,13 +19,23 @@ fn findings(detection: &str, policy: Option<&AuditPolicy>) -> Vec<(FindingKind, 
 
 #[test]
 fn rules_that_cannot_match_are_found() {
-    use FindingKind::{NeverMatches, UnknownField, UnusedSelection};
+    use FindingKind::{Impossible, NeverMatches, UnknownField, UnusedSelection};
     for (detection, expect) in [
         ("s: {verb: get}, condition: s", vec![]),
         ("s: {hostPath: x}, condition: s", vec![UnknownField, NeverMatches]),
         ("s: {verb: get}, f: {hostPath: x}, condition: s or f", vec![UnknownField]),
         ("s: {verb: get}, f: {hostPath: x}, condition: s and not f", vec![UnknownField]),
-        ("a: {verb: get}, b: {verb: list}, condition: a and b", vec![NeverMatches]),
+        ("a: {verb: get}, b: {verb: list}, condition: a and b", vec![NeverMatches, Impossible]),
+        (
+            "a: {responseStatus.code: [200, 201]}, b: {responseStatus.code: 403}, condition: a and b",
+            vec![Impossible],
+        ),
+        ("a: {responseStatus.code: [200, 403]}, b: {responseStatus.code: 403}, condition: a and b", vec![]),
+        ("a: {user.groups|all: [x, y]}, condition: a", vec![]),
+        (
+            "a: {verb: get}, b: {verb: [list, LIST], userAgent: x}, c: {verb: watch}, condition: a or (b and c)",
+            vec![Impossible],
+        ),
         ("a: {verb: get}, b: {verb: list}, condition: a or b", vec![]),
         ("a: {verb: get}, condition: a and not a", vec![NeverMatches]),
         (

@@ -1,6 +1,6 @@
 //! `watchbell rules lint`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +33,7 @@ pub(crate) struct LintArgs {
 
 impl LintArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let policy = self.audit_policy.as_ref().map(read_policy).transpose()?;
+        let policy = self.audit_policy.as_deref().map(read_policy).transpose()?;
         let (files, unreadable) = read_files(&self.paths);
         let mut loaded = load(&files);
         loaded.errors.extend(unreadable);
@@ -48,7 +48,7 @@ impl LintArgs {
     }
 }
 
-fn read_policy(path: &PathBuf) -> Result<AuditPolicy> {
+fn read_policy(path: &Path) -> Result<AuditPolicy> {
     let name = path.display().to_string();
     let text = files::read_text(path, MAX_POLICY_BYTES).with_context(|| format!("failed to read {name}"))?;
     match AuditPolicy::read(&name, &text) {
