@@ -32,7 +32,8 @@ pub fn generate(rules: &[Rule]) -> String {
                 let level = levels.entry((kind, demand.shape.verb.clone())).or_insert(AuditLevel::None);
                 *level = demand.level.max(*level);
             }
-            None => others = others.max(demand.level),
+            // Nobody wants the bodies of everything in a log, only because a rule names no resource.
+            None => others = others.max(demand.level.min(AuditLevel::Metadata)),
         }
     }
     levels.retain(|_, level| *level > others);

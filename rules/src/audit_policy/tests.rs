@@ -124,7 +124,15 @@ fn starved(rules: &[crate::Rule], policy: &AuditPolicy) -> Vec<String> {
 fn a_generated_policy_starves_none_of_its_rules() {
     let loaded = load(&library::files());
     let text = generate(&loaded.rules);
-    assert_eq!(starved(&loaded.rules, &policy(&text)), Vec::<String>::new(), "{text}");
+    let policy = policy(&text);
+    assert_eq!(starved(&loaded.rules, &policy), Vec::<String>::new(), "{text}");
+    let level = |verb, group, resource| {
+        let resource = Some(Resource { group, resource, namespace: "a", ..Resource::default() });
+        policy.decide(&Request { user: Some("u"), verb, resource, ..Request::default() }).level
+    };
+    assert!(level("create", "apps", "deployments") > AuditLevel::Metadata, "{text}");
+    assert_eq!(level("get", "", "secrets"), AuditLevel::Metadata, "{text}");
+    assert_eq!(level("create", "example.com", "widgets"), AuditLevel::Metadata, "{text}");
 }
 
 #[test]
