@@ -42,6 +42,8 @@ pub struct RuleSet {
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
+    /// Some rule reads a value that is computed from the event's document.
+    pub(crate) derives: bool,
 }
 
 /// A facet that is computed from several fields of an audit event.
@@ -92,9 +94,11 @@ impl RuleSet {
         }
         let mut anywhere = None;
         let mut facets = Vec::new();
+        let mut derives = false;
         for (id, field) in table.fields() {
             match field {
                 Field::Anywhere => anywhere = Some(id),
+                Field::Derived(_) => derives = true,
                 Field::Path(path) => {
                     paths.add_field(path, id);
                     match facet(path) {
@@ -123,6 +127,7 @@ impl RuleSet {
             starvation,
             anywhere,
             facets,
+            derives,
         }
     }
 

@@ -17,6 +17,9 @@ use crate::text::{float_text, number_text};
 /// Longest value of a label, in characters.
 pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
 
+/// Longest summary that a rule writes itself, in characters.
+const MAX_OUTPUT_CHARACTERS: usize = 1000;
+
 /// Evaluates records and makes a [`Detection`] of every match, and of every correlation that matches then.
 ///
 /// Metrics: `watchbell_rules_events_total`, `watchbell_rules_unreadable_events_total` (not a JSON object, so
@@ -112,7 +115,7 @@ struct Subject<'a> {
     request_key: EventId,
     labels: Vec<(Cow<'static, str>, String)>,
     summary: String,
-    /// The whole event, read when a rule groups by a field that is not a facet.
+    /// The whole event, read when a rule groups by a field that is not a facet, or has an output of its own.
     document: std::cell::OnceCell<serde_json::Value>,
 }
 
@@ -140,7 +143,7 @@ impl<'a> Subject<'a> {
             request_key: self.request_key,
             group_key: self.group_key(rule),
             labels: self.labels.clone(),
-            summary: self.summary.clone(),
+            summary: self.summary(rule),
             history: envelope.history,
             correlation: None,
         }
@@ -185,6 +188,19 @@ impl<'a> Subject<'a> {
         }
     }
 
+    fn summary(&self, rule: &Rule) -> String {
+        match &rule.output {
+            Some(output) => describe::plain(&output.fill(self.document()), MAX_OUTPUT_CHARACTERS),
+            None => self.summary.clone(),
+        }
+    }
+
+    fn document(&self) -> &serde_json::Value {
+        self.document.get_or_init(|| {
+            serde_json::from_slice(&self.record.envelope.bytes).unwrap_or(serde_json::Value::Null)
+        })
+    }
+
     /// A hash over the rule, the cluster and the fields that the rule groups by, each with its length.
     fn group_key(&self, rule: &Rule) -> EventId {
         let mut hasher = blake3::Hasher::new();
@@ -214,11 +230,8 @@ impl<'a> Subject<'a> {
         if let Some(value) = facet(name, facets, &self.event) {
             return value.into_iter().collect();
         }
-        let document = self.document.get_or_init(|| {
-            serde_json::from_slice(&self.record.envelope.bytes).unwrap_or(serde_json::Value::Null)
-        });
         let mut values = Vec::new();
-        values_at(document, name, &mut values);
+        values_at(self.document(), name, &mut values);
         values
     }
 }
@@ -270,7 +283,7 @@ fn labels(event: &AuditEvent<'_>) -> Vec<(Cow<'static, str>, String)> {
 }
 
 /// All scalars at a dotted path, through arrays, by every split of the dots.
-fn values_at(value: &serde_json::Value, path: &str, values: &mut Vec<String>) {
+pub(crate) fn values_at(value: &serde_json::Value, path: &str, values: &mut Vec<String>) {
     use serde_json::Value;
     match value {
         Value::Array(members) => members.iter().for_each(|member| values_at(member, path, values)),

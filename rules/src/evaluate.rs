@@ -4,14 +4,16 @@
 //! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
 //! events, and nothing is done per rule.
 
+mod document;
 mod members;
+pub(crate) mod naive;
 mod scan;
 
 use std::sync::Arc;
 
 use crate::compile::{Atom, AtomId, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
-use crate::formula::{Bodies, Check, MAX_COMPARED_VALUES, Reference};
-use crate::text::{fold, fold_into};
+use crate::formula::{Bodies, Check, Field, MAX_COMPARED_VALUES, Reference};
+use crate::text::fold;
 
 pub use scan::MAX_DEPTH;
 
@@ -31,6 +33,8 @@ pub struct Evaluator {
     not_evaluable: NotEvaluable,
     /// For atoms about members of arrays, what decides a member.
     members: Vec<Option<Box<Evaluator>>>,
+    /// The event as a document, for what is derived from it.
+    document: document::Document,
     buffer: String,
 }
 
@@ -96,6 +100,7 @@ impl Evaluator {
             seen: vec![0; rules],
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
+            document: document::Document::default(),
             buffer: String::new(),
             set,
         }
@@ -115,6 +120,9 @@ impl Evaluator {
         let read = std::str::from_utf8(event)
             .is_ok_and(|text| scan::scan(&self.set, text, &mut self.event, &mut self.buffer).is_ok());
         if read {
+            if self.set.derives {
+                self.document.begin(event);
+            }
             self.event.missing = self.event.facts.missing_bodies();
             self.decide_candidates(matches);
             matches.sort_unstable();
@@ -246,26 +254,23 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
-        if let (Check::Members(members), Some(evaluator)) = (&atom.test.check, &mut self.members[id as usize])
-        {
-            let arrays = self.event.arrays.of(atom.field, number);
-            let holds = members::any_array(arrays, members.which, evaluator);
-            self.decided[id as usize] = Decided { number, holds };
-            return holds;
-        }
-        let (values, buffer) = (&self.event.values, &mut self.buffer);
-        let holds = values.of(atom.field, number).any(|text| match &atom.test.check {
-            Check::Expression(expression) => expression.matches(text),
-            Check::Cased(pattern) => pattern.matches(text),
-            Check::Folded(pattern) => {
-                fold_into(text, buffer);
-                pattern.matches(buffer)
+        let values = &self.event.values;
+        let holds = match (&atom.test.field, &atom.test.check) {
+            (_, Check::Members(members)) => self.members[id as usize].as_mut().is_some_and(|evaluator| {
+                members::any_array(self.event.arrays.of(atom.field, number), members.which, evaluator)
+            }),
+            (_, Check::Reference(reference)) => {
+                atom.other.is_some_and(|other| values.compare(reference, atom.field, other, number))
             }
-            _ => false,
-        });
-        let holds = holds
-            || matches!((&atom.test.check, atom.other), (Check::Reference(reference), Some(other))
-            if values.compare(reference, atom.field, other, number));
+            (Field::Derived(derived), check) => {
+                let mut texts = self.document.values(atom.field, derived).iter();
+                texts.any(|text| check.holds_for(text, &mut self.buffer))
+            }
+            (_, check) => {
+                let mut texts = values.of(atom.field, number);
+                texts.any(|text| check.holds_for(text, &mut self.buffer))
+            }
+        };
         self.decided[id as usize] = Decided { number, holds };
         holds
     }
@@ -338,6 +343,6 @@ impl Values {
 }
 
 #[cfg(test)]
-mod naive;
+mod falco_tests;
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,11 @@ impl Expression {
         self.regex.is_match(text)
     }
 
+    /// As it is written in the rule.
+    pub(crate) fn written(&self) -> &str {
+        &self.written
+    }
+
     /// Folded text that the folded form of every matching text contains.
     pub(crate) fn required(&self) -> Option<&str> {
         self.required.as_deref()

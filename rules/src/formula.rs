@@ -1,13 +1,16 @@
 //! The form that every rule language compiles to: a Boolean formula over tests of fields.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::derived::Derived;
 use crate::expression::Expression;
-use crate::moment::Unit;
+use crate::moment::{self, Unit};
 use crate::pattern::Pattern;
+use crate::text::fold_into;
 
 /// Longest name of a field, in bytes.
 pub(crate) const MAX_FIELD_BYTES: usize = 512;
@@ -50,6 +53,15 @@ impl Formula {
         }
     }
 
+    /// Whether some test looks into this body.
+    pub(crate) fn reads(&self, body: Body) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.reads(body)),
+            Self::Not(part) => part.reads(body),
+            Self::Test(test) => test.bodies().has(body),
+        }
+    }
+
     /// Memory of the regular expressions in it, in bytes.
     pub(crate) fn expression_bytes(&self) -> usize {
         match self {
@@ -74,13 +86,18 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    /// The parts of an audit event that policy may leave out and that the test needs.
-    pub(crate) fn bodies(&self) -> Bodies {
+    /// The fields it looks at.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
         let other = match &self.check {
-            Check::Reference(reference) => reference.other.body(),
+            Check::Reference(reference) => Some(&reference.other),
             _ => None,
         };
-        self.field.body().into_iter().chain(other).fold(Bodies::default(), Bodies::with)
+        std::iter::once(&self.field).chain(other)
+    }
+
+    /// The parts of an audit event that policy may leave out and that the test needs.
+    pub(crate) fn bodies(&self) -> Bodies {
+        self.fields().filter_map(Field::body).fold(Bodies::default(), Bodies::with)
     }
 }
 
@@ -91,6 +108,8 @@ pub(crate) enum Field {
     Anywhere,
     /// The values at a dotted path, through arrays, by every split of the dots; or of a facet.
     Path(Box<str>),
+    /// Values that are computed from several places of the event.
+    Derived(Box<Derived>),
 }
 
 impl Field {
@@ -122,13 +141,21 @@ impl Field {
         matches!(self, Self::Path(path) if **path == *name)
     }
 
+    /// The name, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Anywhere => "any value".to_owned(),
+            Self::Path(path) => path.to_string(),
+            Self::Derived(derived) => derived.describe(),
+        }
+    }
+
     /// The part of an audit event that policy may leave out and that this field lies in.
     pub(crate) fn body(&self) -> Option<Body> {
-        let Self::Path(path) = self else { return None };
-        match path.split('.').next() {
-            Some("requestObject") => Some(Body::Request),
-            Some("responseObject") => Some(Body::Response),
-            _ => None,
+        match self {
+            Self::Anywhere => None,
+            Self::Path(path) => path.split('.').next().and_then(Body::named),
+            Self::Derived(derived) => derived.body(),
         }
     }
 }
@@ -152,6 +179,11 @@ impl Bodies {
         Self(self.0 | 1 << body as u8)
     }
 
+    /// Whether this is one of them.
+    pub(crate) fn has(self, body: Body) -> bool {
+        self.meets(Self::default().with(body))
+    }
+
     /// Whether one of these is among the others.
     pub(crate) fn meets(self, others: Self) -> bool {
         self.0 & others.0 != 0
@@ -160,6 +192,17 @@ impl Bodies {
     /// Whether there is none.
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+impl Body {
+    /// The body that an event keeps under this key.
+    pub(crate) fn named(key: &str) -> Option<Self> {
+        match key {
+            "requestObject" => Some(Self::Request),
+            "responseObject" => Some(Self::Response),
+            _ => None,
+        }
     }
 }
 
@@ -184,10 +227,37 @@ pub(crate) enum Check {
     Network(IpNet),
     /// It is a moment, and this part of it in UTC is this number.
     Time(Unit, i16),
+    /// It is not null, and its text, as it is, is none of these; objects and arrays do not count.
+    Outside(BTreeSet<Box<str>>),
     /// It compares so to a value of another field.
     Reference(Reference),
     /// It is an array with such members.
     Members(Members),
+}
+
+impl Check {
+    /// Whether text satisfies it, on its own. `buffer` is scratch space.
+    pub(crate) fn holds_for(&self, text: &str, buffer: &mut String) -> bool {
+        match self {
+            Self::Exists | Self::Any => true,
+            Self::Folded(pattern) => {
+                fold_into(text, buffer);
+                pattern.matches(buffer)
+            }
+            Self::Cased(pattern) => pattern.matches(text),
+            Self::Expression(expression) => expression.matches(text),
+            Self::Compare(order, threshold) => {
+                number(text).is_some_and(|number| order.holds(number, threshold.get()))
+            }
+            Self::Network(network) => address(text).is_some_and(|address| network.contains(&address)),
+            Self::Time(unit, number) => {
+                moment::parts(text).is_some_and(|parts| parts.contains(&(*unit, *number)))
+            }
+            Self::Outside(texts) => !texts.contains(text),
+            // Text alone does not decide these.
+            Self::Null | Self::Reference(_) | Self::Members(_) => false,
+        }
+    }
 }
 
 /// Conditions on one member of an array. Members of arrays within the array are its members, too, and what is

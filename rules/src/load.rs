@@ -10,6 +10,7 @@ use std::sync::Arc;
 use watchbell_event::yaml::{self, Node, Value};
 
 use crate::correlate::{self, Refused};
+use crate::falco;
 use crate::lists::Lists;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
@@ -143,8 +144,14 @@ impl<'a> Layer<'a> {
     fn read_rules(&mut self, lists: &Lists, pipelines: &[Pipeline], filters: &mut [Filter]) -> Vec<Rule> {
         let mut rules = Vec::new();
         let mut totals = Totals::default();
+        // Lists and macros of Falco files serve the files after them, so their rules are made at the end.
+        let mut falco = falco::Collector::default();
         for File { documents, problems } in &mut self.files {
             for document in documents {
+                if let Some(items) = document.items() {
+                    falco.read(items, problems);
+                    continue;
+                }
                 let Some(rule) = sigma::read(document, lists, pipelines, filters, problems) else { continue };
                 match totals.admit(&rule) {
                     Ok(()) => rules.push(rule),
@@ -152,14 +159,31 @@ impl<'a> Layer<'a> {
                 }
             }
         }
+        let (made, errors) = falco.finish();
+        for LoadError { file, line, reason } in errors {
+            self.refuse(&file, line, reason);
+        }
+        for rule in made {
+            match totals.admit(&rule) {
+                Ok(()) => rules.push(rule),
+                Err(reason) => self.refuse(&rule.file, rule.line, reason),
+            }
+        }
         rules
+    }
+
+    fn refuse(&mut self, name: &str, line: usize, reason: String) {
+        if let Some(file) = self.files.iter_mut().find(|file| file.problems.file() == name) {
+            file.problems.add(line, reason);
+        }
     }
 }
 
 impl<'a> File<'a> {
     fn parse(name: &'a str, text: &str) -> Self {
         let mut problems = Problems::new(name);
-        let parsed = yaml::parse(text).map_err(|error| problems.add(error.line, error.reason));
+        let parsed = yaml::parse(text).or_else(|error| falco::parse_leniently(text).ok_or(error));
+        let parsed = parsed.map_err(|error| problems.add(error.line, error.reason));
         let Ok(mut documents) = parsed else { return Self { documents: Vec::new(), problems } };
         documents.retain(|document| document.value != Value::Null);
         if documents.is_empty() {

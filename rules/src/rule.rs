@@ -5,7 +5,8 @@ use std::sync::Arc;
 use watchbell_event::Level;
 
 use crate::correlate::Correlation;
-use crate::formula::Formula;
+use crate::falco::Template;
+use crate::formula::{Body, Formula};
 
 /// One detection rule.
 #[derive(Clone, Debug)]
@@ -45,10 +46,38 @@ pub struct Rule {
     pub file: Arc<str>,
     /// The line its document begins on.
     pub line: usize,
+    /// What it is written in.
+    pub language: Language,
+    /// What an alert says in place of the summary that is made for every event.
+    pub(crate) output: Option<Arc<Template>>,
     /// What must hold for an event; nothing does if the rule is a correlation.
     pub(crate) formula: Formula,
     /// What is counted, if the rule is a correlation.
     pub(crate) correlation: Option<Arc<Correlation>>,
+}
+
+impl Rule {
+    /// Whether it counts what other rules match; see [`counted_rules`](crate::counted_rules).
+    #[must_use]
+    pub fn is_correlation(&self) -> bool {
+        self.correlation.is_some()
+    }
+
+    /// The bodies that it reads: `request`, `response`.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<&'static str> {
+        let named = [(Body::Request, "request"), (Body::Response, "response")];
+        named.into_iter().filter(|(body, _)| self.formula.reads(*body)).map(|(_, name)| name).collect()
+    }
+}
+
+/// What a rule is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Sigma.
+    Sigma,
+    /// A Falco rule file.
+    Falco,
 }
 
 /// Sigma's `logsource`.

@@ -16,7 +16,7 @@ mod selection;
 use std::sync::Arc;
 
 use watchbell_event::Level;
-use watchbell_event::yaml::{Node, Value};
+use watchbell_event::yaml::Node;
 
 use self::detection::Detection;
 use self::expand::Placeholders;
@@ -24,7 +24,7 @@ use self::pipeline::Draft;
 use crate::formula::{Field, Formula};
 use crate::lists::Lists;
 use crate::problems::Problems;
-use crate::rule::{LogSource, Rule};
+use crate::rule::{Language, LogSource, Rule};
 
 pub(crate) use correlation::micros as timespan_micros;
 pub(crate) use filter::{Filter, MAX_FILTERS};
@@ -45,8 +45,8 @@ pub(crate) fn read(
     problems: &mut Problems<'_>,
 ) -> Option<Rule> {
     let before = problems.count();
-    if let Some((line, reason)) = unsupported(document) {
-        problems.add(line, reason);
+    if document.entries().is_none() {
+        problems.add(document.line, format!("a Sigma rule is a mapping, not {}", document.kind()));
         return None;
     }
     let title = title(document, problems);
@@ -92,18 +92,10 @@ pub(crate) fn read(
         lists: placeholders.used(),
         file: problems.file().into(),
         line: document.line,
+        language: Language::Sigma,
+        output: None,
         formula,
     })
-}
-
-/// Why this document is not a Sigma rule at all.
-fn unsupported(document: &Node) -> Option<(usize, String)> {
-    let reason = match document.value {
-        Value::Mapping(_) => return None,
-        Value::Sequence(_) => "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned(),
-        _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
-    };
-    Some((document.line, reason))
 }
 
 fn title(document: &Node, problems: &mut Problems<'_>) -> Option<String> {

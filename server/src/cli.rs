@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod cluster;
 mod ingest;
 pub(crate) mod output;
+mod policy;
 mod rules;
 mod rules_test;
 mod search;
@@ -35,9 +36,12 @@ enum Command {
     /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
     /// unless --notify is given.
     Ingest(ingest::IngestArgs),
-    /// Check rules, test them on their samples, or try them on a file of events; needs no server.
+    /// Check, test, try, explain and list rules; needs no server.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
+    /// Make the API server's audit policy; needs no server.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Read alerts.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
@@ -68,6 +72,7 @@ impl Cli {
             Command::Search(args) => args.run(),
             Command::Ingest(args) => args.run(),
             Command::Rules(command) => command.run(),
+            Command::Policy(command) => command.run(),
             Command::Alerts(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Verify(args) => args.run(),

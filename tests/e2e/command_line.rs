@@ -119,3 +119,115 @@ fn rules_are_tested_on_their_samples() {
     check(&["."], 1, &["read.samples.yml:1: match takes a list"]);
     check(&[], 0, &[" 0 failures"]);
 }
+
+#[test]
+fn falco_rules_are_tried_with_all_matches_or_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "- list: maps\n  items: [configmaps]\n- macro: map\n  condition: ka.target.resource in (maps)\n\
+        - rule: Read\n  desc: d\n  condition: map and ka.verb=get\n  output: o\n  priority: ERROR\n  source: k8s_audit\n\
+        - rule: Any\n  desc: d\n  condition: map\n  output: o\n  priority: INFO\n  source: k8s_audit\n\
+        - rule: Shell\n  desc: d\n  condition: proc.name=sh\n  output: o\n  priority: INFO\n";
+    std::fs::write(dir.path().join("falco.yaml"), rules).unwrap();
+    std::fs::write(dir.path().join("events.jsonl"), event("f-0").to_string()).unwrap();
+    let eval = ["rules", "eval", "--rules", "falco.yaml", "--events", "events.jsonl"];
+    for (matching, expect) in [("all", vec!["Read", "Any"]), ("first", vec!["Read"])] {
+        let output = run(&[&eval[..], &["--matching", matching]].concat(), dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains("falco.yaml:17: rule \"Shell\": source syscall"), "{stderr}");
+        let found: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["rule"].clone())
+            .collect();
+        assert_eq!(found, expect);
+    }
+}
+
+const TOOL_RULES: &str = "title: Pod with host processes\nid: 0d2b2a1e-3c6f-4c56-9b0f-2f4a2b7f7a11\nlevel: high\n\
+    tags: [attack.privilege-escalation, attack.t1611]\nlogsource: {product: kubernetes}\ndetection:\n  pod:\n    \
+    verb: create\n    objectRef.resource: pods\n  host:\n    requestObject.spec.hostPID: true\n  \
+    condition: pod and host\n";
+
+#[test]
+fn rules_are_listed_and_placed_in_attack() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.yml"), TOOL_RULES).unwrap();
+    let json = |arguments: &[&str]| -> Value {
+        let output = run(arguments, dir.path());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let rule = json(&["rules", "list", "r.yml", "--format", "json"]);
+    assert_eq!(
+        (&rule["needs"], &rule["level"], &rule["line"]),
+        (&json!(["request"]), &json!("high"), &json!(1))
+    );
+    let table = run(&["rules", "list"], dir.path());
+    assert!(String::from_utf8(table.stdout).unwrap().contains("Privileged container"));
+    let layer = json(&["rules", "coverage", "r.yml", "--format", "json"]);
+    assert_eq!(layer["domain"], "enterprise-attack");
+    assert_eq!(layer["techniques"][0]["techniqueID"], "T1611");
+    assert_eq!(layer["techniques"][0]["tactic"], "privilege-escalation");
+    let table = run(&["rules", "coverage", "r.yml"], dir.path());
+    assert!(String::from_utf8(table.stdout).unwrap().contains("T1611"));
+}
+
+#[test]
+fn a_policy_that_starves_a_rule_is_told_and_a_generated_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.yml"), TOOL_RULES).unwrap();
+    let metadata = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n  - level: Metadata\n";
+    std::fs::write(dir.path().join("metadata.yaml"), metadata).unwrap();
+    std::fs::write(dir.path().join("broken.yaml"), "rules: []").unwrap();
+    let generated = run(&["policy", "generate", "--rules", "r.yml"], dir.path());
+    assert_eq!(generated.status.code(), Some(0));
+    std::fs::write(dir.path().join("generated.yaml"), &generated.stdout).unwrap();
+    let lint = |policy: &str, more: &[&str]| {
+        run(&[&["rules", "lint", "r.yml", "--audit-policy", policy][..], more].concat(), dir.path())
+    };
+    let found = lint("metadata.yaml", &["--format", "json", "--strict"]);
+    assert_eq!(found.status.code(), Some(1));
+    let finding: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(finding["kind"], "starved");
+    let message = "line 4 of the policy logs create pods at Metadata; the rule needs Request";
+    assert_eq!(finding["message"], message);
+    let told = lint("metadata.yaml", &[]);
+    assert_eq!(told.status.code(), Some(0));
+    assert!(String::from_utf8(told.stdout).unwrap().contains(message));
+    let fed = lint("generated.yaml", &["--strict"]);
+    assert_eq!((fed.status.code(), fed.stdout.len()), (Some(0), 0));
+    let broken = lint("broken.yaml", &[]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(
+        String::from_utf8(broken.stderr).unwrap().contains("broken.yaml:1: an audit policy has kind: Policy")
+    );
+}
+
+#[test]
+fn a_rule_is_explained_on_an_event() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.yml"), TOOL_RULES).unwrap();
+    let pod = |host: bool| {
+        json!({
+            "level": "Request", "verb": "create", "objectRef": {"resource": "pods"},
+            "requestObject": {"spec": {"hostPID": host}},
+        })
+    };
+    std::fs::write(dir.path().join("event.json"), pod(true).to_string()).unwrap();
+    std::fs::write(dir.path().join("other.json"), pod(false).to_string()).unwrap();
+    for (rule, event, code, expect) in [
+        ("r.yml", "event.json", 0, "matches"),
+        ("r.yml", "other.json", 1, "- requestObject.spec.hostPID is \"true\" (in any case)   [event: false]"),
+        ("Pod with host processes", "event.json", 1, "there is no rule"),
+        ("r.yml", "absent.json", 1, "failed to open absent.json"),
+    ] {
+        let output = run(&["rules", "explain", rule, event], dir.path());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(expect), "{text}");
+    }
+    let by_title =
+        run(&["rules", "explain", "Pod with host processes", "event.json", "--rules", "."], dir.path());
+    assert_eq!(by_title.status.code(), Some(0), "{by_title:?}");
+}

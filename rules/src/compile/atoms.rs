@@ -41,6 +41,25 @@ pub(crate) enum Timing {
     Alone,
 }
 
+impl Timing {
+    /// When a test is decided, as long as no rule is found by it.
+    pub(super) fn of(test: &Test) -> Self {
+        match &test.check {
+            _ if matches!(test.field, Field::Derived(_)) => Self::Alone,
+            Check::Outside(_)
+            | Check::Expression(_)
+            | Check::Reference(_)
+            | Check::Members(_)
+            | Check::Folded(Pattern::Glob(_))
+            | Check::Cased(Pattern::Glob(_)) => Self::Alone,
+            Check::Exists | Check::Null | Check::Any => Self::Always,
+            Check::Folded(_) | Check::Cased(_) | Check::Compare(..) | Check::Network(_) | Check::Time(..) => {
+                Self::OnDemand
+            }
+        }
+    }
+}
+
 /// Gives equal tests equal ids.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -61,20 +80,18 @@ impl Table {
             Check::Reference(Reference { other, .. }) => Some(self.field(other)),
             _ => None,
         };
-        let timing = match &test.check {
-            Check::Expression(_)
-            | Check::Reference(_)
-            | Check::Members(_)
-            | Check::Folded(Pattern::Glob(_))
-            | Check::Cased(Pattern::Glob(_)) => Timing::Alone,
-            Check::Exists | Check::Null | Check::Any => Timing::Always,
-            _ => Timing::OnDemand,
-        };
         let members = match &test.check {
             Check::Members(members) => Some(Arc::new(RuleSet::of_member(&members.body))),
             _ => None,
         };
-        self.atoms.push(Atom { test: test.clone(), field, other, members, bodies: test.bodies(), timing });
+        self.atoms.push(Atom {
+            test: test.clone(),
+            field,
+            other,
+            members,
+            bodies: test.bodies(),
+            timing: Timing::of(test),
+        });
         self.ids.insert(test.clone(), id);
         id
     }

@@ -33,6 +33,7 @@ impl FieldIndex {
         for &(id, atom) in atoms {
             index.keeps_values |= atom.timing != Timing::Always && atom.members.is_none();
             match &atom.test.check {
+                _ if atom.timing == Timing::Alone => {}
                 Check::Exists => index.exists = Some(id),
                 Check::Null => index.null = Some(id),
                 Check::Any => index.any = Some(id),
@@ -101,6 +102,7 @@ impl TextChecks {
             | Check::Null
             | Check::Any
             | Check::Expression(_)
+            | Check::Outside(_)
             | Check::Reference(_)
             | Check::Members(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::atoms::{AtomId, Table};
+use super::atoms::{AtomId, Table, Timing};
 use crate::formula::{Check, Field, Formula, ITSELF, Test};
 use crate::pattern::Pattern;
 
@@ -66,13 +66,16 @@ fn positive(test: &Arc<Test>, table: &mut Table) -> Condition {
         let necessary = flattened(&members.body, path).unwrap_or(there);
         return flatten(vec![normalize_signed(&necessary, Sign::Positive, table), atom], Condition::All);
     }
-    let Some(check) = cheap_precondition(&test.check) else { return atom };
+    let Some(check) = cheap_precondition(test) else { return atom };
     let cheap = Arc::new(Test { field: test.field.clone(), check });
     Condition::All(vec![Condition::Atom(table.intern(&cheap), Sign::Positive), atom])
 }
 
-fn cheap_precondition(check: &Check) -> Option<Check> {
-    match check {
+fn cheap_precondition(test: &Test) -> Option<Check> {
+    if matches!(test.field, Field::Derived(_)) {
+        return None;
+    }
+    match &test.check {
         Check::Folded(pattern) => {
             pattern.required_literal().map(|text| Check::Folded(Pattern::Contains(text.to_owned())))
         }
@@ -115,14 +118,8 @@ fn flattened(body: &Formula, array: &str) -> Option<Formula> {
                     Some(Formula::test(Field::Path(path.into()), test.check.clone()))
                 }
                 check => {
-                    let dear = matches!(
-                        check,
-                        Check::Expression(_)
-                            | Check::Reference(_)
-                            | Check::Folded(Pattern::Glob(_))
-                            | Check::Cased(Pattern::Glob(_))
-                    );
-                    let check = if dear { cheap_precondition(check)? } else { check.clone() };
+                    let dear = Timing::of(test) == Timing::Alone;
+                    let check = if dear { cheap_precondition(test)? } else { check.clone() };
                     Some(Formula::test(Field::Path(path.into()), check))
                 }
             }

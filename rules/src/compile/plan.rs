@@ -147,7 +147,7 @@ impl Estimates {
 
 fn prior_rate(atom: &Atom) -> f64 {
     let of_kind = match &atom.test.check {
-        Check::Exists | Check::Any => 0.5,
+        Check::Exists | Check::Any | Check::Outside(_) => 0.5,
         Check::Compare(..) => 0.3,
         Check::Network(_) | Check::Time(..) => 0.1,
         Check::Null | Check::Expression(_) | Check::Reference(_) => 0.05,
@@ -160,8 +160,8 @@ fn prior_rate(atom: &Atom) -> f64 {
         Field::Anywhere => of_kind * 4.0,
         Field::Path(path) if COARSE_FIELDS.contains(&&**path) => of_kind * 10.0,
         // Few events have bodies.
-        Field::Path(_) if !atom.bodies.is_empty() => of_kind * 0.2,
-        Field::Path(_) => of_kind,
+        Field::Path(_) | Field::Derived(_) if !atom.bodies.is_empty() => of_kind * 0.2,
+        Field::Path(_) | Field::Derived(_) => of_kind,
     }
 }
 

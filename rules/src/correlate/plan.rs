@@ -1,6 +1,6 @@
 //! Finds the rules that correlations refer to, and decides which values flow where.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::model::Correlation;
@@ -79,6 +79,27 @@ impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
         self.correlations.is_empty()
     }
+
+    /// The fields that correlations read in the events that a rule matches.
+    pub(crate) fn fields_read(&self, rule: usize) -> impl Iterator<Item = &str> {
+        let feeds = self.fed_by.get(rule).into_iter().flatten();
+        let members =
+            feeds.filter_map(|feed| self.correlations.get(feed.correlation)?.members.get(feed.member));
+        let sources = members
+            .flat_map(|Sources { group, counted, carried }| group.iter().chain(counted).chain(carried));
+        sources.filter_map(|source| match source {
+            Source::Field(number) => self.fields.get(*number).map(|name| &**name),
+            Source::Group(_) | Source::Carried(_) => None,
+        })
+    }
+}
+
+/// For each rule that is a correlation, the rules on single events whose matches it counts, directly or through other
+/// correlations, in the order of `rules`. None for other rules, and for correlations that were refused.
+#[must_use]
+pub fn counted_rules(rules: &[Rule]) -> Vec<Vec<usize>> {
+    let links = Links::resolve(rules);
+    (0..rules.len()).map(|rule| links.counted(rules, rule)).collect()
 }
 
 /// Connects the correlations among `rules`. Those that cannot work are not in the plan.
@@ -140,6 +161,19 @@ impl Links {
             self.refused.push(Refused { rule, line: reference.line, reason });
         }
         (self.refused.len() == before).then_some(found)
+    }
+
+    fn counted(&self, rules: &[Rule], correlation: usize) -> Vec<usize> {
+        let (mut open, mut seen, mut counted) = (vec![correlation], HashSet::new(), Vec::new());
+        while let Some(rule) = open.pop() {
+            let below = self.references[rule].iter().flatten();
+            for &below in below.filter(|below| seen.insert(**below)) {
+                let is_correlation = rules[below].correlation.is_some();
+                if is_correlation { open.push(below) } else { counted.push(below) }
+            }
+        }
+        counted.sort_unstable();
+        counted
     }
 
     /// A correlation over one that was refused could never match.

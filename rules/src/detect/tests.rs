@@ -107,3 +107,23 @@ fn summaries_are_one_plain_line() {
     let long = format!(r#"{{"verb":"list","user":{{"username":"{}"}}}}"#, "é".repeat(5000));
     assert!(describe::summary(&AuditEvent::parse(long.as_bytes())).chars().count() < 200);
 }
+
+#[test]
+fn the_output_of_a_falco_rule_is_the_summary() {
+    let rule = "- rule: r\n  desc: d\n  condition: ka.verb=list\n  priority: NOTICE\n  source: k8s_audit\n  \
+        output: \"listed by %ka.user.name of %ka.user.groups, %ka.target.name, %ka.useragent\"\n";
+    let loaded = load(&[("falco.yaml".to_owned(), rule.to_owned())], &Lists::shipped());
+    assert_eq!(loaded.errors, []);
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)), CorrelationConfig::default());
+    let mut detections = Vec::new();
+    let agent = format!("\",\"userAgent\":\"a\\nb{}\"", "c".repeat(5000));
+    let event = LIST.replace("\"verb\":\"list\"", &format!("\"verb\":\"list{agent}"));
+    detector.detect(&record(&event, "prod"), &mut detections);
+    let summary = &detections[0].summary;
+    assert!(summary.starts_with("listed by alice of (dev,ops), <NA>, a bccc"), "{summary}");
+    assert!(summary.chars().count() < 300 && !summary.chars().any(char::is_control), "{summary}");
+    assert_eq!(
+        (&*detections[0].rule_id, detections[0].level),
+        ("falco.yaml: r", watchbell_event::Level::Low)
+    );
+}

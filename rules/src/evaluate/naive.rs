@@ -1,16 +1,15 @@
 //! What rules mean, written as plainly as possible: a document tree per event, a walk per test. The
-//! compiled engine must agree with it on every rule and event.
+//! compiled engine must agree with it on every rule and event; people are told about a rule in its terms.
 
 use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
 use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, number};
 use crate::moment;
-use crate::rule::Rule;
 use crate::text::{float_text, fold, number_text};
 
 /// An event, as a document tree.
-pub(super) struct Event<'a> {
+pub(crate) struct Event<'a> {
     document: Value,
     /// None for a member of an array, which has neither facets nor missing parts.
     bytes: Option<&'a [u8]>,
@@ -18,14 +17,51 @@ pub(super) struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// Reads a JSON object.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(bytes).ok()?;
         document.is_object().then_some(Self { document, bytes: Some(bytes) })
     }
 
     /// Whether a rule matches: only if it holds whatever a missing body may have been.
-    pub(super) fn matches(&self, rule: &Rule) -> bool {
+    #[cfg(test)]
+    pub(super) fn matches(&self, rule: &crate::Rule) -> bool {
         holds(&rule.formula, self) == Some(true)
+    }
+
+    /// Whether a formula holds; none if that depends on a missing body.
+    pub(crate) fn decide(&self, formula: &Formula) -> Option<bool> {
+        holds(formula, self)
+    }
+
+    /// The values of a field.
+    pub(crate) fn values(&self, field: &Field) -> Vec<Value> {
+        let mut values = Vec::new();
+        let mut facet_value = None;
+        match field {
+            Field::Anywhere => leaves(&self.document, &mut values),
+            Field::Path(path) => {
+                walk(&self.document, path, &mut values);
+                facet_value = facet(path, self);
+            }
+            Field::Derived(derived) => {
+                return derived.values(&self.document).into_iter().map(Value::from).collect();
+            }
+        }
+        values.into_iter().cloned().chain(facet_value).collect()
+    }
+
+    /// For each array at a field, its members, each as an event of its own. Null has none; what is no array is its
+    /// own member.
+    pub(crate) fn arrays(&self, field: &Field) -> Vec<Vec<Event<'static>>> {
+        let Field::Path(path) = field else { return Vec::new() };
+        let mut arrays = Vec::new();
+        walk_to(&self.document, if **path == *ITSELF { "" } else { path }, false, &mut arrays);
+        let members = |array| {
+            let mut members = Vec::new();
+            flatten(array, &mut members);
+            members.into_iter().map(|member| Event { document: member.clone(), bytes: None }).collect()
+        };
+        arrays.into_iter().filter(|array| !array.is_null()).map(members).collect()
     }
 }
 
@@ -74,45 +110,24 @@ fn is_unknown(test: &Test, event: &Event<'_>) -> bool {
 }
 
 fn any_value(test: &Test, event: &Event<'_>) -> bool {
-    if let (Check::Members(members), Field::Path(path)) = (&test.check, &test.field) {
-        let mut arrays = Vec::new();
-        walk_to(&event.document, if **path == *ITSELF { "" } else { path }, false, &mut arrays);
-        return arrays.into_iter().any(|array| any_member(array, members));
+    if let Check::Members(members) = &test.check {
+        return event.arrays(&test.field).iter().any(|array| any_member(array, members));
     }
-    let values = values_of(&test.field, event);
+    let values = event.values(&test.field);
     match &test.check {
         Check::Reference(reference) => {
-            let others = values_of(&reference.other, event);
+            let others = event.values(&reference.other);
             values.iter().any(|value| others.iter().any(|other| refers(value, other, reference)))
         }
         check => values.iter().any(|value| satisfies(value, check)),
     }
 }
 
-fn values_of(field: &Field, event: &Event<'_>) -> Vec<Value> {
-    let mut values = Vec::new();
-    let mut facet_value = None;
-    match field {
-        Field::Anywhere => leaves(&event.document, &mut values),
-        Field::Path(path) => {
-            walk(&event.document, path, &mut values);
-            facet_value = facet(path, event);
-        }
-    }
-    values.into_iter().cloned().chain(facet_value).collect()
-}
-
-fn any_member(array: &Value, members: &Members) -> bool {
-    let mut found = Vec::new();
-    flatten(array, &mut found);
-    let holds_for = |member: &Value| {
-        let member = Event { document: member.clone(), bytes: None };
-        holds(&members.body, &member) == Some(true)
-    };
+fn any_member(array: &[Event<'_>], members: &Members) -> bool {
+    let holds_for = |member: &Event<'_>| holds(&members.body, member) == Some(true);
     match members.which {
-        _ if array.is_null() => false,
-        Which::Any => found.into_iter().any(holds_for),
-        which => which.position(found.len()).is_some_and(|position| holds_for(found[position])),
+        Which::Any => array.iter().any(holds_for),
+        which => which.position(array.len()).is_some_and(|position| holds_for(&array[position])),
     }
 }
 
@@ -214,6 +229,7 @@ fn satisfies(value: &Value, check: &Check) -> bool {
         Check::Time(unit, number) => {
             text_is(&|text| moment::parts(text).is_some_and(|parts| parts.contains(&(*unit, *number))))
         }
+        Check::Outside(texts) => text_is(&|text| !texts.iter().any(|other| **other == *text)),
         Check::Reference(_) | Check::Members(_) => false,
     }
 }

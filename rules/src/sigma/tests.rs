@@ -306,7 +306,7 @@ fn what_is_wrong_is_said_with_its_line() {
             4,
             "quote it",
         ),
-        ("- rule: x\n  condition: y".to_owned(), 1, "Falco"),
+        ("- rule: x\n  condition: y".to_owned(), 1, "output is missing"),
         ("just text".to_owned(), 1, "a mapping, not text"),
         ("".to_owned(), 0, "no rule"),
         ("a: b: c".to_owned(), 1, "not YAML"),

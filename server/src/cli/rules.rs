@@ -1,3 +1,10 @@
+//! The command `watchbell rules`.
+
+mod coverage;
+mod explain;
+mod lint;
+mod list;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -10,8 +17,8 @@ use serde_json::json;
 use watchbell_event::audit::AuditEvent;
 use watchbell_event::{EventId, Position, Timestamp};
 use watchbell_rules::{
-    Correlated, CorrelationConfig, Correlator, Evaluator, Lists, LoadError, Loaded, Observed, RuleSet,
-    library, load,
+    Correlated, CorrelationConfig, Correlator, Evaluator, Language, Lists, LoadError, Loaded, Observed,
+    RuleSet, library, load,
 };
 
 use super::output;
@@ -30,6 +37,14 @@ pub(crate) enum RulesCommand {
     Eval(EvalArgs),
     /// Test rules on their samples; prints failures as a diff, exit code 1 if there are any.
     Test(TestArgs),
+    /// List rules: what they need of the audit policy, and where they are.
+    List(list::ListArgs),
+    /// Name rules that can never match, and with --audit-policy those for which a policy logs too little.
+    Lint(lint::LintArgs),
+    /// Show which part of a rule an event satisfies; exit code 1 if the rule does not match.
+    Explain(explain::ExplainArgs),
+    /// Show which techniques of MITRE ATT&CK rules are about.
+    Coverage(coverage::CoverageArgs),
 }
 
 /// Which rules to try on which events.
@@ -50,6 +65,28 @@ pub(crate) struct EvalArgs {
     /// Exit with 1 if a rule does not load or a line is not a JSON object.
     #[arg(long)]
     strict: bool,
+    /// Which of the Falco rules that match an event to print; Sigma rules are always all printed.
+    #[arg(long, value_enum, default_value_t = Matching::All)]
+    matching: Matching,
+}
+
+/// Which Falco rules count for one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Matching {
+    /// Only the first, as Falco itself does it.
+    First,
+    /// Every one that matches.
+    All,
+}
+
+impl Matching {
+    /// Takes away the matches that do not count.
+    fn apply(self, set: &RuleSet, matches: &mut Vec<usize>) {
+        let is_falco =
+            |index: &usize| set.rules().get(*index).is_some_and(|rule| rule.language == Language::Falco);
+        let first = matches.iter().copied().find(is_falco);
+        matches.retain(|index| self == Self::All || !is_falco(index) || Some(*index) == first);
+    }
 }
 
 const MAX_LINE_BYTES: u64 = 64 << 20;
@@ -58,13 +95,17 @@ impl RulesCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Check { paths } => {
-                let loaded = load_rules(&paths, &Lists::shipped());
+                let loaded = load_rules(&paths);
                 report(&loaded.errors);
                 output::note(&format!("{} rules are sound", loaded.rules.len()));
                 Ok(exit_code(loaded.errors.is_empty()))
             }
             Self::Eval(args) => args.run(),
             Self::Test(args) => args.run(),
+            Self::List(args) => args.run(),
+            Self::Lint(args) => args.run(),
+            Self::Explain(args) => args.run(),
+            Self::Coverage(args) => args.run(),
         }
     }
 }
@@ -75,10 +116,10 @@ impl EvalArgs {
         for (name, values) in self.lists {
             lists.override_with(&name, values).map_err(|reason| anyhow!("--set {name}: {reason}"))?;
         }
-        let loaded = load_rules(&self.rules, &lists);
+        let loaded = load_rules_with(&self.rules, &lists);
         report(&loaded.errors);
         let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
-        let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), lateness_micros);
+        let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros);
         let input: Box<dyn Read> = if self.events.as_os_str() == "-" {
             Box::new(std::io::stdin())
         } else {
@@ -112,6 +153,7 @@ impl EvalArgs {
 /// Rules on trial: what matches is printed.
 struct Trial {
     set: Arc<RuleSet>,
+    matching: Matching,
     evaluator: Evaluator,
     correlator: Correlator,
     matches: Vec<usize>,
@@ -121,13 +163,14 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(set: Arc<RuleSet>, lateness_micros: i64) -> Self {
+    fn new(set: Arc<RuleSet>, matching: Matching, lateness_micros: i64) -> Self {
         let listed_events = usize::MAX;
         let config = CorrelationConfig { lateness_micros, listed_events, ..CorrelationConfig::default() };
         Self {
             evaluator: Evaluator::new(Arc::clone(&set)),
             correlator: Correlator::new(Arc::clone(&set), config),
             set,
+            matching,
             matches: Vec::new(),
             correlated: Vec::new(),
             cluster: Arc::from(""),
@@ -138,6 +181,7 @@ impl Trial {
     /// Evaluates one line; false if it is not a JSON object.
     fn take(&mut self, number: u64, line: &[u8]) -> Result<bool> {
         let readable = self.evaluator.matches(line, &mut self.matches);
+        self.matching.apply(&self.set, &mut self.matches);
         for index in self.matches.iter().filter(|index| !self.set.is_silent(**index)) {
             let Some(rule) = self.set.rules().get(*index) else { continue };
             let found =
@@ -191,9 +235,22 @@ impl Trial {
     }
 }
 
-fn load_rules(paths: &[PathBuf], lists: &Lists) -> Loaded {
+/// The rules of these files or directories with the named lists that ship; without any path, the shipped rules.
+pub(super) fn load_rules(paths: &[PathBuf]) -> Loaded {
+    load_rules_with(paths, &Lists::shipped())
+}
+
+fn load_rules_with(paths: &[PathBuf], lists: &Lists) -> Loaded {
+    let (files, unreadable) = read_files(paths);
+    let mut loaded = load(&files, lists);
+    loaded.errors.extend(unreadable);
+    loaded
+}
+
+/// Names and texts of rule files, and what could not be read; without paths those of the shipped rules.
+fn read_files(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<LoadError>) {
     if paths.is_empty() {
-        return load(&library::files(), lists);
+        return (library::files(), Vec::new());
     }
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
@@ -201,9 +258,7 @@ fn load_rules(paths: &[PathBuf], lists: &Lists) -> Loaded {
         files.extend(found.files);
         unreadable.extend(found.unreadable);
     }
-    let mut loaded = load(&files, lists);
-    loaded.errors.extend(unreadable);
-    loaded
+    (files, unreadable)
 }
 
 /// Reads `NAME=VALUE,…`; nothing behind the sign is an empty list.

@@ -33,7 +33,7 @@ impl<C> Conditions<C> {
                     let found = self.conditions.iter().find(|(known, _)| **known == **name);
                     found.is_some_and(|(_, condition)| holds(condition))
                 }
-                Field::Anywhere => false,
+                Field::Anywhere | Field::Derived(_) => false,
             },
         }
     }

@@ -1,0 +1,150 @@
+//! `watchbell rules explain`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use watchbell_rules::{Part, Rule, Verdict, counted_rules, explain};
+
+use super::{exit_code, load_rules, report};
+use crate::cli::output;
+
+/// Longest event, in bytes.
+const MAX_EVENT_BYTES: u64 = 64 << 20;
+/// Most parts of one part that are shown.
+const MAX_PARTS: usize = 40;
+
+/// Which rule to explain on which event.
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The rule: its id, its name, its title, or a file that holds it.
+    rule: String,
+    /// A file with one event as JSON; `-` is standard input.
+    event: PathBuf,
+    /// A file or directory of rules to look in; may be repeated. Without any, the shipped rules.
+    #[arg(long = "rules", value_name = "PATH")]
+    rules: Vec<PathBuf>,
+}
+
+impl ExplainArgs {
+    /// Exit code 0 if each of the rules matches, 1 if one does not. Of a correlation, one of the rules that it counts
+    /// must match.
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let (rules, wanted) = self.find()?;
+        let event = self.read_event()?;
+        let counted = counted_rules(&rules);
+        let mut all_match = true;
+        for index in wanted {
+            let rule = &rules[index];
+            if !rule.is_correlation() {
+                all_match &= self.explain(rule, &event)?;
+                continue;
+            }
+            let told = "is a correlation, which one event does not decide. It counts what these rules match:";
+            headline(rule, told)?;
+            let mut one_matches = false;
+            for counted in &counted[index] {
+                one_matches |= self.explain(&rules[*counted], &event)?;
+            }
+            all_match &= one_matches;
+        }
+        Ok(exit_code(all_match))
+    }
+
+    /// Shows what came of a rule; true if it matches.
+    fn explain(&self, rule: &Rule, event: &[u8]) -> Result<bool> {
+        let Some(whole) = explain(rule, event) else {
+            bail!("{} does not hold one JSON object", self.event.display());
+        };
+        let told = match whole.verdict {
+            Verdict::Holds => "matches",
+            Verdict::Fails => "does not match",
+            Verdict::NotEvaluable => "cannot be decided: the event lacks a body that the rule reads",
+        };
+        headline(rule, told)?;
+        print(&whole, 0)?;
+        Ok(whole.verdict == Verdict::Holds)
+    }
+
+    /// The rules, and the indexes of those to explain.
+    fn find(&self) -> Result<(Vec<Rule>, Vec<usize>)> {
+        let as_file = self.rules.is_empty() && Path::new(&self.rule).is_file();
+        let paths = if as_file { vec![PathBuf::from(&self.rule)] } else { self.rules.clone() };
+        let loaded = load_rules(&paths);
+        if !paths.is_empty() {
+            report(&loaded.errors);
+        }
+        let wanted = |rule: &Rule| {
+            let names = [
+                Some(&*rule.title),
+                Some(&*rule.file),
+                Some(&*rule.key),
+                rule.id.as_deref(),
+                rule.name.as_deref(),
+            ];
+            as_file || names.contains(&Some(&self.rule))
+        };
+        let rules = loaded.rules;
+        let wanted: Vec<_> = (0..rules.len()).filter(|index| wanted(&rules[*index])).collect();
+        if wanted.is_empty() {
+            bail!("there is no rule with the id, name, title or file {:?}", self.rule);
+        }
+        Ok((rules, wanted))
+    }
+
+    fn read_event(&self) -> Result<Vec<u8>> {
+        let name = self.event.display();
+        let input: Box<dyn Read> = if self.event.as_os_str() == "-" {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(File::open(&self.event).with_context(|| format!("failed to open {name}"))?)
+        };
+        let mut event = Vec::new();
+        input
+            .take(MAX_EVENT_BYTES + 1)
+            .read_to_end(&mut event)
+            .with_context(|| format!("failed to read {name}"))?;
+        if event.len() as u64 > MAX_EVENT_BYTES {
+            bail!("{name} is longer than {MAX_EVENT_BYTES} bytes");
+        }
+        Ok(event)
+    }
+}
+
+fn headline(rule: &Rule, told: &str) -> Result<()> {
+    output::line(&output::printable(&format!("{} ({}:{}) {told}", rule.title, rule.file, rule.line)))
+}
+
+fn print(part: &Part, depth: usize) -> Result<()> {
+    let mark = match part.verdict {
+        Verdict::Holds => "+",
+        Verdict::Fails => "-",
+        Verdict::NotEvaluable => "?",
+    };
+    let mut text = format!("{}{mark} {}", "  ".repeat(depth), part.label);
+    if part.parts.is_empty() {
+        let values: Vec<_> = part.values.iter().map(|value| shortened(value)).collect();
+        let has = if values.is_empty() { "nothing".to_owned() } else { values.join(", ") };
+        text.push_str(&format!("   [event: {has}]"));
+    }
+    output::line(&output::printable(&text))?;
+    for inner in part.parts.iter().take(MAX_PARTS) {
+        print(inner, depth + 1)?;
+    }
+    if part.parts.len() > MAX_PARTS {
+        output::line(&format!("{}… {} more", "  ".repeat(depth + 1), part.parts.len() - MAX_PARTS))?;
+    }
+    Ok(())
+}
+
+fn shortened(value: &str) -> String {
+    let mut characters = value.chars();
+    let mut short: String = characters.by_ref().take(100).collect();
+    if characters.next().is_some() {
+        short.push('…');
+    }
+    short
+}
