@@ -17,7 +17,7 @@ mod starve;
 use std::sync::Arc;
 
 use crate::correlate;
-use crate::formula::Field;
+use crate::formula::{Field, Formula};
 use crate::rule::Rule;
 
 pub(crate) use atoms::{Atom, AtomId, FieldId, Timing, index};
@@ -25,7 +25,7 @@ pub(crate) use field::FieldIndex;
 pub(crate) use normal::{Condition, Sign};
 pub(crate) use paths::{Hot, Node, NodeId, Paths, ROOT};
 pub(crate) use plan::Plan;
-pub(crate) use starve::{Bodies, Starvation};
+pub(crate) use starve::Starvation;
 
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {
@@ -60,18 +60,36 @@ impl RuleSet {
     #[must_use]
     pub fn compile(rules: Vec<Rule>) -> Self {
         let mut table = atoms::Table::default();
-        let conditions: Vec<_> =
-            rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
+        let conditions = rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
+        Self::of_conditions(rules, conditions, table, Paths::new(), &Starvation::all)
+    }
+
+    /// Compiles what must hold for a member of an array, which has neither facets nor missing parts.
+    pub(crate) fn of_member(body: &Formula) -> Self {
+        let mut table = atoms::Table::default();
+        let conditions = vec![normal::normalize(body, &mut table)];
+        let starvation = |_: &[Condition], _: &[Atom], _: &plan::Estimates| Vec::new();
+        let mut set = Self::of_conditions(Vec::new(), conditions, table, Paths::of_member(), &starvation);
+        set.facets = Vec::new();
+        set
+    }
+
+    fn of_conditions(
+        rules: Vec<Rule>,
+        conditions: Vec<Condition>,
+        mut table: atoms::Table,
+        mut paths: Paths,
+        starvation: &dyn Fn(&[Condition], &[Atom], &plan::Estimates) -> Vec<Starvation>,
+    ) -> Self {
         let estimates = plan::Estimates::prior(&table.atoms, &conditions);
         let conditions: Vec<_> =
             conditions.into_iter().map(|condition| plan::order(condition, &estimates)).collect();
         let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
-        let starvation = Starvation::all(&conditions, &table.atoms, &estimates);
+        let starvation = starvation(&conditions, &table.atoms, &estimates);
         let plans = starvation.iter().map(|starvation| &starvation.plan).chain([&plan]);
         for atom in plans.flat_map(|plan| plan.candidates.atoms()) {
             table.atoms[atom as usize].timing = Timing::Always;
         }
-        let mut paths = Paths::new();
         let mut anywhere = None;
         let mut facets = Vec::new();
         for (id, field) in table.fields() {
@@ -85,6 +103,11 @@ impl RuleSet {
                         None => {}
                     }
                 }
+            }
+        }
+        for (id, atom) in table.atoms.iter().enumerate() {
+            if let (Some(_), Field::Path(path)) = (&atom.members, &atom.test.field) {
+                paths.add_array(path, table.atoms[id].field);
             }
         }
         let fields = table.field_indexes();

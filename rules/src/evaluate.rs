@@ -4,13 +4,14 @@
 //! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
 //! events, and nothing is done per rule.
 
+mod members;
 mod scan;
 
 use std::sync::Arc;
 
-use crate::compile::{Atom, AtomId, Bodies, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
-use crate::formula::Check;
-use crate::text::fold_into;
+use crate::compile::{Atom, AtomId, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
+use crate::formula::{Bodies, Check, MAX_COMPARED_VALUES, Reference};
+use crate::text::{fold, fold_into};
 
 pub use scan::MAX_DEPTH;
 
@@ -28,6 +29,8 @@ pub struct Evaluator {
     /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
+    /// For atoms about members of arrays, what decides a member.
+    members: Vec<Option<Box<Evaluator>>>,
     buffer: String,
 }
 
@@ -40,6 +43,8 @@ struct Event {
     /// The atoms that are true in this event.
     hits: Vec<AtomId>,
     values: Values,
+    /// Whole values, as JSON, of fields with conditions on their members.
+    arrays: Values,
     facts: scan::Facts,
     missing: Bodies,
 }
@@ -82,8 +87,10 @@ impl Evaluator {
     #[must_use]
     pub fn new(set: Arc<RuleSet>) -> Self {
         let atoms = set.atoms.len();
-        let rules = set.rules().len();
+        let rules = set.conditions.len();
+        let member = |atom: &Atom| atom.members.clone().map(|set| Box::new(Self::new(set)));
         Self {
+            members: set.atoms.iter().map(member).collect(),
             event: Event::new(atoms, set.fields.len()),
             demanded: vec![0; set.fields.len()],
             seen: vec![0; rules],
@@ -132,12 +139,14 @@ impl Evaluator {
     fn next_event(&mut self) {
         self.event.hits.clear();
         self.event.values.clear();
+        self.event.arrays.clear();
         self.event.facts.clear();
         self.event.number = self.event.number.wrapping_add(1);
         if self.event.number == 0 {
             // Marks of four billion events ago would count again.
             self.event.truth.fill(0);
             self.event.values.latest.fill((0, 0));
+            self.event.arrays.latest.fill((0, 0));
             self.seen.fill(0);
             self.demanded.fill(0);
             self.decided.fill(Decided::default());
@@ -205,7 +214,7 @@ impl Evaluator {
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
-        set.atoms[id as usize].body.is_none_or(|body| !self.event.missing.contains(body))
+        !set.atoms[id as usize].bodies.meets(self.event.missing)
     }
 
     fn is_true(&mut self, set: &RuleSet, id: AtomId) -> bool {
@@ -237,8 +246,15 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
-        let buffer = &mut self.buffer;
-        let holds = self.event.values.of(atom.field, number).any(|text| match &atom.test.check {
+        if let (Check::Members(members), Some(evaluator)) = (&atom.test.check, &mut self.members[id as usize])
+        {
+            let arrays = self.event.arrays.of(atom.field, number);
+            let holds = members::any_array(arrays, members.which, evaluator);
+            self.decided[id as usize] = Decided { number, holds };
+            return holds;
+        }
+        let (values, buffer) = (&self.event.values, &mut self.buffer);
+        let holds = values.of(atom.field, number).any(|text| match &atom.test.check {
             Check::Expression(expression) => expression.matches(text),
             Check::Cased(pattern) => pattern.matches(text),
             Check::Folded(pattern) => {
@@ -247,6 +263,9 @@ impl Evaluator {
             }
             _ => false,
         });
+        let holds = holds
+            || matches!((&atom.test.check, atom.other), (Check::Reference(reference), Some(other))
+            if values.compare(reference, atom.field, other, number));
         self.decided[id as usize] = Decided { number, holds };
         holds
     }
@@ -270,6 +289,7 @@ impl Event {
             truth: vec![0; atoms],
             hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
+            arrays: Values { latest: vec![(0, 0); fields], ..Values::default() },
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }
@@ -302,6 +322,18 @@ impl Values {
             next = item.previous;
             Some(&self.text[item.range.clone()])
         })
+    }
+}
+
+impl Values {
+    /// Whether a value of `field` compares so to one of `other`.
+    fn compare(&self, reference: &Reference, field: FieldId, other: FieldId, number: u32) -> bool {
+        let values = |field| {
+            let texts = self.of(field, number).take(MAX_COMPARED_VALUES);
+            texts.map(|text| if reference.cased { text.to_owned() } else { fold(text) }).collect::<Vec<_>>()
+        };
+        let (values, others) = (values(field), values(other));
+        values.iter().any(|value| others.iter().any(|other| reference.place.holds(value, other)))
     }
 }
 

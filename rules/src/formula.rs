@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::expression::Expression;
+use crate::moment::Unit;
 use crate::pattern::Pattern;
 
 /// Longest name of a field, in bytes.
@@ -14,7 +15,7 @@ pub(crate) const MAX_FIELD_BYTES: usize = 512;
 pub(crate) const MAX_FIELD_SEGMENTS: usize = 24;
 
 /// What must hold for a rule to match.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Formula {
     /// Each of these; with none of them, true.
     All(Vec<Formula>),
@@ -42,7 +43,10 @@ impl Formula {
         match self {
             Self::All(parts) | Self::Any(parts) => 1 + parts.iter().map(Self::size).sum::<usize>(),
             Self::Not(part) => 1 + part.size(),
-            Self::Test(_) => 1,
+            Self::Test(test) => match &test.check {
+                Check::Members(members) => 1 + members.body.size(),
+                _ => 1,
+            },
         }
     }
 
@@ -53,6 +57,7 @@ impl Formula {
             Self::Not(part) => part.expression_bytes(),
             Self::Test(test) => match &test.check {
                 Check::Expression(expression) => expression.memory_bytes(),
+                Check::Members(members) => members.body.expression_bytes(),
                 _ => 0,
             },
         }
@@ -66,6 +71,17 @@ pub(crate) struct Test {
     pub(crate) field: Field,
     /// What one of them must satisfy.
     pub(crate) check: Check,
+}
+
+impl Test {
+    /// The parts of an audit event that policy may leave out and that the test needs.
+    pub(crate) fn bodies(&self) -> Bodies {
+        let other = match &self.check {
+            Check::Reference(reference) => reference.other.body(),
+            _ => None,
+        };
+        self.field.body().into_iter().chain(other).fold(Bodies::default(), Bodies::with)
+    }
 }
 
 /// Which values of an event a test looks at.
@@ -83,6 +99,7 @@ impl Field {
     /// # Errors
     /// Why no event can have a field of this name.
     pub(crate) fn path(name: &str) -> Result<Self, String> {
+        let name = &name.replace("\\[", "[").replace("\\]", "]");
         if name.len() > MAX_FIELD_BYTES {
             return Err(format!("a field's name is longer than {MAX_FIELD_BYTES} bytes"));
         }
@@ -92,12 +109,12 @@ impl Field {
         if name.split('.').any(str::is_empty) {
             return Err(format!("field {name:?} has an empty segment"));
         }
-        if name.contains(['[', ']']) {
-            return Err(format!(
-                "field {name:?}: binding conditions to one array member ([any], [all], [N]) is not supported yet"
-            ));
-        }
-        Ok(Self::Path(name.into()))
+        Ok(Self::Path(name.as_str().into()))
+    }
+
+    /// The member itself, within conditions on members of an array.
+    pub(crate) fn itself() -> Self {
+        Self::Path(ITSELF.into())
     }
 
     /// Whether this is the field of this name.
@@ -125,6 +142,27 @@ pub(crate) enum Body {
     Response,
 }
 
+/// A set of bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bodies(u8);
+
+impl Bodies {
+    /// With another one.
+    pub(crate) fn with(self, body: Body) -> Self {
+        Self(self.0 | 1 << body as u8)
+    }
+
+    /// Whether one of these is among the others.
+    pub(crate) fn meets(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// What one value must satisfy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Check {
@@ -144,6 +182,79 @@ pub(crate) enum Check {
     Compare(Order, Threshold),
     /// It is an address in this block.
     Network(IpNet),
+    /// It is a moment, and this part of it in UTC is this number.
+    Time(Unit, i16),
+    /// It compares so to a value of another field.
+    Reference(Reference),
+    /// It is an array with such members.
+    Members(Members),
+}
+
+/// Conditions on one member of an array. Members of arrays within the array are its members, too, and what is
+/// no array and not null is the only member of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Members {
+    /// Which member is looked at.
+    pub(crate) which: Which,
+    /// What must hold for it; paths begin at the member.
+    pub(crate) body: Arc<Formula>,
+}
+
+/// Which members of an array are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Which {
+    /// Each, until one satisfies the conditions.
+    Any,
+    /// The one of this number, from 0; from the end, from -1.
+    At(i32),
+}
+
+impl Which {
+    /// The position that is meant among so many members; none if it is any, or there is none such.
+    pub(crate) fn position(self, count: usize) -> Option<usize> {
+        let Self::At(number) = self else { return None };
+        let distance = usize::try_from(number.unsigned_abs()).ok()?;
+        let position = if number < 0 { count.checked_sub(distance)? } else { distance };
+        (position < count).then_some(position)
+    }
+}
+
+/// The name of the member itself, within conditions on members.
+pub(crate) const ITSELF: &str = ".";
+
+/// A comparison to the values of another field, by text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reference {
+    /// The other field.
+    pub(crate) other: Field,
+    /// Where in the value that of the other field stands.
+    pub(crate) place: Place,
+    /// Upper and lower case differ.
+    pub(crate) cased: bool,
+}
+
+/// Most values of one field that are compared to those of another, those that stand last in the event.
+pub(crate) const MAX_COMPARED_VALUES: usize = 1_000;
+
+/// Where in a value another one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Whole,
+    Start,
+    End,
+    Within,
+}
+
+impl Place {
+    /// Whether `other` stands there in `text`.
+    pub(crate) fn holds(self, text: &str, other: &str) -> bool {
+        match self {
+            Self::Whole => text == other,
+            Self::Start => text.starts_with(other),
+            Self::End => text.ends_with(other),
+            Self::Within => text.contains(other),
+        }
+    }
 }
 
 /// How a value compares to a threshold.

@@ -38,6 +38,16 @@ impl<'a> Reader<'a> {
         Self { text, at: 0 }
     }
 
+    /// Where the cursor stands, in bytes.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since the cursor stood at `start`.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
     /// The kind of the value at the cursor, after white space.
     pub(crate) fn kind(&mut self) -> Result<Kind, Malformed> {
         Ok(match self.peek().ok_or(Malformed)? {

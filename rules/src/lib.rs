@@ -18,6 +18,7 @@ mod json;
 pub mod library;
 mod lists;
 mod load;
+mod moment;
 pub mod mutate;
 mod pattern;
 mod problems;

@@ -1,7 +1,7 @@
 //! Reads rule files: all rules that are sound, and all that is wrong with the others.
 //!
 //! ```text
-//! files ──parse──► documents ──lists, then everything that reads them──► rules
+//! files ──parse──► documents ──lists, filters, then the rules that they change──► rules
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,7 +13,7 @@ use crate::correlate::{self, Refused};
 use crate::lists::Lists;
 use crate::problems::{LoadError, Problems};
 use crate::rule::Rule;
-use crate::sigma;
+use crate::sigma::{self, Filter, MAX_FILTERS, MAX_PIPELINES, Pipeline, collection};
 
 /// Most rules in one set.
 pub(crate) const MAX_RULES: usize = 50_000;
@@ -49,13 +49,27 @@ pub fn load_over(base: &[(String, String)], files: &[(String, String)], lists: &
     for layer in layers.iter_mut().rev() {
         layer.read_lists(&mut loaded.lists);
     }
+    let mut filters = Vec::new();
+    for layer in &mut layers {
+        layer.read_filters(&loaded.lists, &mut filters);
+    }
+    let mut pipelines = Pipeline::built_in();
+    for layer in &mut layers {
+        layer.read_pipelines(&mut pipelines);
+    }
+    Pipeline::sort(&mut pipelines);
     let mut keys = HashSet::new();
-    for mut layer in layers {
-        let rules = layer.read_rules(&loaded.lists);
-        loaded.errors.extend(layer.files.into_iter().flat_map(|file| file.problems.into_errors()));
+    for layer in &mut layers {
+        let rules = layer.read_rules(&loaded.lists, &pipelines, &mut filters);
         // Of two rules of one key within a layer, the second has been refused.
         loaded.rules.extend(rules.into_iter().filter(|rule| !keys.contains(&rule.key)));
         keys.extend(loaded.rules.iter().map(|rule| rule.key.clone()));
+    }
+    for mut file in layers.into_iter().flat_map(|layer| layer.files) {
+        let name = file.problems.file();
+        let own = filters.iter().filter(|filter| filter.file() == name);
+        own.for_each(|filter| filter.report_unused(&mut file.problems));
+        loaded.errors.extend(file.problems.into_errors());
     }
     refuse_unlinked(&mut loaded);
     loaded
@@ -100,12 +114,38 @@ impl<'a> Layer<'a> {
         }
     }
 
-    fn read_rules(&mut self, lists: &Lists) -> Vec<Rule> {
+    /// Takes the documents that are filters.
+    fn read_filters(&mut self, lists: &Lists, filters: &mut Vec<Filter>) {
+        for file in &mut self.files {
+            for document in file.documents.extract_if(.., |document| document.get("filter").is_some()) {
+                if filters.len() >= MAX_FILTERS {
+                    file.problems.add(document.line, format!("more than {MAX_FILTERS} filters"));
+                    continue;
+                }
+                filters.extend(Filter::read(&document, lists, &mut file.problems));
+            }
+        }
+    }
+
+    /// Takes the documents that are processing pipelines.
+    fn read_pipelines(&mut self, pipelines: &mut Vec<Pipeline>) {
+        for file in &mut self.files {
+            for document in file.documents.extract_if(.., |document| Pipeline::is_in(document)) {
+                if pipelines.len() >= MAX_PIPELINES {
+                    file.problems.add(document.line, format!("more than {MAX_PIPELINES} pipelines"));
+                    continue;
+                }
+                pipelines.extend(Pipeline::read(&document, &mut file.problems));
+            }
+        }
+    }
+
+    fn read_rules(&mut self, lists: &Lists, pipelines: &[Pipeline], filters: &mut [Filter]) -> Vec<Rule> {
         let mut rules = Vec::new();
         let mut totals = Totals::default();
         for File { documents, problems } in &mut self.files {
             for document in documents {
-                let Some(rule) = sigma::read(document, lists, problems) else { continue };
+                let Some(rule) = sigma::read(document, lists, pipelines, filters, problems) else { continue };
                 match totals.admit(&rule) {
                     Ok(()) => rules.push(rule),
                     Err(reason) => problems.add(rule.line, reason),
@@ -125,7 +165,7 @@ impl<'a> File<'a> {
         if documents.is_empty() {
             problems.add(0, "the file holds no rule");
         }
-        Self { documents, problems }
+        Self { documents: collection::resolve(documents, &mut problems), problems }
     }
 }
 

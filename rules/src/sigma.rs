@@ -1,10 +1,16 @@
 //! Sigma (specification 2.1.0): one YAML document becomes one [`Rule`]. What is not supported is refused
 //! with the line that asks for it; nothing is skipped in silence.
 
+mod binding;
+pub(crate) mod collection;
 mod condition;
 mod correlation;
+mod detection;
+mod encode;
 mod expand;
+mod filter;
 mod modifier;
+mod pipeline;
 mod selection;
 
 use std::sync::Arc;
@@ -12,13 +18,17 @@ use std::sync::Arc;
 use watchbell_event::Level;
 use watchbell_event::yaml::{Node, Value};
 
+use self::detection::Detection;
 use self::expand::Placeholders;
+use self::pipeline::Draft;
 use crate::formula::{Field, Formula};
 use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::{LogSource, Rule};
 
 pub(crate) use correlation::micros as timespan_micros;
+pub(crate) use filter::{Filter, MAX_FILTERS};
+pub(crate) use pipeline::{MAX_PIPELINES, Pipeline};
 pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
@@ -27,7 +37,13 @@ pub(crate) const MAX_TITLE_BYTES: usize = 512;
 pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 
 /// Reads one document. Whatever is wrong goes to `problems`, and then there is no rule.
-pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) -> Option<Rule> {
+pub(crate) fn read(
+    document: &Node,
+    lists: &Lists,
+    pipelines: &[Pipeline],
+    filters: &mut [Filter],
+    problems: &mut Problems<'_>,
+) -> Option<Rule> {
     let before = problems.count();
     if let Some((line, reason)) = unsupported(document) {
         problems.add(line, reason);
@@ -39,10 +55,13 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
     let correlation = document.get("correlation");
-    let formula = match correlation {
+    let (formula, log_source) = match correlation {
         // Its matches come from those of other rules.
-        Some(_) => Some(Formula::Any(Vec::new())),
-        None => detection(document, &mut placeholders, problems),
+        Some(_) => (Some(Formula::Any(Vec::new())), log_source(document)),
+        None => {
+            let names = [id.as_deref(), name.as_deref()];
+            detected(document, names, pipelines, filters, &mut placeholders, problems)
+        }
     };
     let correlation = correlation.and_then(|node| correlation::read(document, node, problems));
     let (group_by, next_steps) = extension(document, problems);
@@ -63,7 +82,7 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
         references: texts(document, "references"),
         tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
-        log_source: log_source(document),
+        log_source,
         group_by,
         next_steps,
         lists: placeholders.used(),
@@ -73,28 +92,44 @@ pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) 
     })
 }
 
+/// The formula of a rule with a detection, and its log source, which pipelines may change. `names` are the
+/// rule's id and name.
+fn detected(
+    document: &Node,
+    names: [Option<&str>; 2],
+    pipelines: &[Pipeline],
+    filters: &mut [Filter],
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> (Option<Formula>, LogSource) {
+    let before = problems.count();
+    let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
+    draft.detections.extend(detection(document, problems));
+    let filters = filters.iter_mut();
+    let filters =
+        filters.filter_map(|filter| filter.is_for(names[0], names[1], &draft.log_source).then_some(&*filter));
+    let filters: Vec<&Filter> = filters.collect();
+    if problems.count() > before {
+        return (None, draft.log_source);
+    }
+    draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
+    for pipeline in pipelines {
+        if let Err((line, reason)) = pipeline.apply(&mut draft) {
+            problems.add(line, reason);
+            return (None, draft.log_source);
+        }
+    }
+    (Some(formula(&draft, &filters, placeholders, problems)), draft.log_source)
+}
+
 /// What this document asks for that is not a Sigma rule.
 fn unsupported(document: &Node) -> Option<(usize, String)> {
-    let Some(entries) = document.entries() else {
-        let reason = match document.value {
-            Value::Sequence(_) => {
-                "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned()
-            }
-            _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
-        };
-        return Some((document.line, reason));
+    let reason = match document.value {
+        Value::Mapping(_) => return None,
+        Value::Sequence(_) => "a list, not a Sigma rule; Falco rule files are not supported yet".to_owned(),
+        _ => format!("a Sigma rule is a mapping, not {}", document.kind()),
     };
-    let entry = entries.iter().find(|entry| match entry.key.as_str() {
-        "filter" | "action" => true,
-        "transformations" => document.get("detection").is_none(),
-        _ => false,
-    })?;
-    let what = match entry.key.as_str() {
-        "filter" => "filters",
-        "action" => "collections (action: global, reset, repeat)",
-        _ => "processing pipelines",
-    };
-    Some((entry.line, format!("{what} are not supported yet")))
+    Some((document.line, reason))
 }
 
 fn title(document: &Node, problems: &mut Problems<'_>) -> Option<String> {
@@ -129,49 +164,38 @@ fn level(document: &Node, problems: &mut Problems<'_>) -> Level {
     })
 }
 
-fn detection(
-    document: &Node,
-    placeholders: &mut Placeholders<'_>,
-    problems: &mut Problems<'_>,
-) -> Option<Formula> {
+fn detection(document: &Node, problems: &mut Problems<'_>) -> Option<Detection> {
     let Some(detection) = document.get("detection") else {
         problems.add(document.line, "the rule has no detection");
         return None;
     };
-    let Some(entries) = detection.entries() else {
-        problems.add(detection.line, format!("detection must be a mapping, not {}", detection.kind()));
-        return None;
-    };
-    let mut selections = condition::Selections::default();
-    for entry in entries {
-        match entry.key.as_str() {
-            "condition" => {}
-            "timeframe" => problems.add(
-                entry.line,
-                "timeframe belongs to the aggregations that Sigma removed; write a correlation",
-            ),
-            // A selection that failed has been reported; its name stays known, so that the condition does
-            // not report it once more.
-            name => selections.add(name, selection::read(&entry.value, entry.line, placeholders, problems)),
-        }
-    }
-    let Some(condition) = detection.get("condition") else {
-        problems.add(detection.line, "detection has no condition");
-        return None;
-    };
-    let conditions = condition.items().unwrap_or(std::slice::from_ref(condition));
-    if conditions.is_empty() {
-        problems.add(condition.line, "the list of conditions is empty");
-    }
+    Detection::read(detection, &[], problems)
+}
+
+/// What must hold for the rule to match: its own detection, and those that filters and pipelines add.
+fn formula(
+    draft: &Draft<'_>,
+    filters: &[&Filter],
+    placeholders: &mut Placeholders<'_>,
+    problems: &mut Problems<'_>,
+) -> Formula {
     let mut parts = Vec::new();
-    for condition in conditions {
-        let Some(text) = condition.scalar_text() else {
-            problems.add(condition.line, format!("a condition must be text, not {}", condition.kind()));
+    for (number, detection) in draft.detections.iter().enumerate() {
+        let Some(before) = number.checked_sub(1) else {
+            parts.push(selection::compile(detection, placeholders, problems));
             continue;
         };
-        parts.extend(problems.check(condition.line, selections.resolve(&text)));
+        // The lines of filters and pipelines are not those of the rule's file. A filter was found sound when
+        // it was read, so what is wrong now has to do with this rule.
+        let mut wrong = Problems::new("");
+        parts.push(selection::compile(detection, placeholders, &mut wrong));
+        let origin =
+            filters.get(before).map_or_else(|| "a pipeline's condition".to_owned(), |filter| filter.name());
+        for error in wrong.into_errors() {
+            problems.add(draft.document.line, format!("{origin}, line {}: {}", error.line, error.reason));
+        }
     }
-    Some(Formula::Any(parts))
+    if parts.len() == 1 { parts.remove(0) } else { Formula::All(parts) }
 }
 
 /// The attribute `watchbell`: which fields make one alert, and what to do about it.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::RuleSet;
 use super::field::FieldIndex;
-use crate::formula::{Body, Check, Field, Test};
+use crate::formula::{Bodies, Check, Field, Reference, Test};
 use crate::pattern::Pattern;
 
 /// Index of an atom in its set.
@@ -19,8 +20,12 @@ pub(crate) struct Atom {
     pub(crate) test: Arc<Test>,
     /// The index of its field.
     pub(crate) field: FieldId,
-    /// The part of the event it needs, if policy may leave that out.
-    pub(crate) body: Option<Body>,
+    /// The field whose values it is compared to.
+    pub(crate) other: Option<FieldId>,
+    /// For conditions on members of an array: what must hold for a member.
+    pub(crate) members: Option<Arc<RuleSet>>,
+    /// The parts of the event it needs and that policy may leave out.
+    pub(crate) bodies: Bodies,
     /// When it is decided.
     pub(crate) timing: Timing,
 }
@@ -51,18 +56,32 @@ impl Table {
             return id;
         }
         let id = index(self.atoms.len());
-        let next_field = index(self.fields.len());
-        let field = *self.fields.entry(test.field.clone()).or_insert(next_field);
+        let field = self.field(&test.field);
+        let other = match &test.check {
+            Check::Reference(Reference { other, .. }) => Some(self.field(other)),
+            _ => None,
+        };
         let timing = match &test.check {
-            Check::Expression(_) | Check::Folded(Pattern::Glob(_)) | Check::Cased(Pattern::Glob(_)) => {
-                Timing::Alone
-            }
+            Check::Expression(_)
+            | Check::Reference(_)
+            | Check::Members(_)
+            | Check::Folded(Pattern::Glob(_))
+            | Check::Cased(Pattern::Glob(_)) => Timing::Alone,
             Check::Exists | Check::Null | Check::Any => Timing::Always,
             _ => Timing::OnDemand,
         };
-        self.atoms.push(Atom { test: test.clone(), field, body: test.field.body(), timing });
+        let members = match &test.check {
+            Check::Members(members) => Some(Arc::new(RuleSet::of_member(&members.body))),
+            _ => None,
+        };
+        self.atoms.push(Atom { test: test.clone(), field, other, members, bodies: test.bodies(), timing });
         self.ids.insert(test.clone(), id);
         id
+    }
+
+    fn field(&mut self, field: &Field) -> FieldId {
+        let next = index(self.fields.len());
+        *self.fields.entry(field.clone()).or_insert(next)
     }
 
     /// All fields, in the order of their ids.
@@ -78,7 +97,11 @@ impl Table {
         for (id, atom) in self.atoms.iter().enumerate() {
             by_field[atom.field as usize].push((index(id), atom));
         }
-        by_field.iter().map(|atoms| FieldIndex::new(atoms)).collect()
+        let mut indexes: Vec<_> = by_field.iter().map(|atoms| FieldIndex::new(atoms)).collect();
+        for other in self.atoms.iter().filter_map(|atom| atom.other) {
+            indexes[other as usize].keeps_values = true;
+        }
+        indexes
     }
 }
 

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::atoms::{Atom, AtomId, Timing};
 use crate::formula::{Check, Order, address, number};
+use crate::moment::{self, Unit};
 use crate::pattern::Pattern;
 use crate::text::fold_into;
 
@@ -30,7 +31,7 @@ impl FieldIndex {
     pub(super) fn new(atoms: &[(AtomId, &Atom)]) -> Self {
         let mut index = Self::default();
         for &(id, atom) in atoms {
-            index.keeps_values |= atom.timing != Timing::Always;
+            index.keeps_values |= atom.timing != Timing::Always && atom.members.is_none();
             match &atom.test.check {
                 Check::Exists => index.exists = Some(id),
                 Check::Null => index.null = Some(id),
@@ -81,6 +82,7 @@ struct TextChecks {
     cased: TextIndex,
     compare: Vec<Thresholds>,
     networks: NetworkIndex,
+    times: FxHashMap<(Unit, i16), AtomId>,
 }
 
 impl TextChecks {
@@ -92,7 +94,15 @@ impl TextChecks {
                 Thresholds::add(&mut self.compare, *order, threshold.get(), atom);
             }
             Check::Network(network) => self.networks.add(*network, atom),
-            Check::Exists | Check::Null | Check::Any | Check::Expression(_) => {}
+            Check::Time(unit, number) => {
+                self.times.insert((*unit, *number), atom);
+            }
+            Check::Exists
+            | Check::Null
+            | Check::Any
+            | Check::Expression(_)
+            | Check::Reference(_)
+            | Check::Members(_) => {}
         }
     }
 
@@ -119,6 +129,11 @@ impl TextChecks {
             && let Some(address) = address(text)
         {
             self.networks.find(address, mark);
+        }
+        if !self.times.is_empty()
+            && let Some(parts) = moment::parts(text)
+        {
+            parts.iter().filter_map(|part| self.times.get(part)).for_each(|atom| mark(*atom));
         }
     }
 }

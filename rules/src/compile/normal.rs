@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::atoms::{AtomId, Table};
-use crate::formula::{Check, Formula, Test};
+use crate::formula::{Check, Field, Formula, ITSELF, Test};
 use crate::pattern::Pattern;
 
 /// When a rule matches, over atoms.
@@ -61,6 +61,11 @@ fn normalize_signed(formula: &Formula, sign: Sign, table: &mut Table) -> Conditi
 /// A test that is dear to decide is preceded by a cheap one that it implies, by which rules are found.
 fn positive(test: &Arc<Test>, table: &mut Table) -> Condition {
     let atom = Condition::Atom(table.intern(test), Sign::Positive);
+    if let (Check::Members(members), Field::Path(path)) = (&test.check, &test.field) {
+        let there = Formula::test(test.field.clone(), Check::Exists);
+        let necessary = flattened(&members.body, path).unwrap_or(there);
+        return flatten(vec![normalize_signed(&necessary, Sign::Positive, table), atom], Condition::All);
+    }
     let Some(check) = cheap_precondition(&test.check) else { return atom };
     let cheap = Arc::new(Test { field: test.field.clone(), check });
     Condition::All(vec![Condition::Atom(table.intern(&cheap), Sign::Positive), atom])
@@ -77,7 +82,51 @@ fn cheap_precondition(check: &Check) -> Option<Check> {
         Check::Expression(expression) => {
             expression.required().map(|text| Check::Folded(Pattern::Contains(text.to_owned())))
         }
+        Check::Reference(_) => Some(Check::Any),
         _ => None,
+    }
+}
+
+/// What holds for the array as a whole, any of whose members may satisfy each part, if a member satisfies
+/// `body`. Such tests are cheap and shared with other rules, so bound groups are looked at only where they
+/// hold. None if nothing follows.
+fn flattened(body: &Formula, array: &str) -> Option<Formula> {
+    match body {
+        Formula::Not(_) => None,
+        Formula::All(parts) => {
+            let parts: Vec<_> = parts.iter().filter_map(|part| flattened(part, array)).collect();
+            (!parts.is_empty()).then_some(Formula::All(parts))
+        }
+        Formula::Any(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(|part| flattened(part, array)).collect();
+            parts.map(Formula::Any)
+        }
+        Formula::Test(test) => {
+            let Field::Path(path) = &test.field else { return None };
+            let path = match &**path {
+                ITSELF => array.to_owned(),
+                path => format!("{array}.{path}"),
+            };
+            match &test.check {
+                Check::Members(members) => flattened(&members.body, &path),
+                // An array is its own member only if it is none.
+                Check::Exists | Check::Null | Check::Any if path == array => None,
+                Check::Exists | Check::Null | Check::Any => {
+                    Some(Formula::test(Field::Path(path.into()), test.check.clone()))
+                }
+                check => {
+                    let dear = matches!(
+                        check,
+                        Check::Expression(_)
+                            | Check::Reference(_)
+                            | Check::Folded(Pattern::Glob(_))
+                            | Check::Cased(Pattern::Glob(_))
+                    );
+                    let check = if dear { cheap_precondition(check)? } else { check.clone() };
+                    Some(Formula::test(Field::Path(path.into()), check))
+                }
+            }
+        }
     }
 }
 

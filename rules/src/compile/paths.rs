@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::atoms::{FieldId, index};
 use super::field::length_bit;
+use crate::formula::ITSELF;
 
 /// Index of a node.
 pub(crate) type NodeId = u32;
@@ -56,6 +57,8 @@ pub(crate) struct Node {
     children: Edges,
     /// The fields whose values stand here.
     pub(crate) fields: Vec<FieldId>,
+    /// The fields of which the text of whole values that stand here is kept.
+    pub(crate) arrays: Vec<FieldId>,
     /// What the evaluator itself reads here.
     pub(crate) hot: Option<Hot>,
 }
@@ -117,13 +120,27 @@ impl Edges {
 impl Paths {
     /// A graph that reads only what the evaluator itself needs.
     pub(crate) fn new() -> Self {
-        let by_prefix = std::iter::once((Box::from(""), ROOT)).collect();
-        let mut paths = Self { nodes: vec![Node::default()], by_prefix };
+        let mut paths = Self::of_member();
         for (path, hot) in HOT {
             let end = paths.add(path);
             paths.nodes[end as usize].hot = Some(hot);
         }
         paths
+    }
+
+    /// A graph that reads nothing yet, for members of arrays.
+    pub(crate) fn of_member() -> Self {
+        let by_prefix = std::iter::once((Box::from(""), ROOT)).collect();
+        Self { nodes: vec![Node::default()], by_prefix }
+    }
+
+    /// Keeps the text of whole values at a path, for conditions on their members.
+    pub(crate) fn add_array(&mut self, path: &str, field: FieldId) {
+        let end = self.add(path);
+        let arrays = &mut self.nodes[end as usize].arrays;
+        if !arrays.contains(&field) {
+            arrays.push(field);
+        }
     }
 
     /// Reads the values at a path into a field.
@@ -141,6 +158,9 @@ impl Paths {
     }
 
     fn add(&mut self, path: &str) -> NodeId {
+        if path == ITSELF {
+            return ROOT;
+        }
         let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
         let mut walked = vec![(ROOT, 0)];
         for end in ends {

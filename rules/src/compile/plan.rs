@@ -149,9 +149,9 @@ fn prior_rate(atom: &Atom) -> f64 {
     let of_kind = match &atom.test.check {
         Check::Exists | Check::Any => 0.5,
         Check::Compare(..) => 0.3,
-        Check::Network(_) => 0.1,
-        Check::Null | Check::Expression(_) => 0.05,
-        Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) => 0.02,
+        Check::Network(_) | Check::Time(..) => 0.1,
+        Check::Null | Check::Expression(_) | Check::Reference(_) => 0.05,
+        Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) | Check::Members(_) => 0.02,
         // Names of users are made by rule, and so are rules about them.
         Check::Folded(_) if atom.test.field.is("user.username") => 0.4,
         Check::Folded(_) | Check::Cased(_) => 0.04,
@@ -160,7 +160,7 @@ fn prior_rate(atom: &Atom) -> f64 {
         Field::Anywhere => of_kind * 4.0,
         Field::Path(path) if COARSE_FIELDS.contains(&&**path) => of_kind * 10.0,
         // Few events have bodies.
-        Field::Path(_) if atom.body.is_some() => of_kind * 0.2,
+        Field::Path(_) if !atom.bodies.is_empty() => of_kind * 0.2,
         Field::Path(_) => of_kind,
     }
 }

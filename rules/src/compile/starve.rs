@@ -9,28 +9,7 @@ use std::collections::HashMap;
 use super::atoms::{Atom, index};
 use super::normal::Condition;
 use super::plan::{Estimates, Plan};
-use crate::formula::Body;
-
-/// A set of bodies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bodies(u8);
-
-impl Bodies {
-    /// With another one.
-    pub(crate) fn with(self, body: Body) -> Self {
-        Self(self.0 | 1 << body as u8)
-    }
-
-    /// Whether this one is in it.
-    pub(crate) fn contains(self, body: Body) -> bool {
-        self.0 & 1 << body as u8 != 0
-    }
-
-    /// Whether there is none.
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
+use crate::formula::{Bodies, Body};
 
 /// What is left of rules when some bodies are missing.
 #[derive(Debug)]
@@ -73,10 +52,7 @@ impl Starvation {
 fn rest(condition: &Condition, missing: Bodies, atoms: &[Atom]) -> Option<Condition> {
     let truth = || Condition::All(Vec::new());
     match condition {
-        Condition::Atom(atom, _) => {
-            let body = atoms[*atom as usize].body?;
-            missing.contains(body).then(truth)
-        }
+        Condition::Atom(atom, _) => missing.meets(atoms[*atom as usize].bodies).then(truth),
         Condition::All(parts) => {
             let rests: Vec<_> = parts.iter().map(|part| rest(part, missing, atoms)).collect();
             if rests.iter().all(Option::is_none) {

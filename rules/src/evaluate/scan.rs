@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::Event;
-use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
-use crate::formula::Body;
+use crate::compile::{AtomId, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
+use crate::formula::{Bodies, Body};
 use crate::json::{Kind, Malformed, Reader};
 use crate::text::number_text;
 
@@ -24,6 +24,18 @@ pub(super) fn scan(
     scan.reader.end()?;
     scan.sink.facets();
     Ok(())
+}
+
+/// Marks what is true in a member of an array, which may be any value.
+pub(super) fn scan_member(
+    set: &RuleSet,
+    text: &str,
+    event: &mut Event,
+    buffer: &mut String,
+) -> Result<(), Malformed> {
+    let sink = Sink { set, event, buffer };
+    let mut scan = Scan { reader: Reader::new(text), scratch: String::new(), sink };
+    scan.value(Some(ROOT), 0)
 }
 
 /// A value without members.
@@ -55,7 +67,23 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// Reads a value that is not a member of an array at the same place.
     fn value(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
+        let set = self.sink.set;
+        let Some(node) = place.map(|place| set.paths.node(place)).filter(|node| !node.arrays.is_empty())
+        else {
+            return self.any_value(place, depth);
+        };
+        let kind = self.reader.kind()?;
+        let start = self.reader.position();
+        self.any_value(place, depth)?;
+        if kind != Kind::Null {
+            self.sink.array(node, self.reader.since(start));
+        }
+        Ok(())
+    }
+
+    fn any_value(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
         let set = self.sink.set;
         let node = place.map(|place| set.paths.node(place));
         if node.is_none() && set.anywhere.is_none() {
@@ -71,7 +99,7 @@ impl<'a> Scan<'a> {
             Kind::Array if depth < MAX_DEPTH => {
                 let mut more = self.reader.enter(b'[', b']')?;
                 while more {
-                    self.value(place, depth + 1)?;
+                    self.any_value(place, depth + 1)?;
                     more = self.reader.more(b']')?;
                 }
                 Ok(())
@@ -124,6 +152,13 @@ impl Sink<'_> {
         for &field in &node.fields {
             let index = &self.set.fields[field as usize];
             if kind == Kind::Object { index.object(&mut mark) } else { index.array(&mut mark) }
+        }
+    }
+
+    /// A whole value, at a place where conditions on members want it.
+    fn array(&mut self, node: &Node, text: &str) {
+        for &field in &node.arrays {
+            self.event.arrays.add(field, self.event.number, text);
         }
     }
 

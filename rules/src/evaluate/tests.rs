@@ -22,7 +22,7 @@ fn naive(set: &RuleSet, event: &[u8]) -> Vec<usize> {
 }
 
 const KEYS: [&str; 8] = ["a", "b", "c", "a.b", "b.c", "user", "username", "x/y.z"];
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 17] = [
     "",
     "x",
     "X",
@@ -37,6 +37,9 @@ const TEXTS: [&str; 14] = [
     "É*",
     "a\\b",
     "a\nb",
+    "2026-01-31T08:15:00Z",
+    "a /x",
+    "xYQBiAA==",
 ];
 const FIELDS: [&str; 18] = [
     "a",
@@ -149,6 +152,17 @@ fn item() -> impl Strategy<Value = (String, Value)> {
         ("|lte", json!([1.5, -1])),
         ("|neq", json!(["x", "admin"])),
         ("|contains|neq", json!("dmi")),
+        ("|fieldref", json!("b")),
+        ("|fieldref|neq", json!(["a", "user.name"])),
+        ("|startswith|fieldref", json!("requestObject.a")),
+        ("|fieldref|contains|cased", json!("c")),
+        ("|endswith|fieldref|all", json!(["b", "user.username"])),
+        ("|hour", json!([8, 23])),
+        ("|week|neq", json!(5)),
+        ("|year", json!(2026)),
+        ("|windash|contains", json!("-x")),
+        ("|wide|base64offset|contains", json!("ab")),
+        ("|all|neq", json!(["x", "admin"])),
         ("", json!(null)),
         ("", json!([null, "", 403])),
         ("", json!(true)),
@@ -159,6 +173,28 @@ fn item() -> impl Strategy<Value = (String, Value)> {
     .prop_map(|(modifiers, value)| (modifiers.to_owned(), value));
     (select(&FIELDS[..]), prop_oneof![texts, other])
         .prop_map(|(field, (modifiers, value))| (format!("{field}{modifiers}"), value))
+}
+
+/// A field, or conditions on members of an array.
+fn item_or_group() -> impl Strategy<Value = (String, Value)> {
+    let member = (select(&["", ".", "a", "b", "c", "b.c", "user.name"][..]), item());
+    let member = member.prop_map(|(name, (key, value))| match key.split_once('|') {
+        Some((_, modifiers)) if name != "" => (format!("{name}|{modifiers}"), value),
+        _ => (key, value),
+    });
+    let member = member.prop_recursive(2, 6, 2, |inner| {
+        let group = proptest::collection::vec(inner, 1..3);
+        let selector = select(&["any", "all", "all_or_empty", "none", "0", "-1"][..]);
+        (select(&["a", "b", "b.c"][..]), selector, group).prop_map(|(field, selector, group)| {
+            (format!("{field}[{selector}]"), group.into_iter().collect::<Value>())
+        })
+    });
+    let selector = select(&["any", "all", "all_or_empty", "none", "0", "1", "-1"][..]);
+    let group = (select(&FIELDS[..]), selector, proptest::collection::vec(member, 1..3));
+    let group = group.prop_map(|(field, selector, group)| {
+        (format!("{field}[{selector}]"), group.into_iter().collect::<Value>())
+    });
+    prop_oneof![3 => item(), 2 => group]
 }
 
 /// A comparison of the field `a`.
@@ -176,7 +212,7 @@ fn pattern_item() -> impl Strategy<Value = (String, Value)> {
 }
 
 fn selection() -> impl Strategy<Value = Value> {
-    let map = proptest::collection::vec(item(), 1..3)
+    let map = proptest::collection::vec(item_or_group(), 1..3)
         .prop_map(|items| items.into_iter().collect::<Value>())
         .boxed();
     let keyword = select(vec![json!("admin"), json!(403), json!("a?m"), json!("é"), json!("10.1")]).boxed();

@@ -36,7 +36,9 @@ impl Selections {
         match parser.next() {
             None => Ok(formula),
             Some("|") => {
-                Err("aggregations after a pipe were removed from Sigma; write a correlation".to_owned())
+                Err("aggregations after a pipe were removed from Sigma; write a correlation rule, such as \
+                type: event_count with group-by, timespan and condition"
+                    .to_owned())
             }
             Some(token) => Err(format!("the condition goes on with {token:?} where it should end")),
         }

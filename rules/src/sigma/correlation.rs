@@ -393,13 +393,16 @@ fn count(rules: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load;
+    use crate::{Lists, load};
 
     const BASE: &str = "title: a\nname: a\ndetection: {s: {x: 1}, condition: s}\n---\n\
         title: b\nid: b-id\nname: b\ndetection: {s: {x: 2}, condition: s}\n---\n";
 
     fn loaded(correlation: &str) -> crate::Loaded {
-        load(&[("base.yml".to_owned(), BASE.to_owned()), ("rule.yml".to_owned(), correlation.to_owned())])
+        load(
+            &[("base.yml".to_owned(), BASE.to_owned()), ("rule.yml".to_owned(), correlation.to_owned())],
+            &Lists::default(),
+        )
     }
 
     #[test]

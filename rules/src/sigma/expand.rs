@@ -15,9 +15,9 @@ pub(super) struct Placeholders<'a> {
 }
 
 /// A piece of a value.
-enum Part<'a> {
+enum Part {
     Text(String),
-    Values(&'a [String]),
+    Values(Vec<String>),
 }
 
 impl<'a> Placeholders<'a> {
@@ -37,49 +37,74 @@ impl<'a> Placeholders<'a> {
     /// # Errors
     /// The list that is unknown, or the limit that is exceeded.
     pub(super) fn expand(&mut self, text: &str) -> Result<Vec<String>, String> {
-        let mut expanded = vec![String::new()];
-        for part in self.parts(text)? {
-            match part {
-                Part::Text(text) => expanded.iter_mut().for_each(|value| value.push_str(&text)),
-                Part::Values(values) => {
-                    if expanded.len().saturating_mul(values.len()) > MAX_EXPANDED_VALUES {
-                        return Err(format!("{text:?} comes to more than {MAX_EXPANDED_VALUES} values"));
-                    }
-                    let longer = expanded
-                        .iter()
-                        .flat_map(|start| values.iter().map(move |end| format!("{start}{end}")));
-                    expanded = longer.collect();
-                }
-            }
-        }
-        Ok(expanded)
+        let (lists, used) = (self.lists, &mut self.used);
+        let mut values = |name: &str| {
+            let Some((name, list)) = lists.entry(name) else {
+                return Err(format!("there is no list of the name {name:?}"));
+            };
+            used.insert(name);
+            Ok(Some(list.values.clone()))
+        };
+        substitute(text, &mut values, false)
     }
+}
 
-    fn parts(&mut self, text: &str) -> Result<Vec<Part<'a>>, String> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(character) = rest.chars().next() {
-            if let Some(after) = rest.strip_prefix("\\%") {
-                literal.push('%');
-                rest = after;
-            } else if let Some((name, after)) = placeholder(rest) {
-                let lists = self.lists;
-                let Some((name, list)) = lists.entry(name) else {
-                    return Err(format!("there is no list of the name {name:?}"));
+/// The values of the placeholder of a name; none if it is left as it is.
+type Lookup<'a> = dyn FnMut(&str) -> Result<Option<Vec<String>>, String> + 'a;
+
+/// One text for each choice of values for the placeholders that `lookup` knows.
+///
+/// # Errors
+/// Those of `lookup`, and the limit that is exceeded.
+pub(super) fn substitute(
+    text: &str,
+    lookup: &mut Lookup<'_>,
+    keep_escapes: bool,
+) -> Result<Vec<String>, String> {
+    let mut expanded = vec![String::new()];
+    for part in parts(text, lookup, keep_escapes)? {
+        match part {
+            Part::Text(text) => expanded.iter_mut().for_each(|value| value.push_str(&text)),
+            Part::Values(values) => {
+                if expanded.len().saturating_mul(values.len()) > MAX_EXPANDED_VALUES {
+                    return Err(format!("{text:?} comes to more than {MAX_EXPANDED_VALUES} values"));
+                }
+                let longer = |start: &String| -> Vec<String> {
+                    values.iter().map(|end| format!("{start}{end}")).collect()
                 };
-                self.used.insert(name);
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-                parts.push(Part::Values(&list.values));
-                rest = after;
-            } else {
-                literal.push(character);
-                rest = &rest[character.len_utf8()..];
+                expanded = expanded.iter().flat_map(longer).collect();
             }
         }
-        parts.push(Part::Text(literal));
-        Ok(parts)
     }
+    Ok(expanded)
+}
+
+fn parts(text: &str, lookup: &mut Lookup<'_>, keep_escapes: bool) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("\\%") {
+            literal.push_str(if keep_escapes { "\\%" } else { "%" });
+            rest = after;
+            continue;
+        }
+        if let Some((name, after)) = placeholder(rest) {
+            match lookup(name)? {
+                Some(values) => {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                    parts.push(Part::Values(values));
+                }
+                None => literal.push_str(&rest[..rest.len() - after.len()]),
+            }
+            rest = after;
+            continue;
+        }
+        literal.push(character);
+        rest = &rest[character.len_utf8()..];
+    }
+    parts.push(Part::Text(literal));
+    Ok(parts)
 }
 
 /// The name of the placeholder that `text` begins with, and what follows it.

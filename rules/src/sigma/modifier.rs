@@ -1,26 +1,9 @@
 //! The key of a detection item: a field's name and the modifiers behind it.
 
+use super::encode::Encoding;
 use crate::expression::Flags;
-use crate::formula::{Field, Order};
-
-/// Of Sigma, but not of this version.
-const LATER: [&str; 15] = [
-    "base64",
-    "base64offset",
-    "day",
-    "fieldref",
-    "hour",
-    "minute",
-    "month",
-    "utf16",
-    "utf16be",
-    "utf16le",
-    "week",
-    "wide",
-    "windash",
-    "year",
-    "new_value",
-];
+use crate::formula::{Field, ITSELF, Order};
+use crate::moment::Unit;
 
 /// A key, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +18,10 @@ pub(super) struct Key {
     pub(super) all: bool,
     /// None of the values may match.
     pub(super) negated: bool,
+    /// How values are rewritten before they are compared, first to last.
+    pub(super) encodings: Vec<Encoding>,
+    /// Values are names of fields, whose values are compared.
+    pub(super) reference: bool,
     /// `%NAME%` in a value stands for the values of a list.
     pub(super) expand: bool,
 }
@@ -58,6 +45,8 @@ pub(super) enum Operator {
     Exists,
     /// A number.
     Compare(Order),
+    /// A part of a moment.
+    Time(Unit),
 }
 
 impl Operator {
@@ -71,6 +60,7 @@ impl Operator {
             Self::Expression(_) => "re",
             Self::Network => "cidr",
             Self::Exists => "exists",
+            Self::Time(unit) => unit.name(),
             Self::Compare(Order::Less) => "lt",
             Self::Compare(Order::LessOrEqual) => "lte",
             Self::Compare(Order::Greater) => "gt",
@@ -90,7 +80,7 @@ impl Operator {
             "lte" => Self::Compare(Order::LessOrEqual),
             "gt" => Self::Compare(Order::Greater),
             "gte" => Self::Compare(Order::GreaterOrEqual),
-            _ => return None,
+            _ => return Unit::by_name(name).map(Self::Time),
         })
     }
 
@@ -100,18 +90,36 @@ impl Operator {
     }
 }
 
+/// The field of a name; without a name, every value of the event. Within conditions on members of an array, `.`
+/// is the member itself.
+///
+/// # Errors
+/// Why no event can have a field of this name.
+pub(super) fn field(name: &str, in_member: bool) -> Result<Field, String> {
+    match name {
+        "" => Ok(Field::Anywhere),
+        ITSELF if in_member => Ok(Field::itself()),
+        name => Field::path(name),
+    }
+}
+
 impl Key {
-    /// Reads `field|modifier|modifier`; without a field it is about every value of the event.
+    /// Reads the modifiers behind the name of a field.
     ///
     /// # Errors
-    /// The modifier that is unknown, not supported yet, or cannot stand with another one.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
-        let mut parts = text.split('|');
-        let name = parts.next().unwrap_or_default();
-        let field = if name.is_empty() { Field::Anywhere } else { Field::path(name)? };
-        let (operator, flags) = (Operator::Equals, false);
-        let mut key = Self { field, operator, cased: flags, all: flags, negated: flags, expand: flags };
-        for modifier in parts {
+    /// The modifier that is unknown or cannot stand with another one.
+    pub(super) fn read(field: Field, modifiers: &[String]) -> Result<Self, String> {
+        let mut key = Self {
+            field,
+            operator: Operator::Equals,
+            cased: false,
+            all: false,
+            negated: false,
+            encodings: Vec::new(),
+            reference: false,
+            expand: false,
+        };
+        for modifier in modifiers {
             key.apply(modifier)?;
         }
         key.check()?;
@@ -121,9 +129,9 @@ impl Key {
     fn apply(&mut self, modifier: &str) -> Result<(), String> {
         if let Operator::Expression(flags) = &mut self.operator {
             match modifier {
-                "i" => return set(&mut flags.ignore_case, modifier),
-                "m" => return set(&mut flags.multi_line, modifier),
-                "s" => return set(&mut flags.dot_all, modifier),
+                "i" | "ignorecase" => return set(&mut flags.ignore_case, modifier),
+                "m" | "multiline" => return set(&mut flags.multi_line, modifier),
+                "s" | "dotall" => return set(&mut flags.dot_all, modifier),
                 _ => {}
             }
         }
@@ -132,19 +140,33 @@ impl Key {
             "cased" => return set(&mut self.cased, modifier),
             "neq" => return set(&mut self.negated, modifier),
             "expand" => return set(&mut self.expand, modifier),
-            "i" | "m" | "s" => return Err(format!("modifier {modifier:?} can only follow \"re\"")),
+            "fieldref" => return set(&mut self.reference, modifier),
+            "i" | "m" | "s" | "ignorecase" | "multiline" | "dotall" => {
+                return Err(format!("modifier {modifier:?} can only follow \"re\""));
+            }
             _ => {}
         }
+        if let Some(encoding) = Encoding::by_name(modifier) {
+            return self.encode(encoding, modifier);
+        }
         let Some(operator) = Operator::by_name(modifier) else {
-            let known = LATER.contains(&modifier);
-            let what = if known { "is not supported yet" } else { "is unknown" };
-            return Err(format!("modifier {modifier:?} {what}"));
+            return Err(format!("modifier {modifier:?} is unknown"));
         };
         if self.operator != Operator::Equals {
             let name = self.operator.name();
             return Err(format!("modifiers {name:?} and {modifier:?} cannot be combined"));
         }
         self.operator = operator;
+        Ok(())
+    }
+
+    /// The wildcards that `contains` and its kin put around a value cannot be encoded, so they come last;
+    /// dashes are not moved by them.
+    fn encode(&mut self, encoding: Encoding, modifier: &str) -> Result<(), String> {
+        if encoding != Encoding::Dashes && self.operator != Operator::Equals {
+            return Err(format!("modifier {modifier:?} must stand before {:?}", self.operator.name()));
+        }
+        self.encodings.push(encoding);
         Ok(())
     }
 
@@ -159,10 +181,17 @@ impl Key {
         if self.operator == Operator::Exists && self.field == Field::Anywhere {
             return Err("modifier \"exists\" needs a field".to_owned());
         }
-        if self.all && self.negated {
-            return Err(
-                "modifiers \"all\" and \"neq\" cannot be combined; negate in the condition".to_owned()
-            );
+        if !self.operator.compares_text() && !self.encodings.is_empty() {
+            return Err(format!("modifier {name:?} does not compare text, so its values cannot be encoded"));
+        }
+        if self.reference && !self.operator.compares_text() {
+            return Err(format!("modifiers {name:?} and \"fieldref\" cannot be combined"));
+        }
+        if self.reference && (!self.encodings.is_empty() || self.expand) {
+            return Err("modifier \"fieldref\" takes the names of fields as they are".to_owned());
+        }
+        if self.reference && self.field == Field::Anywhere {
+            return Err("modifier \"fieldref\" needs a field".to_owned());
         }
         Ok(())
     }
@@ -179,13 +208,25 @@ fn set(flag: &mut bool, modifier: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn read(key: &str) -> Result<Key, String> {
+        let mut parts = key.split('|').map(str::to_owned);
+        Key::read(field(&parts.next().unwrap(), false)?, &parts.collect::<Vec<_>>())
+    }
+
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
         for (key, expect) in [
-            ("a|base64offset|contains", "\"base64offset\" is not supported yet"),
-            ("a|windash", "\"windash\" is not supported yet"),
-            ("a|fieldref", "\"fieldref\" is not supported yet"),
-            ("a|new_value", "\"new_value\" is not supported yet"),
+            ("a|contains|base64", "must stand before \"contains\""),
+            ("a|re|base64", "must stand before \"re\""),
+            ("a|base64|re", "cannot be encoded"),
+            ("a|windash|cidr", "cannot be encoded"),
+            ("a|fieldref|re", "cannot be combined"),
+            ("a|fieldref|wide", "as they are"),
+            ("a|fieldref|expand", "as they are"),
+            ("|fieldref", "needs a field"),
+            ("a|hour|gte", "cannot be combined"),
+            ("a|hour|cased", "cannot be combined"),
+            ("a|new_value", "\"new_value\" is unknown"),
             ("a|containz", "\"containz\" is unknown"),
             ("a|", "\"\" is unknown"),
             ("a|i", "can only follow \"re\""),
@@ -193,23 +234,21 @@ mod tests {
             ("a|re|cased", "cannot be combined"),
             ("a|exists|all", "stands alone"),
             ("|exists", "needs a field"),
-            ("a|all|neq", "negate in the condition"),
             ("a|all|all", "given twice"),
             ("a..b", "empty segment"),
-            ("a[any].b", "not supported yet"),
         ] {
-            let reason = Key::read(key).unwrap_err();
+            let reason = read(key).unwrap_err();
             assert!(reason.contains(expect), "{key}: {reason}");
         }
     }
 
     #[test]
     fn reads_field_operator_and_flags() {
-        let key = Key::read("annotations.authorization.k8s.io/decision|re|i|s").unwrap();
+        let key = read("annotations.authorization.k8s.io/decision|re|i|s").unwrap();
         assert_eq!(key.field, Field::path("annotations.authorization.k8s.io/decision").unwrap());
         let flags = Flags { ignore_case: true, multi_line: false, dot_all: true };
         assert_eq!(key.operator, Operator::Expression(flags));
-        let key = Key::read("|contains|cased|all").unwrap();
+        let key = read("|contains|cased|all").unwrap();
         assert_eq!((key.field, key.operator), (Field::Anywhere, Operator::Contains));
         assert!(key.cased && key.all && !key.negated);
     }

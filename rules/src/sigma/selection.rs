@@ -1,80 +1,72 @@
-//! Selections: maps, lists of maps, lists of values and keywords become formulas.
+//! Detections become formulas: selections first, then conditions over them.
 
-use watchbell_event::yaml::{Entry, Node, Value};
+use watchbell_event::yaml::{Node, Value};
 
+use super::condition::Selections;
+use super::detection::{Detection, Item, Selection, named};
+use super::encode::texts;
 use super::expand::Placeholders;
-use super::modifier::{Key, Operator};
+use super::modifier::{Key, Operator, field};
 use crate::expression::Expression;
-use crate::formula::{Check, Field, Formula, Threshold, network, number};
-use crate::pattern::{self, Pattern, Piece};
+use crate::formula::{Check, Field, Formula, Place, Reference, Threshold, network, number};
+use crate::moment::Unit;
+use crate::pattern::{Pattern, Piece};
 use crate::problems::Problems;
 use crate::text::{float_text, number_text};
 
 /// Longest value that a field is compared to, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 8 << 10;
 
-/// Reads one selection, whose name stands in `line`.
-pub(super) fn read(
-    node: &Node,
-    line: usize,
+/// What must hold for the detection to match. What is wrong goes to `problems`.
+pub(super) fn compile(
+    detection: &Detection,
     placeholders: &mut Placeholders<'_>,
     problems: &mut Problems<'_>,
-) -> Option<Formula> {
-    let Value::Sequence(items) = &node.value else {
-        return alternative(node, line, placeholders, problems);
-    };
-    if items.is_empty() {
-        problems.add(line, "the selection is an empty list");
-        return None;
+) -> Formula {
+    let mut selections = Selections::default();
+    for (name, selection) in &detection.selections {
+        let formula = selection.as_ref().and_then(|selection| formula(selection, placeholders, problems));
+        selections.add(name, formula);
     }
-    let parts = items.iter().map(|item| alternative(item, item.line, placeholders, problems));
-    let parts: Vec<_> = parts.collect();
-    Some(Formula::Any(parts.into_iter().collect::<Option<_>>()?))
+    let mut parts = Vec::new();
+    for (line, condition) in &detection.conditions {
+        parts.extend(problems.check(*line, selections.resolve(condition)));
+    }
+    Formula::Any(parts)
 }
 
-/// One member of a list of alternatives, or the only one: a map or a keyword.
-fn alternative(
-    node: &Node,
-    line: usize,
+fn formula(
+    selection: &Selection,
     placeholders: &mut Placeholders<'_>,
     problems: &mut Problems<'_>,
 ) -> Option<Formula> {
-    match &node.value {
-        Value::Mapping(entries) if entries.is_empty() => {
-            problems.add(line, "the selection is an empty mapping");
-            None
+    let (parts, join): (_, fn(Vec<Formula>) -> Formula) = match selection {
+        Selection::Item(written) => return item(written, placeholders, problems),
+        Selection::Bound(binding) => {
+            let before = problems.count();
+            let body = compile(&binding.body, placeholders, problems);
+            let formula = binding.formula(body).map_err(|reason| named(&binding.written, &reason));
+            return problems.check(binding.line, formula).filter(|_| problems.count() == before);
         }
-        Value::Mapping(entries) => {
-            let parts: Vec<_> = entries.iter().map(|entry| item(entry, placeholders, problems)).collect();
-            Some(Formula::All(parts.into_iter().collect::<Option<_>>()?))
-        }
-        Value::Sequence(_) => {
-            problems.add(node.line, "a list within a list is neither a map nor a keyword");
-            None
-        }
-        _ => {
-            let key = problems.check(line, Key::read(""))?;
-            problems.check(node.line, comparison(&key, node))
-        }
-    }
+        Selection::All(parts) => (parts, Formula::All),
+        Selection::Any(parts) => (parts, Formula::Any),
+    };
+    let parts: Vec<_> = parts.iter().map(|part| formula(part, placeholders, problems)).collect();
+    Some(join(parts.into_iter().collect::<Option<_>>()?))
 }
 
 /// One field with its modifiers and values.
-fn item(entry: &Entry, placeholders: &mut Placeholders<'_>, problems: &mut Problems<'_>) -> Option<Formula> {
-    let key =
-        problems.check(entry.line, Key::read(&entry.key).map_err(|reason| named(&entry.key, &reason)))?;
-    let values = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
-    if values.is_empty() {
-        problems.add(entry.line, named(&entry.key, "an empty list matches nothing"));
-        return None;
-    }
-    if key.operator == Operator::Exists && values.len() > 1 {
-        problems.add(entry.line, named(&entry.key, "modifier \"exists\" takes one value, true or false"));
+fn item(item: &Item, placeholders: &mut Placeholders<'_>, problems: &mut Problems<'_>) -> Option<Formula> {
+    let told = |reason: String| named(&item.written, &reason);
+    let key = field(&item.field, item.in_member).and_then(|field| Key::read(field, &item.modifiers));
+    let key = problems.check(item.line, key.map_err(told))?;
+    if key.operator == Operator::Exists && item.values.len() > 1 {
+        problems.add(item.line, told("modifier \"exists\" takes one value, true or false".to_owned()));
         return None;
     }
     let mut parts = Vec::new();
-    for value in values {
-        let compared = comparisons(&key, value, placeholders).map_err(|reason| named(&entry.key, &reason));
+    for value in &item.values {
+        let compared = comparisons(&key, value, placeholders).map_err(told);
         parts.push(problems.check(value.line, compared));
     }
     let parts = parts.into_iter().collect::<Option<Vec<_>>>()?.concat();
@@ -82,17 +74,11 @@ fn item(entry: &Entry, placeholders: &mut Placeholders<'_>, problems: &mut Probl
     Some(if key.negated { formula.negate() } else { formula })
 }
 
-fn named(key: &str, reason: &str) -> String {
-    let shown: String = key.chars().take(100).collect();
-    format!("{shown}: {reason}")
-}
-
 /// The tests that compare the field to one value, which may name lists.
 fn comparisons(key: &Key, value: &Node, placeholders: &mut Placeholders<'_>) -> Result<Vec<Formula>, String> {
-    let Value::String(text) = &value.value else { return comparison(key, value).map(|test| vec![test]) };
-    if !key.expand {
+    let (Value::String(text), true) = (&value.value, key.expand) else {
         return comparison(key, value).map(|test| vec![test]);
-    }
+    };
     let expanded = placeholders.expand(text)?;
     if expanded.is_empty() {
         // Of an empty list no value equals any, and not all of them either.
@@ -109,6 +95,7 @@ fn comparison(key: &Key, value: &Node) -> Result<Formula, String> {
     let test = |check| Ok(Formula::test(field.clone(), check));
     if value.value == Value::Null {
         return match (operator, &key.field) {
+            _ if key.reference => Err("modifier \"fieldref\" needs the name of a field, not null".to_owned()),
             (Operator::Equals, Field::Path(_)) => Ok(null_or_missing(&field)),
             (Operator::Equals, Field::Anywhere) => Err("a keyword cannot be null".to_owned()),
             _ => Err(format!("modifier {:?} cannot compare to null", operator.name())),
@@ -122,7 +109,7 @@ fn comparison(key: &Key, value: &Node) -> Result<Formula, String> {
     }
     match operator {
         Operator::Equals | Operator::Contains | Operator::StartsWith | Operator::EndsWith => {
-            test(text_check(key, pieces(value, text)))
+            if key.reference { test(reference(key, &text)?) } else { text_tests(key, value, &text) }
         }
         Operator::Expression(flags) => test(Check::Expression(Expression::new(&text, flags)?)),
         Operator::Network => match network(&text) {
@@ -133,6 +120,7 @@ fn comparison(key: &Key, value: &Node) -> Result<Formula, String> {
             Some(threshold) => test(Check::Compare(order, threshold)),
             None => Err(format!("modifier {:?} needs a number, not {text:?}", operator.name())),
         },
+        Operator::Time(unit) => test(Check::Time(unit, part_of_time(unit, &text)?)),
         Operator::Exists => {
             let exists = Formula::test(field.clone(), Check::Exists);
             match text.to_ascii_lowercase().as_str() {
@@ -150,6 +138,23 @@ fn null_or_missing(field: &Field) -> Formula {
     Formula::Any(vec![null, missing])
 }
 
+fn reference(key: &Key, name: &str) -> Result<Check, String> {
+    let place = match key.operator {
+        Operator::Contains => Place::Within,
+        Operator::StartsWith => Place::Start,
+        Operator::EndsWith => Place::End,
+        _ => Place::Whole,
+    };
+    Ok(Check::Reference(Reference { other: Field::path(name)?, place, cased: key.cased }))
+}
+
+fn part_of_time(unit: Unit, text: &str) -> Result<i16, String> {
+    let (low, high) = unit.range();
+    text.parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(|| {
+        format!("modifier {:?} needs a whole number from {low} to {high}, not {text:?}", unit.name())
+    })
+}
+
 /// The value's text, by which values of different types are compared.
 fn canonical_text(value: &Node) -> Option<String> {
     match &value.value {
@@ -159,12 +164,13 @@ fn canonical_text(value: &Node) -> Option<String> {
     }
 }
 
-/// Text may hold wildcards; numbers and true and false do not.
-fn pieces(value: &Node, text: String) -> Vec<Piece> {
-    match value.value {
-        Value::String(_) => pattern::parse(&text),
-        _ => vec![Piece::Literal(text)],
-    }
+/// One test for each text that the encodings make of the value.
+fn text_tests(key: &Key, value: &Node, text: &str) -> Result<Formula, String> {
+    let wildcards = matches!(value.value, Value::String(_));
+    let texts = texts(&key.encodings, text, wildcards)?;
+    let tests = texts.into_iter().map(|pieces| Formula::test(key.field.clone(), text_check(key, pieces)));
+    let mut tests: Vec<_> = tests.collect();
+    Ok(if tests.len() == 1 { tests.remove(0) } else { Formula::Any(tests) })
 }
 
 /// Puts the wildcards of the operator around the pieces. A keyword is found anywhere within a value.

@@ -1,5 +1,10 @@
 //! What rules mean, case by case, and what is refused.
 
+mod arrays;
+mod documents;
+mod modifiers;
+mod pipelines;
+
 use std::sync::Arc;
 
 use crate::{Evaluator, Lists, LoadError, Loaded, RuleSet, load, load_over};
@@ -269,11 +274,9 @@ fn what_is_wrong_is_said_with_its_line() {
         (rule("  s: {a: 1}\n  condition: {a: b}"), 4, "must be text"),
         (rule("  s: {a: 1}\n  timeframe: 5m\n  condition: s"), 4, "timeframe"),
         (rule(&format!("  s: {{a: 1}}\n  condition: {}s", "not ".repeat(100))), 4, "nested deeper"),
-        (
-            rule("  s:\n    a: 1\n    b|base64: x\n  condition: s"),
-            5,
-            "modifier \"base64\" is not supported yet",
-        ),
+        (rule("  s:\n    a: 1\n    b|base64: x*\n  condition: s"), 5, "wildcards cannot be encoded"),
+        (rule("  s:\n    b|hour: 24\n  condition: s"), 4, "whole number from 0 to 23"),
+        (rule("  s:\n    b|fieldref: a..b\n  condition: s"), 4, "empty segment"),
         (rule("  s:\n    b|foo: x\n  condition: s"), 4, "modifier \"foo\" is unknown"),
         (rule("  s:\n    b:\n      - x\n      - {c: d}\n  condition: s"), 6, "a value must be"),
         (rule("  s:\n    b|re: '('\n  condition: s"), 4, "unclosed group"),
@@ -287,7 +290,11 @@ fn what_is_wrong_is_said_with_its_line() {
         (rule("  s: []\n  condition: s"), 3, "empty list"),
         (rule("  s: [[x]]\n  condition: s"), 3, "list within a list"),
         (rule("  s: null\n  condition: s"), 3, "cannot be null"),
-        (rule("  s:\n    a[any]: {b: c}\n  condition: s"), 4, "array member"),
+        (rule("  s:\n    a[some]: {b: c}\n  condition: s"), 4, "unknown selector [some]"),
+        (rule("  s:\n    a[0: {b: c}\n  condition: s"), 4, "not closed"),
+        (rule("  s:\n    a[0][1]: x\n  condition: s"), 4, "in a row"),
+        (rule("  s:\n    a[any]: {b|re: '('}\n  condition: s"), 4, "unclosed group"),
+        (rule(&format!("  s:\n    {}: x\n  condition: s", ["a[any]"; 9].join("."))), 4, "more than 8 deep"),
         ("detection: {s: {a: 1}, condition: s}".to_owned(), 1, "no title"),
         ("title: t\nlevel: urgent\ndetection: {s: {a: 1}, condition: s}".to_owned(), 2, "unknown level"),
         ("title: t\ndetection: [x]".to_owned(), 2, "must be a mapping"),
@@ -299,8 +306,6 @@ fn what_is_wrong_is_said_with_its_line() {
             4,
             "quote it",
         ),
-        ("title: t\nfilter: {rules: any}".to_owned(), 2, "filters are not supported yet"),
-        ("action: global\ntitle: t".to_owned(), 1, "collections"),
         ("- rule: x\n  condition: y".to_owned(), 1, "Falco"),
         ("just text".to_owned(), 1, "a mapping, not text"),
         ("".to_owned(), 0, "no rule"),
