@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod command_line;
+mod correlations;
 mod crash;
 mod delivery;
 mod main_path;
