@@ -63,31 +63,30 @@ impl RuleSet {
     pub fn compile(rules: Vec<Rule>) -> Self {
         let mut table = atoms::Table::default();
         let conditions = rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
-        Self::of_conditions(rules, conditions, table, Paths::new(), &Starvation::all)
+        Self::of_conditions(Subject::Event, rules, conditions, table)
     }
 
-    /// Compiles what must hold for a member of an array, which has neither facets nor missing parts.
+    /// Compiles what must hold for a member of an array.
     pub(crate) fn of_member(body: &Formula) -> Self {
         let mut table = atoms::Table::default();
         let conditions = vec![normal::normalize(body, &mut table)];
-        let starvation = |_: &[Condition], _: &[Atom], _: &plan::Estimates| Vec::new();
-        let mut set = Self::of_conditions(Vec::new(), conditions, table, Paths::of_member(), &starvation);
-        set.facets = Vec::new();
-        set
+        Self::of_conditions(Subject::Member, Vec::new(), conditions, table)
     }
 
     fn of_conditions(
+        subject: Subject,
         rules: Vec<Rule>,
         conditions: Vec<Condition>,
         mut table: atoms::Table,
-        mut paths: Paths,
-        starvation: &dyn Fn(&[Condition], &[Atom], &plan::Estimates) -> Vec<Starvation>,
     ) -> Self {
         let estimates = plan::Estimates::prior(&table.atoms, &conditions);
         let conditions: Vec<_> =
             conditions.into_iter().map(|condition| plan::order(condition, &estimates)).collect();
         let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
-        let starvation = starvation(&conditions, &table.atoms, &estimates);
+        let (mut paths, starvation) = match subject {
+            Subject::Event => (Paths::new(), Starvation::all(&conditions, &table.atoms, &estimates)),
+            Subject::Member => (Paths::of_member(), Vec::new()),
+        };
         let plans = starvation.iter().map(|starvation| &starvation.plan).chain([&plan]);
         for atom in plans.flat_map(|plan| plan.candidates.atoms()) {
             table.atoms[atom as usize].timing = Timing::Always;
@@ -101,7 +100,7 @@ impl RuleSet {
                 Field::Derived(_) => derives = true,
                 Field::Path(path) => {
                     paths.add_field(path, id);
-                    match facet(path) {
+                    match facet(path).filter(|_| subject == Subject::Event) {
                         Some(Source::Path(path)) => paths.add_field(path, id),
                         Some(Source::Computed(facet)) => facets.push((facet, id)),
                         None => {}
@@ -158,6 +157,14 @@ impl std::fmt::Debug for RuleSet {
             .field("fields", &self.fields.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What a set is compiled for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Event,
+    /// A member of an array, which has neither facets nor missing parts.
+    Member,
 }
 
 /// Where an audit event keeps a facet.

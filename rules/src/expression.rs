@@ -11,7 +11,7 @@ use crate::text::fold_char;
 /// Longest pattern, in bytes.
 pub(crate) const MAX_PATTERN_BYTES: usize = 8 << 10;
 /// Largest automaton of one pattern, in bytes.
-pub(crate) const MAX_AUTOMATON_BYTES: usize = 1 << 20;
+pub(crate) const MAX_AUTOMATON_BYTES: usize = 4 << 20;
 /// Cache that one pattern may use while it searches, in bytes.
 const SEARCH_CACHE_BYTES: usize = 64 << 10;
 /// Shorter required texts occur too often to be worth looking for.

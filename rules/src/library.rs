@@ -21,6 +21,7 @@ macro_rules! file {
 }
 
 const FILES: &[File] = &[
+    file!("admission/image-not-listed"),
     file!("admission/namespace-not-listed"),
     file!("admission/pod-security-audited"),
     file!("admission/pod-security-denied"),
@@ -112,10 +113,13 @@ const FILES: &[File] = &[
     file!("rbac/privileged-role-bound"),
     file!("rbac/rights-changed-by-service-account"),
     file!("rbac/rights-then-workload"),
+    file!("rbac/role-allows-everything"),
     file!("rbac/role-escalates"),
     file!("rbac/role-made-or-deleted"),
+    file!("rbac/role-makes-tokens"),
     file!("rbac/role-reaches-into-pods"),
     file!("rbac/role-reaches-kubelets"),
+    file!("rbac/role-reads-secrets"),
     file!("rbac/role-writes"),
     file!("rbac/service-account-bound"),
     file!("rbac/wildcard-role"),

@@ -10,7 +10,7 @@ use crate::lists::Lists;
 use crate::problems::Problems;
 use crate::rule::Rule;
 use crate::samples::Samples;
-use crate::sigma;
+use crate::sigma::{self, Pipeline};
 
 /// The field of the selection that stands for one that is to be removed.
 const MARK: &str = "removed";
@@ -28,7 +28,7 @@ pub struct Survivor {
 /// [`load`](crate::load). A named list counts as one condition.
 #[must_use]
 pub fn survivors(file: &str, text: &str, lists: &Lists, samples: &Samples) -> Vec<Survivor> {
-    let reader = Reader { file, lists: &samples.lists_over(lists), pipelines: &sigma::Pipeline::built_in() };
+    let reader = Reader { file, lists: &samples.lists_over(lists), pipelines: Pipeline::built_in() };
     let documents = yaml::parse(text).unwrap_or_default();
     let rules: Vec<Option<Rule>> = documents.iter().map(|document| reader.rule(document)).collect();
     let mut survivors = Vec::new();
@@ -79,12 +79,12 @@ fn mutants(reader: &Reader<'_>, document: &Node) -> Vec<Mutant> {
 struct Reader<'a> {
     file: &'a str,
     lists: &'a Lists,
-    pipelines: &'a [sigma::Pipeline],
+    pipelines: Vec<Pipeline>,
 }
 
 impl Reader<'_> {
     fn rule(&self, document: &Node) -> Option<Rule> {
-        sigma::read(document, self.lists, self.pipelines, &mut [], &mut Problems::new(self.file))
+        sigma::read(document, self.lists, &self.pipelines, &mut [], &mut Problems::new(self.file))
     }
 }
 

@@ -66,8 +66,12 @@ async fn a_killed_server_counts_every_event_once() {
     let labels = &alerts[0]["labels"];
     assert_eq!((&labels["user.username"], &labels["correlation.reached"]), (&json!("user-at"), &json!("20")));
     let details = server.json(&format!("/api/v1/alerts/{}", alerts[0]["id"].as_str().unwrap())).await;
-    let events: BTreeSet<&str> =
-        details["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
+    let events: BTreeSet<&str> = details["alert"]["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["id"].as_str().unwrap())
+        .collect();
     assert_eq!(events.len() as u64, THRESHOLD);
     assert!(server.data_dir().join("correlation-state").exists());
 }

@@ -44,6 +44,7 @@ RULES = {
     "service account lists its rights": ["discovery/service-account-lists-permissions"],
     "binding made": ["rbac/binding-made-or-deleted"],
     "role made": ["rbac/role-made-or-deleted"],
+    "role that allows everything": ["rbac/role-allows-everything"],
     "role that writes": ["rbac/role-writes"],
     "service account bound": ["rbac/service-account-bound"],
     "administrator at work": ["rbac/admin-identity-used"],

@@ -206,7 +206,7 @@ impl Engine {
                 let Some((index, planned)) = self.waiter(&plan, at) else { continue };
                 let mut fires = std::mem::take(&mut self.fires);
                 self.change(index, |state| state.decide(&planned.definition, lane, watermark, &mut fires));
-                fires.drain(..).for_each(|fire| self.announce(&plan, index, fire, fired));
+                fires.drain(..).for_each(|fire| self.announce(&plan, index, &fire, fired));
                 self.fires = fires;
             }
             let waits_since = self.states.iter().filter_map(|state| state.waits_since(lane)).min();
@@ -274,12 +274,12 @@ impl Engine {
         let fire = self.change(feed.correlation, |state| state.take(key, || scope, entry, definition, floor));
         self.keep_to_budget(feed.correlation);
         if let Some(fire) = fire.flatten() {
-            self.announce(plan, feed.correlation, fire, fired);
+            self.announce(plan, feed.correlation, &fire, fired);
         }
     }
 
     /// Reports a match, which is also an event for the correlations above.
-    fn announce(&mut self, plan: &Arc<Plan>, index: usize, fire: Fire, fired: &mut Vec<Fired>) {
+    fn announce(&mut self, plan: &Arc<Plan>, index: usize, fire: &Fire, fired: &mut Vec<Fired>) {
         fired.push((index, fire.clone()));
         let Some(planned) = plan.correlations.get(index) else { return };
         let value = |source: &Source| match source {

@@ -204,10 +204,10 @@ impl State {
     /// Puts a group in as it was in a snapshot.
     pub(super) fn restore(&mut self, key: EventId, group: Group) {
         self.bytes += group.bytes();
-        if let Content::Window(window) = &group.content {
-            if let Some(time) = window.waits_since() {
-                wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
-            }
+        if let Content::Window(window) = &group.content
+            && let Some(time) = window.waits_since()
+        {
+            wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
         }
         self.groups.insert(key, group);
     }

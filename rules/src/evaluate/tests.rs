@@ -179,7 +179,7 @@ fn item() -> impl Strategy<Value = (String, Value)> {
 fn item_or_group() -> impl Strategy<Value = (String, Value)> {
     let member = (select(&["", ".", "a", "b", "c", "b.c", "user.name"][..]), item());
     let member = member.prop_map(|(name, (key, value))| match key.split_once('|') {
-        Some((_, modifiers)) if name != "" => (format!("{name}|{modifiers}"), value),
+        Some((_, modifiers)) if !name.is_empty() => (format!("{name}|{modifiers}"), value),
         _ => (key, value),
     });
     let member = member.prop_recursive(2, 6, 2, |inner| {

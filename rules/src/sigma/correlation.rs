@@ -403,12 +403,22 @@ mod tests {
         load(&[file("base.yml", BASE), file("rule.yml", correlation)], &Lists::shipped())
     }
 
+    /// Loads a correlation with one mistake, and compares what is said about it.
+    fn check(mistakes: &[(&str, usize, &str)]) {
+        for (body, line, reason) in mistakes {
+            let body = body.replace("; ", "\n  ");
+            let loaded = loaded(&format!("title: t\nname: t\ncorrelation:\n  {body}\n"));
+            assert_eq!(loaded.errors.len(), 1, "{body}: {:?}", loaded.errors);
+            let error = &loaded.errors[0];
+            assert!(error.reason.contains(reason), "{body}: {error}");
+            assert_eq!((&*error.file, error.line), ("rule.yml", *line), "{body}: {error}");
+            assert_eq!(loaded.rules.len(), 2, "{body}");
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said_with_file_and_line() {
-        let rule =
-            |body: &str| format!("title: t\nname: t\ncorrelation:\n  {}\n", body.replace("; ", "\n  "));
-        let count = "type: event_count; rules: [a]; timespan: 5m; condition: {gte: 2}";
-        for (body, line, reason) in [
+        check(&[
             ("type: event_counts; rules: [a]; timespan: 5m", 4, "unknown type \"event_counts\""),
             ("rules: [a]; timespan: 5m", 4, "no type"),
             ("type: event_count; timespan: 5m; condition: {gte: 2}", 4, "names no rules"),
@@ -458,6 +468,13 @@ mod tests {
                 7,
                 "from 0 to 100",
             ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_type_or_option_is_said_with_file_and_line() {
+        let count = "type: event_count; rules: [a]; timespan: 5m; condition: {gte: 2}";
+        check(&[
             ("type: temporal; rules: [a, b]; timespan: 5m; condition: a and x", 7, "names \"x\""),
             (
                 "type: temporal_ordered; rules: [a, b]; timespan: 5m; condition: a or b",
@@ -483,14 +500,7 @@ mod tests {
             (&format!("{count}; aliases: [f]"), 8, "must be a mapping"),
             (&format!("{count}; aliases: {{f: {{b: g}}}}"), 8, "not among rules"),
             ("type: event_count; rules: [t]; timespan: 5m; condition: {gte: 2}", 1, "leads back to itself"),
-        ] {
-            let loaded = loaded(&rule(body));
-            assert_eq!(loaded.errors.len(), 1, "{body}: {:?}", loaded.errors);
-            let error = &loaded.errors[0];
-            assert!(error.reason.contains(reason), "{body}: {error}");
-            assert_eq!((&*error.file, error.line), ("rule.yml", line), "{body}: {error}");
-            assert_eq!(loaded.rules.len(), 2, "{body}");
-        }
+        ]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod arrays;
 mod documents;
 mod modifiers;
 mod pipelines;
+mod public;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Benchmarks of the whole program, each as ratios between things that were measured in the same run.
 
 mod clock;
+mod correlations;
 mod generator;
 mod output;
 mod pipeline;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// The whole path from POST to search and alert, beside parsing alone and tantivy alone.
     Pipeline(pipeline::PipelineArgs),
+    /// How many events per second correlations count, and the memory they take beside their budget.
+    Correlations(correlations::CorrelationsArgs),
     /// How soon the server is ready on a large journal.
     Startup(startup::StartupArgs),
 }
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pipeline(args) => args.run(),
+        Command::Correlations(args) => args.run(),
         Command::Startup(args) => args.run(),
     };
     match result {

@@ -36,7 +36,7 @@ RIGHTS = [
          created(binding("ClusterRoleBinding", "breakglass", "ClusterRole", "cluster-admin", [person("mallory")]), who="olivia"),
          event("clusterrolebindings", "create", 201, "breakglass", user="olivia"), ("cluster-admin binding", "binding made")),
     Step("role with wildcards", created(role("ClusterRole", "helper", [rule(["*"], ["*"], ["*"])])),
-         event("clusterroles", "create", 201, "helper"), ("wildcard role", "role made")),
+         event("clusterroles", "create", 201, "helper"), ("wildcard role", "role made", "role that allows everything")),
     Step("role that escalates",
          created(role("ClusterRole", "helper-2", [rule(["rbac.authorization.k8s.io"], ["clusterroles"], ["escalate", "bind"]),
                                                   rule([""], ["users", "groups"], ["impersonate"])])),

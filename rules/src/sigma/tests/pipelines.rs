@@ -16,10 +16,16 @@ fn matches(steps: &str, detection: &str, event: &str) -> bool {
     !found.is_empty()
 }
 
+fn check_all(cases: &[(&str, &str, &str, bool)]) {
+    for (steps, detection, event, expect) in cases {
+        assert_eq!(matches(steps, detection, event), *expect, "{steps}: {detection} on {event}");
+    }
+}
+
 #[test]
-fn transformations() {
+fn fields_and_conditions_are_transformed() {
     let plain = "{s: {a: x}, condition: s}";
-    for (steps, detection, event, expect) in [
+    check_all(&[
         ("- {type: field_name_mapping, mapping: {a: b.c}}", plain, r#"{"b":{"c":"x"}}"#, true),
         ("- {type: field_name_mapping, mapping: {a: b.c}}", plain, r#"{"a":"x"}"#, false),
         ("- {type: field_name_mapping, mapping: {a: [b, c]}}", plain, r#"{"c":"x"}"#, true),
@@ -70,6 +76,13 @@ fn transformations() {
         ("- {type: add_condition, conditions: {p: $product}, template: true}", plain, r#"{"a":"x"}"#, false),
         ("- {type: add_condition, conditions: {p: y}, negated: true}", plain, r#"{"a":"x","p":"y"}"#, false),
         ("- {type: add_condition, conditions: {p: y}, negated: true}", plain, r#"{"a":"x"}"#, true),
+    ]);
+}
+
+#[test]
+fn values_are_transformed() {
+    let plain = "{s: {a: x}, condition: s}";
+    check_all(&[
         (
             r"- {type: replace_string, regex: '^(.)-(.)$', replacement: '\2+\g<1>'}",
             "{s: {a: x-y}, condition: s}",
@@ -105,9 +118,7 @@ fn transformations() {
             r#"{"a":"xyz"}"#,
             true,
         ),
-    ] {
-        assert_eq!(matches(steps, detection, event), expect, "{steps}: {detection} on {event}");
-    }
+    ]);
 }
 
 #[test]
