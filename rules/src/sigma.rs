@@ -53,15 +53,13 @@ pub(crate) fn read(
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
     let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
-    draft.detections.extend(detection(document, problems));
+    let (group_by, next_steps) = extension(document, problems);
+    draft.detections.push(detection(document, problems)?);
     let filters = filters.iter_mut();
     let filters = filters.filter_map(|filter| {
         filter.is_for(id.as_deref(), name.as_deref(), &draft.log_source).then_some(&*filter)
     });
     let filters: Vec<&Filter> = filters.collect();
-    if problems.count() > before {
-        return None;
-    }
     draft.detections.extend(filters.iter().map(|filter| filter.detection.clone()));
     for pipeline in pipelines {
         if let Err((line, reason)) = pipeline.apply(&mut draft) {
@@ -70,7 +68,6 @@ pub(crate) fn read(
         }
     }
     let formula = formula(&draft, &filters, &mut placeholders, problems);
-    let (group_by, next_steps) = extension(document, problems);
     if problems.count() > before {
         return None;
     }
