@@ -352,6 +352,18 @@ mod tests {
     }
 
     #[test]
+    fn named_lists_go_over_the_shipped_ones() {
+        let text = "rules:\n  lists:\n    system_namespaces: [kube-system, infra]\n    trusted: eve\n";
+        let lists = Config::parse(text, "watchbell.yaml").unwrap().rules.lists;
+        assert_eq!(lists.get("system_namespaces").unwrap().values, ["kube-system", "infra"]);
+        assert_eq!(lists.get("trusted").unwrap().values, ["eve"]);
+        assert!(lists.get("workload_resources").is_some());
+        let wrong = mistakes("rules:\n  lists:\n    a-b: [x]\n    c: [{d: e}]\n");
+        assert!(wrong[0].starts_with("watchbell.yaml:3: rules.lists.a-b: the name of a list"), "{wrong:?}");
+        assert_eq!(wrong[1], "watchbell.yaml:4: rules.lists.c: the values must be a list of texts");
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_their_lines() {
         let text = "listen: nowhere\nlisten_addr: 1\ningest:\n  max_body: large\n  dedupe_max_events: -1\n\
             index:\n  retention: 3 fortnights\ntls: {cert_file: a}\nrules: 7\n";

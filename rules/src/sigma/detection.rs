@@ -207,11 +207,12 @@ impl Selection {
         }
     }
 
-    /// How many items there are.
-    pub(super) fn count_items(&self) -> usize {
+    /// How many values its items have.
+    pub(super) fn count_values(&self) -> usize {
         match self {
-            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::count_items).sum(),
-            Self::Item(_) | Self::Bound(_) => 1,
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::count_values).sum(),
+            Self::Item(item) => item.values.len(),
+            Self::Bound(_) => 1,
         }
     }
 }

@@ -6,6 +6,9 @@ use crate::pattern::{self, Piece};
 /// Most texts that `windash` makes of one value: five dashes, each in five forms.
 pub(crate) const MAX_DASH_FORMS: usize = 5 * 5 * 5 * 5 * 5;
 
+/// Most text that one value may become, in bytes.
+pub(crate) const MAX_ENCODED_BYTES: usize = 16 << 20;
+
 const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 
 const BYTE_ORDER_MARK: [u8; 2] = [0xff, 0xfe];
@@ -69,6 +72,12 @@ pub(super) fn texts(encodings: &[Encoding], text: &str, wildcards: bool) -> Resu
             encoded.extend(encode(*encoding, value)?);
         }
         values = encoded;
+        let parts = values.iter().flatten();
+        let bytes: usize =
+            parts.map(|part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 }).sum();
+        if bytes > MAX_ENCODED_BYTES {
+            return Err(format!("a value comes to more than {MAX_ENCODED_BYTES} bytes of text"));
+        }
     }
     values.into_iter().map(|parts| parts.into_iter().map(piece).collect()).collect()
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::MAX_VALUE_BYTES;
 use crate::lists::Lists;
 
 /// Most values that one value with placeholders may become.
 pub(crate) const MAX_EXPANDED_VALUES: usize = 10_000;
+
+/// Most text that one value with placeholders may become, in bytes.
+pub(crate) const MAX_EXPANDED_BYTES: usize = 16 << 20;
 
 /// The lists that a rule may read, and those that it has read.
 pub(super) struct Placeholders<'a> {
@@ -61,6 +65,9 @@ pub(super) fn substitute(
     lookup: &mut Lookup<'_>,
     keep_escapes: bool,
 ) -> Result<Vec<String>, String> {
+    if text.len() > MAX_VALUE_BYTES {
+        return Err(format!("a value is longer than {MAX_VALUE_BYTES} bytes"));
+    }
     let mut expanded = vec![String::new()];
     for part in parts(text, lookup, keep_escapes)? {
         match part {
@@ -68,6 +75,11 @@ pub(super) fn substitute(
             Part::Values(values) => {
                 if expanded.len().saturating_mul(values.len()) > MAX_EXPANDED_VALUES {
                     return Err(format!("{text:?} comes to more than {MAX_EXPANDED_VALUES} values"));
+                }
+                let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+                let longer = bytes(&expanded).saturating_mul(values.len());
+                if longer.saturating_add(bytes(&values).saturating_mul(expanded.len())) > MAX_EXPANDED_BYTES {
+                    return Err(format!("a value comes to more than {MAX_EXPANDED_BYTES} bytes of text"));
                 }
                 let longer = |start: &String| -> Vec<String> {
                     values.iter().map(|end| format!("{start}{end}")).collect()
@@ -118,6 +130,17 @@ fn placeholder(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
+    fn lists_too_long() {
+        let mut lists = Lists::default();
+        lists.override_with("long", vec!["x".repeat(8000); 2000]).unwrap();
+        let mut placeholders = Placeholders::new(&lists);
+        assert!(placeholders.expand("%long%xxx").is_ok());
+        assert!(placeholders.expand(&"y".repeat(1000)).is_ok());
+        let long = format!("{}%long%", "y".repeat(1000));
+        assert!(placeholders.expand(&long).unwrap_err().contains("bytes of text"));
+        assert!(placeholders.expand(&"y".repeat(9000)).unwrap_err().contains("longer than"));
+    }
+
     #[test]
     fn placeholders_become_the_values_of_their_lists() {
         let mut lists = Lists::default();
@@ -139,6 +162,7 @@ mod tests {
             assert_eq!(placeholders.expand(text), Ok(values(expect)), "{text}");
         }
         assert!(placeholders.expand("%ef%").unwrap_err().contains("no list of the name \"ef\""));
+        lists_too_long();
         assert!(placeholders.expand("%many%%many%").unwrap_err().contains("more than 10000 values"));
         assert_eq!(placeholders.used(), ["ab", "cd", "many", "none"].map(Arc::from));
     }

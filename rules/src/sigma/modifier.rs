@@ -166,6 +166,10 @@ impl Key {
         if encoding != Encoding::Dashes && self.operator != Operator::Equals {
             return Err(format!("modifier {modifier:?} must stand before {:?}", self.operator.name()));
         }
+        // Dashes are those of the text as it is written, and once they were exchanged, nothing is left to do.
+        if encoding == Encoding::Dashes && !self.encodings.is_empty() {
+            return Err(format!("modifier {modifier:?} must stand before other encodings, and once"));
+        }
         self.encodings.push(encoding);
         Ok(())
     }
@@ -224,6 +228,8 @@ mod tests {
             ("a|fieldref|wide", "as they are"),
             ("a|fieldref|expand", "as they are"),
             ("|fieldref", "needs a field"),
+            ("a|wide|windash", "before other encodings"),
+            ("a|windash|windash", "and once"),
             ("a|hour|gte", "cannot be combined"),
             ("a|hour|cased", "cannot be combined"),
             ("a|new_value", "\"new_value\" is unknown"),

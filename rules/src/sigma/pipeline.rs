@@ -26,8 +26,8 @@ use crate::rule::LogSource;
 
 /// Most pipelines in one set.
 pub(crate) const MAX_PIPELINES: usize = 1_000;
-/// Most items that one rule may grow to.
-pub(crate) const MAX_ITEMS: usize = 20_000;
+/// Most values that one rule may grow to.
+pub(crate) const MAX_VALUES: usize = 100_000;
 
 /// Maps the field names that public rules for Kubernetes use onto audit events.
 const KUBERNETES: &str = include_str!("../pipelines/kubernetes.yml");

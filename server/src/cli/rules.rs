@@ -284,3 +284,22 @@ pub(super) fn report(errors: &[LoadError]) {
 pub(super) fn exit_code(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::named_list;
+
+    #[test]
+    fn a_list_is_set_by_name_and_values() {
+        for (text, name, values) in [
+            ("a=x,y", "a", &["x", "y"][..]),
+            ("a=x=1", "a", &["x=1"]),
+            ("a=", "a", &[]),
+            ("a=,x,", "a", &["x"]),
+        ] {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            assert_eq!(named_list(text), Ok((name.to_owned(), values)), "{text}");
+        }
+        assert!(named_list("a").is_err());
+    }
+}

@@ -1,10 +1,11 @@
 //! What the steps of a pipeline change in a rule.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use watchbell_event::yaml::{Node, Value};
 
-use super::{Draft, MAX_ITEMS, Names, Pipeline, Step, Transformation};
+use super::{Draft, MAX_VALUES, Names, Pipeline, Step, Transformation};
+use crate::formula::MAX_FIELD_BYTES;
 use crate::pattern::{self, Piece};
 use crate::sigma::detection::{Detection, Item, Selection};
 use crate::sigma::expand::substitute;
@@ -14,6 +15,16 @@ enum Change {
     None,
     Dropped,
     To(Selection),
+}
+
+impl Change {
+    fn count_values(&self, item: &Item) -> usize {
+        match self {
+            Self::None => item.values.len(),
+            Self::Dropped => 0,
+            Self::To(selection) => selection.count_values(),
+        }
+    }
 }
 
 type Changed<T> = Result<T, (usize, String)>;
@@ -65,30 +76,27 @@ fn fill_template(item: &mut Item, draft: &Draft<'_>) {
 }
 
 fn change_items(pipeline: &Pipeline, step: &Step, draft: &mut Draft<'_>) -> Changed<bool> {
-    let changes = RefCell::new(0);
-    let mut items = 0;
+    let changes = Cell::new(0);
+    let values = Cell::new(0);
     for detection in &mut draft.detections {
         for (_, selection) in &mut detection.selections {
             if let Some(kept) = selection.take() {
                 let change = |item: &Item| {
                     let change = change(pipeline, step, item)?;
-                    *changes.borrow_mut() += usize::from(!matches!(change, Change::None));
+                    changes.set(changes.get() + usize::from(!matches!(change, Change::None)));
+                    values.set(values.get() + change.count_values(item));
+                    if values.get() > MAX_VALUES {
+                        return Err((item.line, format!("the rule comes to more than {MAX_VALUES} values")));
+                    }
                     Ok(change)
                 };
                 // A selection of which nothing is left selects everything.
                 let kept = rewrite(kept, &change)?.unwrap_or(Selection::All(Vec::new()));
-                items += kept.count_items();
                 *selection = Some(kept);
             }
         }
     }
-    if items > MAX_ITEMS {
-        return Err((
-            draft.document.line,
-            format!("the rule comes to more than {MAX_ITEMS} detection items"),
-        ));
-    }
-    Ok(changes.into_inner() > 0)
+    Ok(changes.get() > 0)
 }
 
 /// The selection with every item changed; none if all of it was dropped.
@@ -122,7 +130,7 @@ fn change(pipeline: &Pipeline, step: &Step, item: &Item) -> Changed<Change> {
     let fields = |map: &dyn Fn(&str) -> Option<Vec<String>>| {
         map_fields(step, item, &|field| map(field).filter(|_| of_field(field)))
     };
-    Ok(match &step.transformation {
+    match &step.transformation {
         Transformation::MapFields(mapping) => fields(&|field| {
             // Keywords have no field; a mapping of null is for them.
             let key = if field.is_empty() { "null" } else { field };
@@ -139,15 +147,15 @@ fn change(pipeline: &Pipeline, step: &Step, item: &Item) -> Changed<Change> {
         Transformation::AddSuffix(suffix) => {
             fields(&|field| (!field.is_empty()).then(|| vec![format!("{field}{suffix}")]))
         }
-        _ if !of_field(&item.field) => Change::None,
-        Transformation::DropItem => Change::Dropped,
-        Transformation::FailItem(message) => return Err((item.line, message.clone())),
-        _ => change_values(pipeline, step, item)?,
-    })
+        _ if !of_field(&item.field) => Ok(Change::None),
+        Transformation::DropItem => Ok(Change::Dropped),
+        Transformation::FailItem(message) => Err((item.line, message.clone())),
+        _ => change_values(pipeline, step, item),
+    }
 }
 
 /// The item with its field, and the fields that it refers to, mapped.
-fn map_fields(step: &Step, item: &Item, map: &impl Fn(&str) -> Option<Vec<String>>) -> Change {
+fn map_fields(step: &Step, item: &Item, map: &impl Fn(&str) -> Option<Vec<String>>) -> Changed<Change> {
     let mut changed = item.clone();
     changed.applied.extend(step.id.clone());
     let refers = item.modifiers.iter().any(|modifier| modifier == "fieldref");
@@ -160,15 +168,21 @@ fn map_fields(step: &Step, item: &Item, map: &impl Fn(&str) -> Option<Vec<String
     }
     let Some(names) = map(&item.field) else {
         let mapped = refers && changed.values != item.values;
-        return if mapped { Change::To(Selection::Item(changed)) } else { Change::None };
+        return Ok(if mapped { Change::To(Selection::Item(changed)) } else { Change::None });
     };
+    if names.len().saturating_mul(changed.values.len()) > MAX_VALUES {
+        return Err((item.line, format!("the rule comes to more than {MAX_VALUES} values")));
+    }
+    if names.iter().any(|name| name.len() > MAX_FIELD_BYTES) {
+        return Err((item.line, format!("a field's name is longer than {MAX_FIELD_BYTES} bytes")));
+    }
     if item.field.is_empty() && item.modifiers.is_empty() {
         // A keyword is found anywhere within a value.
         changed.modifiers.push("contains".to_owned());
     }
     let named = |field: String| Selection::Item(Item { field, ..changed.clone() });
     let mut parts: Vec<_> = names.into_iter().map(named).collect();
-    Change::To(if parts.len() == 1 { parts.remove(0) } else { Selection::Any(parts) })
+    Ok(Change::To(if parts.len() == 1 { parts.remove(0) } else { Selection::Any(parts) }))
 }
 
 fn change_values(pipeline: &Pipeline, step: &Step, item: &Item) -> Changed<Change> {
@@ -176,6 +190,9 @@ fn change_values(pipeline: &Pipeline, step: &Step, item: &Item) -> Changed<Chang
     for value in &item.values {
         let told = |reason| (value.line, reason);
         values.extend(change_value(pipeline, &step.transformation, item, value).map_err(told)?);
+        if values.len() > MAX_VALUES {
+            return Err(told(format!("the rule comes to more than {MAX_VALUES} values")));
+        }
     }
     if values == item.values {
         return Ok(Change::None);
@@ -198,8 +215,8 @@ fn change_value(
     let changed = match (transformation, text) {
         (Transformation::SetValue(other), _) => vec![Node { line: value.line, value: other.value.clone() }],
         (Transformation::ReplaceString(replacement), _) => match value.scalar_text() {
-            Some(text) if !replacement.skip_special => vec![text_node(value, replacement.apply(&text))],
-            Some(text) => vec![text_node(value, between_wildcards(&text, &|text| replacement.apply(text)))],
+            Some(text) if !replacement.skip_special => vec![text_node(value, replacement.apply(&text)?)],
+            Some(text) => vec![text_node(value, between_wildcards(&text, &|text| replacement.apply(text))?)],
             None => vec![value.clone()],
         },
         (Transformation::MapString(mapping), Some(text)) => {
@@ -240,12 +257,12 @@ fn variable(pipeline: &Pipeline, names: &Names, name: &str) -> Option<Vec<String
 }
 
 /// The text with what stands between its wildcards changed.
-fn between_wildcards(text: &str, change: &dyn Fn(&str) -> String) -> String {
+fn between_wildcards(text: &str, change: &dyn Fn(&str) -> Result<String, String>) -> Result<String, String> {
     let escaped = |text: String| text.replace('\\', "\\\\").replace('*', "\\*").replace('?', "\\?");
     let piece = |piece| match piece {
-        Piece::Literal(text) => escaped(change(&text)),
-        Piece::AnyText => "*".to_owned(),
-        Piece::OneCharacter => "?".to_owned(),
+        Piece::Literal(text) => change(&text).map(escaped),
+        Piece::AnyText => Ok("*".to_owned()),
+        Piece::OneCharacter => Ok("?".to_owned()),
     };
     pattern::parse(text).into_iter().map(piece).collect()
 }

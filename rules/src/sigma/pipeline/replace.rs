@@ -3,6 +3,7 @@
 use regex_automata::meta::Regex;
 
 use crate::expression::{MAX_AUTOMATON_BYTES, MAX_PATTERN_BYTES};
+use crate::sigma::MAX_VALUE_BYTES;
 
 /// A regular expression.
 #[derive(Debug)]
@@ -52,12 +53,18 @@ impl Replacement {
     /// What is wrong with the expression or the replacement.
     pub(super) fn new(pattern: &str, replacement: &str, skip_special: bool) -> Result<Self, String> {
         let pattern = Pattern::new(pattern)?;
+        if replacement.len() > MAX_PATTERN_BYTES {
+            return Err(format!("the replacement is longer than {MAX_PATTERN_BYTES} bytes"));
+        }
         let parts = parts(replacement, &pattern.0)?;
         Ok(Self { pattern, parts, skip_special })
     }
 
     /// The text with all matches replaced.
-    pub(super) fn apply(&self, text: &str) -> String {
+    ///
+    /// # Errors
+    /// If it becomes longer than a value may be.
+    pub(super) fn apply(&self, text: &str) -> Result<String, String> {
         let mut replaced = String::new();
         let mut end = 0;
         for captures in self.pattern.0.captures_iter(text) {
@@ -72,9 +79,12 @@ impl Replacement {
                 });
             }
             end = found.end();
+            if replaced.len() > MAX_VALUE_BYTES {
+                return Err(format!("a replaced value is longer than {MAX_VALUE_BYTES} bytes"));
+            }
         }
         replaced.push_str(text.get(end..).unwrap_or_default());
-        replaced
+        Ok(replaced)
     }
 }
 

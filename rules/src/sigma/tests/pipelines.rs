@@ -212,6 +212,10 @@ fn public_names_of_kubernetes_rules_find_raw_audit_events() {
 #[test]
 fn what_is_wrong_with_pipelines_is_said_with_its_line() {
     let rule = "---\ntitle: t\ndetection:\n  s:\n    a: x\n  condition: s";
+    let steps =
+        |step: &str, count| format!("transformations:\n{}{rule}", format!("- {step}\n").repeat(count));
+    let replaced = steps(r"{type: replace_string, regex: '^.*$', replacement: '\g<0>\g<0>'}", 20);
+    let mapped = steps("{type: field_name_mapping, mapping: {a: [a, a, a, a, a, a, a, a, a, a]}}", 6);
     for (text, line, reason) in [
         ("transformations:\n- {type: shout}".to_owned(), 2, "\"shout\" is unknown"),
         ("transformations:\n- {kind: x}".to_owned(), 2, "type is missing"),
@@ -244,6 +248,8 @@ fn what_is_wrong_with_pipelines_is_said_with_its_line() {
             3,
             "condition \"x\"",
         ),
+        (replaced, 26, "longer than"),
+        (mapped, 12, "more than 100000 values"),
     ] {
         let errors = errors(&text);
         let told = errors.iter().any(|error| error.line == line && error.reason.contains(reason));
