@@ -28,6 +28,7 @@ pub struct Evaluator {
     /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
+    candidates: u64,
     buffer: String,
 }
 
@@ -89,6 +90,7 @@ impl Evaluator {
             seen: vec![0; rules],
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
+            candidates: 0,
             buffer: String::new(),
             set,
         }
@@ -127,6 +129,12 @@ impl Evaluator {
         }
         let counts = counts.into_iter().zip(&self.not_evaluable.matched);
         counts.map(|(count, matched)| count.saturating_sub(*matched)).collect()
+    }
+
+    /// How many rules were looked at so far, over all events. The others cost nothing.
+    #[must_use]
+    pub fn candidates(&self) -> u64 {
+        self.candidates
     }
 
     fn next_event(&mut self) {
@@ -174,6 +182,7 @@ impl Evaluator {
         if std::mem::replace(seen, self.event.number) == self.event.number {
             return;
         }
+        self.candidates += 1;
         if self.holds(set, &set.conditions[rule as usize]) {
             matches.push(rule as usize);
         }

@@ -5,6 +5,7 @@ mod generator;
 mod output;
 mod pipeline;
 mod random;
+mod rules;
 mod startup;
 mod stats;
 
@@ -28,6 +29,11 @@ struct Cli {
 enum Command {
     /// The whole path from POST to search and alert, beside parsing alone and tantivy alone.
     Pipeline(pipeline::PipelineArgs),
+    /// What evaluating an event costs with few and with many rules, beside other engines and bare reading.
+    Rules(rules::RulesArgs),
+    /// One of the engines that `rules` measures.
+    #[command(hide = true)]
+    RulesWorker(rules::WorkerArgs),
     /// How soon the server is ready on a large journal.
     Startup(startup::StartupArgs),
 }
@@ -35,6 +41,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pipeline(args) => args.run(),
+        Command::Rules(args) => args.run(),
+        Command::RulesWorker(args) => args.run(),
         Command::Startup(args) => args.run(),
     };
     match result {
