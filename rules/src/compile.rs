@@ -12,22 +12,28 @@ mod field;
 mod normal;
 mod paths;
 mod plan;
+mod program;
 mod starve;
+mod traffic;
+
+use std::sync::Arc;
 
 use crate::formula::Field;
 use crate::rule::Rule;
 
 pub(crate) use atoms::{Atom, AtomId, FieldId, Timing, index};
 pub(crate) use field::FieldIndex;
-pub(crate) use normal::{Condition, Sign};
+pub(crate) use normal::Sign;
 pub(crate) use paths::{Hot, Node, NodeId, Paths, ROOT};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Guard, Plan};
+pub(crate) use program::{Programs, Step};
 pub(crate) use starve::{Bodies, Starvation};
+pub use traffic::Traffic;
 
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {
-    rules: Vec<Rule>,
-    pub(crate) conditions: Vec<Condition>,
+    rules: Arc<[Rule]>,
+    pub(crate) conditions: Programs,
     pub(crate) atoms: Vec<Atom>,
     pub(crate) fields: Vec<FieldIndex>,
     pub(crate) paths: Paths,
@@ -54,18 +60,39 @@ impl RuleSet {
     /// Compiles rules; their order is that of the indexes in [`Evaluator::matches`](crate::Evaluator::matches).
     #[must_use]
     pub fn compile(rules: Vec<Rule>) -> Self {
+        Self::build(rules.into(), None)
+    }
+
+    /// Compiles the same rules again, to be found by what is rarest in the traffic that an
+    /// [`Evaluator`](crate::Evaluator) of this set has seen. It takes as long as compiling, and matches the same.
+    #[must_use]
+    pub fn replan(&self, traffic: &Traffic) -> Self {
+        Self::build(self.rules.clone(), Some(traffic))
+    }
+
+    /// Whether another set is of the same rules and differs at most in how they are found.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules)
+    }
+
+    /// Equal rules get equal atoms, whatever the traffic: it is counted by their ids.
+    fn build(rules: Arc<[Rule]>, traffic: Option<&Traffic>) -> Self {
         let mut table = atoms::Table::default();
         let conditions: Vec<_> =
             rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
-        let estimates = plan::Estimates::prior(&table.atoms, &conditions);
+        let mut estimates = plan::Estimates::prior(&table.atoms, &conditions);
+        if let Some(traffic) = traffic {
+            estimates.learn(traffic);
+        }
         let conditions: Vec<_> =
             conditions.into_iter().map(|condition| plan::order(condition, &estimates)).collect();
         let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
-        let starvation = Starvation::all(&conditions, &table.atoms, &estimates);
-        let plans = starvation.iter().map(|starvation| &starvation.plan).chain([&plan]);
-        for atom in plans.flat_map(|plan| plan.candidates.atoms()) {
-            table.atoms[atom as usize].timing = Timing::Always;
-        }
+        let rests = Starvation::all(&conditions, &table.atoms, &estimates);
+        let plans = rests.iter().map(|rests| &rests.plan).chain([&plan]);
+        table.decide_always(plans.flat_map(|plan| plan.candidates.atoms()));
+        let starvation = rests.into_iter().map(|rests| Starvation::new(rests, &table.atoms)).collect();
+        let conditions = Programs::new(&conditions, &table.atoms);
         let mut paths = Paths::new();
         let mut anywhere = None;
         let mut facets = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use watchbell_event::audit::AuditEvent;
 use watchbell_event::{Detection, EventId, Facets, Record};
 
-use crate::compile::RuleSet;
+use crate::compile::{RuleSet, Traffic};
 use crate::evaluate::Evaluator;
 use crate::rule::Rule;
 use crate::text::{float_text, number_text};
@@ -42,6 +42,16 @@ impl Detector {
     #[must_use]
     pub fn evaluator(&self) -> &Evaluator {
         &self.evaluator
+    }
+
+    /// Runs another set from now on. If it has the same rules, counts go on (see [`Evaluator::follow`]).
+    pub fn follow(&mut self, set: Arc<RuleSet>) {
+        self.evaluator.follow(set);
+    }
+
+    /// See [`Evaluator::learned`].
+    pub fn learned(&mut self) -> Option<Traffic> {
+        self.evaluator.learned()
     }
 
     /// Adds a detection to `detections` for every rule that matches the record, in the order of the rules.

@@ -4,13 +4,19 @@
 //! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
 //! events, and nothing is done per rule.
 
+mod learn;
 mod scan;
+mod starving;
 
 use std::sync::Arc;
 
-use crate::compile::{Atom, AtomId, Bodies, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
+use crate::compile::{Atom, AtomId, Bodies, FieldId, Programs, RuleSet, Sign, Step, Timing, index};
 use crate::formula::Check;
-use crate::text::fold_into;
+use crate::json::Malformed;
+use crate::text::folded;
+
+use learn::Learning;
+use starving::NotEvaluable;
 
 pub use scan::MAX_DEPTH;
 
@@ -29,7 +35,10 @@ pub struct Evaluator {
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
     candidates: u64,
+    learning: Learning,
+    /// Scratch space.
     buffer: String,
+    scratch: String,
 }
 
 /// What the pass over one event leaves.
@@ -38,8 +47,10 @@ struct Event {
     number: u32,
     /// Number of the last event in which each atom was true.
     truth: Vec<u32>,
-    /// The atoms that are true in this event.
+    /// The atoms that are true in this event, of those decided while it was read.
     hits: Vec<AtomId>,
+    /// The atoms that turned out to be true later.
+    late_hits: Vec<AtomId>,
     values: Values,
     facts: scan::Facts,
     missing: Bodies,
@@ -68,16 +79,6 @@ struct Decided {
     holds: bool,
 }
 
-/// Counts of the events that lack a body some rule needs.
-struct NotEvaluable {
-    /// For each set of missing bodies and each rest of rules: on how many such events the rest held.
-    rests: Vec<Vec<u64>>,
-    /// Number of the last event that each rest was counted for.
-    counted: Vec<Vec<u32>>,
-    /// For each rule, how many events it matched although a body was missing.
-    matched: Vec<u64>,
-}
-
 impl Evaluator {
     /// Prepares to run a set.
     #[must_use]
@@ -91,7 +92,9 @@ impl Evaluator {
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
             candidates: 0,
+            learning: Learning::new(atoms),
             buffer: String::new(),
+            scratch: String::new(),
             set,
         }
     }
@@ -107,28 +110,15 @@ impl Evaluator {
     pub fn matches(&mut self, event: &[u8], matches: &mut Vec<usize>) -> bool {
         matches.clear();
         self.next_event();
-        let read = std::str::from_utf8(event)
-            .is_ok_and(|text| scan::scan(&self.set, text, &mut self.event, &mut self.buffer).is_ok());
+        let read = std::str::from_utf8(event).is_ok_and(|text| self.scan(text).is_ok());
         if read {
             self.event.missing = self.event.facts.missing_bodies();
             self.decide_candidates(matches);
+            self.count_not_evaluable(matches);
             matches.sort_unstable();
+            self.learn();
         }
         read
-    }
-
-    /// For each rule, how many events it could not be decided on, because they lack the request or response
-    /// body it reads.
-    #[must_use]
-    pub fn not_evaluable(&self) -> Vec<u64> {
-        let mut counts = vec![0u64; self.set.rules().len()];
-        for (starvation, rests) in self.set.starvation.iter().zip(&self.not_evaluable.rests) {
-            for (count, rest) in counts.iter_mut().zip(&starvation.rest_of) {
-                *count += rest.map_or(0, |rest| rests[rest as usize]);
-            }
-        }
-        let counts = counts.into_iter().zip(&self.not_evaluable.matched);
-        counts.map(|(count, matched)| count.saturating_sub(*matched)).collect()
     }
 
     /// How many rules were looked at so far, over all events. The others cost nothing.
@@ -139,6 +129,7 @@ impl Evaluator {
 
     fn next_event(&mut self) {
         self.event.hits.clear();
+        self.event.late_hits.clear();
         self.event.values.clear();
         self.event.facts.clear();
         self.event.number = self.event.number.wrapping_add(1);
@@ -149,30 +140,27 @@ impl Evaluator {
             self.seen.fill(0);
             self.demanded.fill(0);
             self.decided.fill(Decided::default());
-            self.not_evaluable.counted.iter_mut().for_each(|counted| counted.fill(0));
+            self.not_evaluable.forget_marks();
             self.event.number = 1;
         }
+    }
+
+    fn scan(&mut self, text: &str) -> Result<(), Malformed> {
+        scan::scan(&self.set, text, &mut self.event, &mut self.buffer, &mut self.scratch)
     }
 
     fn decide_candidates(&mut self, matches: &mut Vec<usize>) {
         let set = self.set.clone();
         let hits = std::mem::take(&mut self.event.hits);
         for &atom in &hits {
-            for &rule in set.plan.candidates.of(atom) {
-                self.decide(&set, rule, matches);
+            for candidate in set.plan.candidates.of(atom) {
+                if candidate.guard.passes(|atom| self.is_marked(atom)) {
+                    self.decide(&set, candidate.rule, matches);
+                }
             }
         }
         for &rule in &set.plan.always {
             self.decide(&set, rule, matches);
-        }
-        if !self.event.missing.is_empty() && self.event.facts.is_final() {
-            let missing = self.event.missing;
-            let lists = set.starvation.iter().enumerate();
-            for (list, starvation) in lists.filter(|(_, starvation)| starvation.missing == missing) {
-                self.count_starving(&set, list, starvation, &hits);
-                let starving = matches.iter().filter(|rule| starvation.rest_of[**rule].is_some());
-                starving.for_each(|rule| self.not_evaluable.matched[*rule] += 1);
-            }
         }
         self.event.hits = hits;
     }
@@ -183,34 +171,45 @@ impl Evaluator {
             return;
         }
         self.candidates += 1;
-        if self.holds(set, &set.conditions[rule as usize]) {
+        if self.holds(set, &set.conditions, rule) {
             matches.push(rule as usize);
-        }
-    }
-
-    fn count_starving(&mut self, set: &RuleSet, list: usize, starvation: &Starvation, hits: &[AtomId]) {
-        let found = hits.iter().flat_map(|atom| starvation.plan.candidates.of(*atom));
-        for &rest in found.chain(&starvation.plan.always) {
-            let counted = &mut self.not_evaluable.counted[list][rest as usize];
-            if std::mem::replace(counted, self.event.number) == self.event.number {
-                continue;
-            }
-            if self.holds(set, &starvation.rests[rest as usize]) {
-                self.not_evaluable.rests[list][rest as usize] += 1;
-            }
         }
     }
 
     /// Whether a condition holds for certain: what is not known counts against it. As `not` stands only
     /// before atoms, this is "true" of three-valued logic.
-    fn holds(&mut self, set: &RuleSet, condition: &Condition) -> bool {
-        match condition {
-            Condition::All(parts) => parts.iter().all(|part| self.holds(set, part)),
-            Condition::Any(parts) => parts.iter().any(|part| self.holds(set, part)),
-            Condition::Atom(atom, sign) => {
-                self.is_true(set, *atom) == (*sign == Sign::Positive) && self.is_known(set, *atom)
+    fn holds(&mut self, set: &RuleSet, conditions: &Programs, number: u32) -> bool {
+        self.step(set, conditions, conditions.start(number)).0
+    }
+
+    /// Decides the step at a place, and says where the next one is.
+    fn step(&mut self, set: &RuleSet, conditions: &Programs, at: u32) -> (bool, u32) {
+        let (step, end) = conditions.step(at);
+        let holds = match step {
+            Step::Marked(atom, sign) => self.is_marked(atom) == (sign == Sign::Positive),
+            Step::Atom(atom, sign) => {
+                self.is_true(set, atom) == (sign == Sign::Positive) && self.is_known(set, atom)
             }
+            Step::All(_) => self.parts(set, conditions, at + 1, end, true),
+            Step::Any(_) => self.parts(set, conditions, at + 1, end, false),
+        };
+        (holds, end)
+    }
+
+    /// Decides the parts from one place to another until one of them differs from `until`.
+    fn parts(&mut self, set: &RuleSet, conditions: &Programs, mut at: u32, end: u32, until: bool) -> bool {
+        while at < end {
+            let (holds, next) = self.step(set, conditions, at);
+            if holds != until {
+                return holds;
+            }
+            at = next;
         }
+        until
+    }
+
+    fn is_marked(&self, atom: AtomId) -> bool {
+        self.event.truth[atom as usize] == self.event.number
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
@@ -224,19 +223,20 @@ impl Evaluator {
             Timing::OnDemand => self.demand(set, atom.field),
             Timing::Alone => return self.decide_alone(id, atom),
         }
-        self.event.truth[id as usize] == self.event.number
+        self.is_marked(id)
     }
 
     /// Decides the atoms of a field that were put off, once per event.
     fn demand(&mut self, set: &RuleSet, field: FieldId) {
-        let Event { number, truth, values, .. } = &mut self.event;
+        let Event { number, truth, late_hits, values, .. } = &mut self.event;
         let demanded = &mut self.demanded[field as usize];
         if std::mem::replace(demanded, *number) == *number {
             return;
         }
         let index = &set.fields[field as usize];
         for text in values.of(field, *number) {
-            index.text_on_demand(text, &mut self.buffer, &mut |atom| truth[atom as usize] = *number);
+            let mark = &mut |atom| mark_true(*number, truth, late_hits, atom);
+            index.text_on_demand(text, &mut self.buffer, mark);
         }
     }
 
@@ -250,10 +250,7 @@ impl Evaluator {
         let holds = self.event.values.of(atom.field, number).any(|text| match &atom.test.check {
             Check::Expression(expression) => expression.matches(text),
             Check::Cased(pattern) => pattern.matches(text),
-            Check::Folded(pattern) => {
-                fold_into(text, buffer);
-                pattern.matches(buffer)
-            }
+            Check::Folded(pattern) => pattern.matches(folded(text, buffer)),
             _ => false,
         });
         self.decided[id as usize] = Decided { number, holds };
@@ -261,14 +258,11 @@ impl Evaluator {
     }
 }
 
-impl NotEvaluable {
-    fn new(set: &RuleSet) -> Self {
-        let sizes = set.starvation.iter().map(|starvation| starvation.rests.len());
-        Self {
-            rests: sizes.clone().map(|size| vec![0; size]).collect(),
-            counted: sizes.map(|size| vec![0; size]).collect(),
-            matched: vec![0; set.rules().len()],
-        }
+fn mark_true(number: u32, truth: &mut [u32], hits: &mut Vec<AtomId>, atom: AtomId) {
+    let mark = &mut truth[atom as usize];
+    if *mark != number {
+        *mark = number;
+        hits.push(atom);
     }
 }
 
@@ -278,6 +272,7 @@ impl Event {
             number: 0,
             truth: vec![0; atoms],
             hits: Vec::new(),
+            late_hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
             facts: scan::Facts::default(),
             missing: Bodies::default(),

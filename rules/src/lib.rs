@@ -22,7 +22,7 @@ pub mod samples;
 mod sigma;
 mod text;
 
-pub use compile::RuleSet;
+pub use compile::{RuleSet, Traffic};
 pub use detect::Detector;
 pub use evaluate::{Evaluator, MAX_DEPTH};
 pub use load::{Loaded, load, override_rules};

@@ -22,6 +22,9 @@ pub(crate) struct WorkerArgs {
     events: PathBuf,
 }
 
+/// A file of a few events is read so many times to learn from.
+const MAX_LEARNING_PASSES: usize = 10_000;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Own {
     Watchbell,
@@ -39,13 +42,22 @@ impl WorkerArgs {
     }
 }
 
-pub(crate) fn watchbell(rules: &str, _events: &[&[u8]]) -> Result<Engine, Box<dyn Error>> {
+/// As the server runs it: found by guesses at first, then by what is rare in the traffic.
+pub(crate) fn watchbell(rules: &str, events: &[&[u8]]) -> Result<Engine, Box<dyn Error>> {
     let files: Vec<_> = rules.split(SEPARATOR).map(|rule| ("rules".to_owned(), rule.to_owned())).collect();
     let loaded = load(&files);
     let set = Arc::new(RuleSet::compile(loaded.rules));
     let rules = set.rules().len();
     let mut evaluator = Evaluator::new(set);
     let mut matches = Vec::new();
+    let mut passes = std::iter::repeat_n(events, MAX_LEARNING_PASSES).flatten();
+    let learned = passes.find_map(|event| {
+        evaluator.matches(event, &mut matches);
+        evaluator.learned()
+    });
+    if let Some(traffic) = learned {
+        evaluator.follow(Arc::new(evaluator.rules().replan(&traffic)));
+    }
     let evaluate = Box::new(move |event: &[u8]| {
         let candidates = evaluator.candidates();
         evaluator.matches(event, &mut matches);
