@@ -5,6 +5,7 @@
 //! events, and nothing is done per rule.
 
 mod learn;
+mod memo;
 mod scan;
 mod starving;
 
@@ -16,6 +17,7 @@ use crate::json::Malformed;
 use crate::text::folded;
 
 use learn::Learning;
+use memo::Memo;
 use starving::NotEvaluable;
 
 pub use scan::MAX_DEPTH;
@@ -52,6 +54,8 @@ struct Event {
     /// The atoms that turned out to be true later.
     late_hits: Vec<AtomId>,
     values: Values,
+    /// For each field, what its values decided in earlier events.
+    memos: Vec<Memo>,
     facts: scan::Facts,
     missing: Bodies,
 }
@@ -274,6 +278,7 @@ impl Event {
             hits: Vec::new(),
             late_hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
+            memos: std::iter::repeat_with(Memo::default).take(fields).collect(),
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }

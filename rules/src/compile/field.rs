@@ -27,6 +27,8 @@ pub(crate) struct FieldIndex {
     on_demand: TextChecks,
     /// Some atoms are not decided while the event is read, so its values are kept.
     pub(crate) keeps_values: bool,
+    /// Looking a value up takes longer than remembering what it decided.
+    pub(crate) is_dear: bool,
 }
 
 impl FieldIndex {
@@ -47,6 +49,7 @@ impl FieldIndex {
         }
         index.always.finish();
         index.on_demand.finish();
+        index.is_dear = index.always.is_dear();
         index
     }
 
@@ -104,6 +107,10 @@ impl TextChecks {
         self.networks.finish();
         self.folded.finish();
         self.cased.finish();
+    }
+
+    fn is_dear(&self) -> bool {
+        self.folded.tables.is_some() || self.cased.tables.is_some() || !self.networks.is_empty()
     }
 
     fn find(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {

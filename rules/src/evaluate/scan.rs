@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Event, mark_true};
-use crate::compile::{Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
+use crate::compile::{AtomId, Bodies, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
 use crate::formula::Body;
 use crate::json::{Kind, Malformed, Reader};
 use crate::text::number_text;
@@ -144,7 +144,7 @@ impl Sink<'_> {
     }
 
     fn field(&mut self, field: FieldId, value: Scalar<'_>) {
-        let Event { number, truth, hits, values, .. } = &mut *self.event;
+        let Event { number, truth, hits, values, memos, .. } = &mut *self.event;
         let index = &self.set.fields[field as usize];
         let mut mark = |atom| mark_true(*number, truth, hits, atom);
         let text = match value {
@@ -153,7 +153,13 @@ impl Sink<'_> {
             Scalar::Bool(false) => "false",
             Scalar::Number(text) | Scalar::Text(text) => text,
         };
-        index.text(text, self.buffer, &mut mark);
+        if index.is_dear {
+            let decide =
+                |atoms: &mut Vec<AtomId>| index.text(text, self.buffer, &mut |atom| atoms.push(atom));
+            memos[field as usize].atoms(text, decide).iter().copied().for_each(mark);
+        } else {
+            index.text(text, self.buffer, &mut mark);
+        }
         if index.keeps_values {
             values.add(field, *number, text);
         }
