@@ -1,8 +1,8 @@
 //! Runs a compiled set over one event after the other.
 //!
 //! One pass over the event's bytes marks the atoms that are true; then the rules that a true atom points to
-//! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
-//! events, and nothing is done per rule.
+//! are decided. Other marks carry the number of the event they were made for. So nothing is cleared between
+//! events but the atoms that were true, and nothing is done per rule.
 
 mod learn;
 mod memo;
@@ -47,8 +47,8 @@ pub struct Evaluator {
 struct Event {
     /// Which event this is; never 0.
     number: u32,
-    /// Number of the last event in which each atom was true.
-    truth: Vec<u32>,
+    /// Which atoms are true in this event.
+    truth: Truth,
     /// The atoms that are true in this event, of those decided while it was read.
     hits: Vec<AtomId>,
     /// The atoms that turned out to be true later.
@@ -132,6 +132,7 @@ impl Evaluator {
     }
 
     fn next_event(&mut self) {
+        self.event.truth.clear(self.event.hits.iter().chain(&self.event.late_hits));
         self.event.hits.clear();
         self.event.late_hits.clear();
         self.event.values.clear();
@@ -139,7 +140,6 @@ impl Evaluator {
         self.event.number = self.event.number.wrapping_add(1);
         if self.event.number == 0 {
             // Marks of four billion events ago would count again.
-            self.event.truth.fill(0);
             self.event.values.latest.fill((0, 0));
             self.seen.fill(0);
             self.demanded.fill(0);
@@ -213,7 +213,7 @@ impl Evaluator {
     }
 
     fn is_marked(&self, atom: AtomId) -> bool {
-        self.event.truth[atom as usize] == self.event.number
+        self.event.truth.holds(atom)
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
@@ -239,7 +239,7 @@ impl Evaluator {
         }
         let index = &set.fields[field as usize];
         for text in values.of(field, *number) {
-            let mark = &mut |atom| mark_true(*number, truth, late_hits, atom);
+            let mark = &mut |atom| mark_true(truth, late_hits, atom);
             index.text_on_demand(text, &mut self.buffer, mark);
         }
     }
@@ -262,11 +262,36 @@ impl Evaluator {
     }
 }
 
-fn mark_true(number: u32, truth: &mut [u32], hits: &mut Vec<AtomId>, atom: AtomId) {
-    let mark = &mut truth[atom as usize];
-    if *mark != number {
-        *mark = number;
+fn mark_true(truth: &mut Truth, hits: &mut Vec<AtomId>, atom: AtomId) {
+    if truth.set(atom) {
         hits.push(atom);
+    }
+}
+
+/// One bit for each atom, so that all of them stay in the fastest cache.
+struct Truth(Vec<u64>);
+
+impl Truth {
+    fn new(atoms: usize) -> Self {
+        Self(vec![0; atoms.div_ceil(64)])
+    }
+
+    fn holds(&self, atom: AtomId) -> bool {
+        self.0[atom as usize / 64] >> (atom % 64) & 1 != 0
+    }
+
+    /// Says whether the atom was not true before.
+    fn set(&mut self, atom: AtomId) -> bool {
+        let word = &mut self.0[atom as usize / 64];
+        let bit = 1 << (atom % 64);
+        let before = *word & bit;
+        *word |= bit;
+        before == 0
+    }
+
+    /// Forgets all atoms, given those that are true.
+    fn clear<'a>(&mut self, atoms: impl Iterator<Item = &'a AtomId>) {
+        atoms.for_each(|atom| self.0[*atom as usize / 64] = 0);
     }
 }
 
@@ -274,7 +299,7 @@ impl Event {
     fn new(atoms: usize, fields: usize) -> Self {
         Self {
             number: 0,
-            truth: vec![0; atoms],
+            truth: Truth::new(atoms),
             hits: Vec::new(),
             late_hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },

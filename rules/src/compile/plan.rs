@@ -50,7 +50,7 @@ pub(crate) struct Candidate {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard([AtomId; GUARD_ATOMS]);
 
-const GUARD_ATOMS: usize = 3;
+const GUARD_ATOMS: usize = 4;
 const NO_ATOM: AtomId = AtomId::MAX;
 
 impl Guard {

@@ -120,8 +120,8 @@ impl Sink<'_> {
         if !matches!(kind, Kind::Object | Kind::Array) {
             return;
         }
-        let Event { number, truth, hits, .. } = &mut *self.event;
-        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        let Event { truth, hits, .. } = &mut *self.event;
+        let mut mark = |atom| mark_true(truth, hits, atom);
         for &field in &node.fields {
             let index = &self.set.fields[field as usize];
             if kind == Kind::Object { index.object(&mut mark) } else { index.array(&mut mark) }
@@ -146,7 +146,7 @@ impl Sink<'_> {
     fn field(&mut self, field: FieldId, value: Scalar<'_>) {
         let Event { number, truth, hits, values, memos, .. } = &mut *self.event;
         let index = &self.set.fields[field as usize];
-        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        let mut mark = |atom| mark_true(truth, hits, atom);
         let text = match value {
             Scalar::Null => return index.null(&mut mark),
             Scalar::Bool(true) => "true",

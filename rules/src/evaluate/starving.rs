@@ -5,7 +5,7 @@ use crate::compile::{Guard, RuleSet, Starvation};
 
 /// Of a set with more different rests than this, only some events are counted, each for several, so that an
 /// event costs the same however many rules there are.
-const RESTS_PER_EVENT: usize = 256;
+const RESTS_PER_EVENT: usize = 128;
 
 /// Counts of the events that lack a body some rule needs.
 pub(super) struct NotEvaluable {
