@@ -165,13 +165,10 @@ impl Generator {
     /// A client in a certain network.
     fn network(&mut self) -> Value {
         let block = |random: &mut Random| {
-            format!(
-                "{}.{}.{}.0/{}",
-                random.between(11, 126),
-                random.below(256),
-                random.below(256),
-                random.between(16, 24)
-            )
+            let length = random.between(16, 24);
+            // Some engines insist that what lies within the block is zero.
+            let third = random.below(256) >> (24 - length) << (24 - length);
+            format!("{}.{}.{third}.0/{length}", random.between(11, 126), random.below(256))
         };
         let blocks = [block(&mut self.random), block(&mut self.random)];
         json!({
