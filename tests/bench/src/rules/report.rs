@@ -113,7 +113,7 @@ impl Report {
     fn compare(&self, one: (&str, &str), other: (&str, &str)) -> Option<f64> {
         let (one, other) = (self.find(one.0, one.1)?, self.find(other.0, other.1)?);
         let ratios = one.costs.iter().zip(&other.costs).map(|(one, other)| ratio(*one, *other));
-        Some(quantile(ratios.collect(), 0.5))
+        Some(quantile(ratios.collect(), 50))
     }
 
     fn find(&self, engine: &str, set: &str) -> Option<&Measured> {
@@ -164,8 +164,8 @@ impl Measured {
     fn new(contender: &Contender) -> Self {
         let loaded = &contender.loaded;
         let costs: Vec<f64> = contender.rounds.iter().map(Round::cost).collect();
-        let median = quantile(costs.clone(), 0.5);
-        let spread = quantile(costs.clone(), 0.75) - quantile(costs.clone(), 0.25);
+        let median = quantile(costs.clone(), 50);
+        let spread = quantile(costs.clone(), 75) - quantile(costs.clone(), 25);
         let total = |count: fn(&Round) -> u64| contender.rounds.iter().map(count).sum::<u64>() as f64;
         let events = total(|round| round.events);
         Self {
@@ -204,10 +204,10 @@ impl Measured {
     }
 }
 
-/// A value below which a share of the others lies.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+/// A value below which so many percent of the others lie.
+fn quantile(mut values: Vec<f64>, percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    let rank = (values.len().saturating_sub(1) as f64 * share).round() as usize;
+    let rank = (values.len().saturating_sub(1) * percent + 50) / 100;
     values.get(rank).copied().unwrap_or(0.0)
 }
 

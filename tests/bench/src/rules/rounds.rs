@@ -23,8 +23,10 @@ pub(crate) struct Engine {
     /// Rules that it refused.
     pub(crate) refused: usize,
     /// Evaluates one event, given as its bytes.
-    pub(crate) evaluate: Box<dyn FnMut(&[u8]) -> Outcome>,
+    pub(crate) evaluate: Evaluate,
 }
+
+type Evaluate = Box<dyn FnMut(&[u8]) -> Outcome>;
 
 /// What came of one event.
 #[derive(Clone, Copy, Default)]
@@ -72,9 +74,9 @@ struct Round {
 impl Round {
     /// Whole passes over the events in their order; if an engine is too slow for one, over every n-th event.
     fn lasting(engine: &mut Engine, events: &[&[u8]], length: Duration, tried: &Self) -> Self {
-        let per_event = tried.time.as_secs_f64() / tried.events.max(1) as f64;
-        let affordable = (length.as_secs_f64() / per_event.max(1e-9)).max(1.0);
-        let step = (events.len() as f64 / affordable).ceil().max(1.0) as usize;
+        let all_events_take = tried.time.as_nanos() * events.len() as u128 / u128::from(tried.events.max(1));
+        let step = all_events_take.div_ceil(length.as_nanos().max(1));
+        let step = usize::try_from(step).unwrap_or(usize::MAX).max(1);
         let mut all = Self::default();
         while all.time < length {
             let pass = Self::over(engine, events, step);
