@@ -12,7 +12,9 @@ mod field;
 mod normal;
 mod paths;
 mod plan;
+mod program;
 mod starve;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -22,17 +24,20 @@ use crate::rule::Rule;
 
 pub(crate) use atoms::{Atom, AtomId, FieldId, Timing, index};
 pub(crate) use field::FieldIndex;
-pub(crate) use normal::{Condition, Sign};
+use normal::Condition;
+pub(crate) use normal::Sign;
 pub(crate) use paths::{Hot, Node, NodeId, Paths, ROOT};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Guard, Plan};
+pub(crate) use program::{Programs, Step};
 pub(crate) use starve::Starvation;
+pub use traffic::Traffic;
 
 /// Rules, compiled. Never changes; an [`Evaluator`](crate::Evaluator) per thread runs it.
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Arc<[Rule]>,
     /// How the correlations among them are connected.
     pub(crate) correlations: Arc<correlate::Plan>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) conditions: Programs,
     pub(crate) atoms: Vec<Atom>,
     pub(crate) fields: Vec<FieldIndex>,
     pub(crate) paths: Paths,
@@ -61,36 +66,59 @@ impl RuleSet {
     /// Compiles rules; their order is that of the indexes in [`Evaluator::matches`](crate::Evaluator::matches).
     #[must_use]
     pub fn compile(rules: Vec<Rule>) -> Self {
+        let correlations = Arc::new(correlate::link(&rules).0);
+        Self::of_rules(rules.into(), correlations, None)
+    }
+
+    /// Compiles the same rules again, to be found by what is rarest in the traffic that an
+    /// [`Evaluator`](crate::Evaluator) of this set has seen. It takes as long as compiling, and matches the same.
+    #[must_use]
+    pub fn replan(&self, traffic: &Traffic) -> Self {
+        Self::of_rules(self.rules.clone(), self.correlations.clone(), Some(traffic))
+    }
+
+    /// Whether another set is of the same rules and differs at most in how they are found.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rules, &other.rules)
+    }
+
+    /// Equal rules get equal atoms, whatever the traffic: it is counted by their ids.
+    fn of_rules(rules: Arc<[Rule]>, correlations: Arc<correlate::Plan>, traffic: Option<&Traffic>) -> Self {
         let mut table = atoms::Table::default();
         let conditions = rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
-        Self::of_conditions(Subject::Event, rules, conditions, table)
+        let set = Self::of_conditions(Subject::Event, conditions, table, traffic);
+        Self { rules, correlations, ..set }
     }
 
     /// Compiles what must hold for a member of an array.
     pub(crate) fn of_member(body: &Formula) -> Self {
         let mut table = atoms::Table::default();
         let conditions = vec![normal::normalize(body, &mut table)];
-        Self::of_conditions(Subject::Member, Vec::new(), conditions, table)
+        Self::of_conditions(Subject::Member, conditions, table, None)
     }
 
     fn of_conditions(
         subject: Subject,
-        rules: Vec<Rule>,
         conditions: Vec<Condition>,
         mut table: atoms::Table,
+        traffic: Option<&Traffic>,
     ) -> Self {
-        let estimates = plan::Estimates::prior(&table.atoms, &conditions);
+        let mut estimates = plan::Estimates::prior(&table.atoms, &conditions);
+        if let Some(traffic) = traffic {
+            estimates.learn(traffic);
+        }
         let conditions: Vec<_> =
             conditions.into_iter().map(|condition| plan::order(condition, &estimates)).collect();
         let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
-        let (mut paths, starvation) = match subject {
+        let (mut paths, rests) = match subject {
             Subject::Event => (Paths::new(), Starvation::all(&conditions, &table.atoms, &estimates)),
             Subject::Member => (Paths::of_member(), Vec::new()),
         };
-        let plans = starvation.iter().map(|starvation| &starvation.plan).chain([&plan]);
-        for atom in plans.flat_map(|plan| plan.candidates.atoms()) {
-            table.atoms[atom as usize].timing = Timing::Always;
-        }
+        let plans = rests.iter().map(|rests| &rests.plan).chain([&plan]);
+        table.decide_always(plans.flat_map(|plan| plan.candidates.atoms()));
+        let starvation = rests.into_iter().map(|rests| Starvation::new(rests, &table.atoms)).collect();
+        let conditions = Programs::new(&conditions, &table.atoms);
         let mut anywhere = None;
         let mut facets = Vec::new();
         let mut derives = false;
@@ -114,10 +142,9 @@ impl RuleSet {
             }
         }
         let fields = table.field_indexes();
-        let correlations = Arc::new(correlate::link(&rules).0);
         Self {
-            rules,
-            correlations,
+            rules: Arc::default(),
+            correlations: Arc::default(),
             conditions,
             atoms: table.atoms,
             fields,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use watchbell_event::audit::AuditEvent;
 use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
 
-use crate::compile::RuleSet;
+use crate::compile::{RuleSet, Traffic};
 use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Restored};
 use crate::evaluate::Evaluator;
 use crate::rule::Rule;
@@ -64,10 +64,16 @@ impl Detector {
         &mut self.correlator
     }
 
-    /// Runs another set. Correlations that did not change go on from where they were.
-    pub fn reload(&mut self, set: Arc<RuleSet>) -> Restored {
-        self.evaluator = Evaluator::new(Arc::clone(&set));
+    /// Runs another set from now on. If it has the same rules, counts go on (see [`Evaluator::follow`]), and so do
+    /// correlations that did not change, from where they were.
+    pub fn follow(&mut self, set: Arc<RuleSet>) -> Restored {
+        self.evaluator.follow(Arc::clone(&set));
         self.correlator.reload(set)
+    }
+
+    /// See [`Evaluator::learned`].
+    pub fn learned(&mut self) -> Option<Traffic> {
+        self.evaluator.learned()
     }
 
     /// Adds a detection to `detections` for every rule that matches the record, in the order of the rules,

@@ -1,19 +1,27 @@
 //! Runs a compiled set over one event after the other.
 //!
 //! One pass over the event's bytes marks the atoms that are true; then the rules that a true atom points to
-//! are decided. Marks carry the number of the event they were made for, so nothing is cleared between
-//! events, and nothing is done per rule.
+//! are decided. Other marks carry the number of the event they were made for. So nothing is cleared between
+//! events but the atoms that were true, and nothing is done per rule.
 
 mod document;
+mod learn;
 mod members;
+mod memo;
 pub(crate) mod naive;
 mod scan;
+mod starving;
 
 use std::sync::Arc;
 
-use crate::compile::{Atom, AtomId, Condition, FieldId, RuleSet, Sign, Starvation, Timing, index};
+use crate::compile::{Atom, AtomId, FieldId, Programs, RuleSet, Sign, Step, Timing, index};
 use crate::formula::{Bodies, Check, Field, MAX_COMPARED_VALUES, Reference};
+use crate::json::Malformed;
 use crate::text::fold;
+
+use learn::Learning;
+use memo::Memo;
+use starving::NotEvaluable;
 
 pub use scan::MAX_DEPTH;
 
@@ -35,20 +43,28 @@ pub struct Evaluator {
     members: Vec<Option<Box<Evaluator>>>,
     /// The event as a document, for what is derived from it.
     document: document::Document,
+    candidates: u64,
+    learning: Learning,
+    /// Scratch space.
     buffer: String,
+    scratch: String,
 }
 
 /// What the pass over one event leaves.
 struct Event {
     /// Which event this is; never 0.
     number: u32,
-    /// Number of the last event in which each atom was true.
-    truth: Vec<u32>,
-    /// The atoms that are true in this event.
+    /// Which atoms are true in this event.
+    truth: Truth,
+    /// The atoms that are true in this event, of those decided while it was read.
     hits: Vec<AtomId>,
+    /// The atoms that turned out to be true later.
+    late_hits: Vec<AtomId>,
     values: Values,
     /// Whole values, as JSON, of fields with conditions on their members.
     arrays: Values,
+    /// For each field, what its values decided in earlier events.
+    memos: Vec<Memo>,
     facts: scan::Facts,
     missing: Bodies,
 }
@@ -76,16 +92,6 @@ struct Decided {
     holds: bool,
 }
 
-/// Counts of the events that lack a body some rule needs.
-struct NotEvaluable {
-    /// For each set of missing bodies and each rest of rules: on how many such events the rest held.
-    rests: Vec<Vec<u64>>,
-    /// Number of the last event that each rest was counted for.
-    counted: Vec<Vec<u32>>,
-    /// For each rule, how many events it matched although a body was missing.
-    matched: Vec<u64>,
-}
-
 impl Evaluator {
     /// Prepares to run a set.
     #[must_use]
@@ -101,7 +107,10 @@ impl Evaluator {
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
             document: document::Document::default(),
+            candidates: 0,
+            learning: Learning::new(atoms),
             buffer: String::new(),
+            scratch: String::new(),
             set,
         }
     }
@@ -117,71 +126,62 @@ impl Evaluator {
     pub fn matches(&mut self, event: &[u8], matches: &mut Vec<usize>) -> bool {
         matches.clear();
         self.next_event();
-        let read = std::str::from_utf8(event)
-            .is_ok_and(|text| scan::scan(&self.set, text, &mut self.event, &mut self.buffer).is_ok());
+        let read = std::str::from_utf8(event).is_ok_and(|text| self.scan(text).is_ok());
         if read {
             if self.set.derives {
                 self.document.begin(event);
             }
             self.event.missing = self.event.facts.missing_bodies();
             self.decide_candidates(matches);
+            self.count_not_evaluable(matches);
             matches.sort_unstable();
+            self.learn();
         }
         read
     }
 
-    /// For each rule, how many events it could not be decided on, because they lack the request or response
-    /// body it reads.
+    /// How many rules were looked at so far, over all events. The others cost nothing.
     #[must_use]
-    pub fn not_evaluable(&self) -> Vec<u64> {
-        let mut counts = vec![0u64; self.set.rules().len()];
-        for (starvation, rests) in self.set.starvation.iter().zip(&self.not_evaluable.rests) {
-            for (count, rest) in counts.iter_mut().zip(&starvation.rest_of) {
-                *count += rest.map_or(0, |rest| rests[rest as usize]);
-            }
-        }
-        let counts = counts.into_iter().zip(&self.not_evaluable.matched);
-        counts.map(|(count, matched)| count.saturating_sub(*matched)).collect()
+    pub fn candidates(&self) -> u64 {
+        self.candidates
     }
 
     fn next_event(&mut self) {
+        self.event.truth.clear(self.event.hits.iter().chain(&self.event.late_hits));
         self.event.hits.clear();
+        self.event.late_hits.clear();
         self.event.values.clear();
         self.event.arrays.clear();
         self.event.facts.clear();
         self.event.number = self.event.number.wrapping_add(1);
         if self.event.number == 0 {
             // Marks of four billion events ago would count again.
-            self.event.truth.fill(0);
             self.event.values.latest.fill((0, 0));
             self.event.arrays.latest.fill((0, 0));
             self.seen.fill(0);
             self.demanded.fill(0);
             self.decided.fill(Decided::default());
-            self.not_evaluable.counted.iter_mut().for_each(|counted| counted.fill(0));
+            self.not_evaluable.forget_marks();
             self.event.number = 1;
         }
+    }
+
+    fn scan(&mut self, text: &str) -> Result<(), Malformed> {
+        scan::scan(&self.set, text, &mut self.event, &mut self.buffer, &mut self.scratch)
     }
 
     fn decide_candidates(&mut self, matches: &mut Vec<usize>) {
         let set = self.set.clone();
         let hits = std::mem::take(&mut self.event.hits);
         for &atom in &hits {
-            for &rule in set.plan.candidates.of(atom) {
-                self.decide(&set, rule, matches);
+            for candidate in set.plan.candidates.of(atom) {
+                if candidate.guard.passes(|atom| self.is_marked(atom)) {
+                    self.decide(&set, candidate.rule, matches);
+                }
             }
         }
         for &rule in &set.plan.always {
             self.decide(&set, rule, matches);
-        }
-        if !self.event.missing.is_empty() && self.event.facts.is_final() {
-            let missing = self.event.missing;
-            let lists = set.starvation.iter().enumerate();
-            for (list, starvation) in lists.filter(|(_, starvation)| starvation.missing == missing) {
-                self.count_starving(&set, list, starvation, &hits);
-                let starving = matches.iter().filter(|rule| starvation.rest_of[**rule].is_some());
-                starving.for_each(|rule| self.not_evaluable.matched[*rule] += 1);
-            }
         }
         self.event.hits = hits;
     }
@@ -191,34 +191,46 @@ impl Evaluator {
         if std::mem::replace(seen, self.event.number) == self.event.number {
             return;
         }
-        if self.holds(set, &set.conditions[rule as usize]) {
+        self.candidates += 1;
+        if self.holds(set, &set.conditions, rule) {
             matches.push(rule as usize);
-        }
-    }
-
-    fn count_starving(&mut self, set: &RuleSet, list: usize, starvation: &Starvation, hits: &[AtomId]) {
-        let found = hits.iter().flat_map(|atom| starvation.plan.candidates.of(*atom));
-        for &rest in found.chain(&starvation.plan.always) {
-            let counted = &mut self.not_evaluable.counted[list][rest as usize];
-            if std::mem::replace(counted, self.event.number) == self.event.number {
-                continue;
-            }
-            if self.holds(set, &starvation.rests[rest as usize]) {
-                self.not_evaluable.rests[list][rest as usize] += 1;
-            }
         }
     }
 
     /// Whether a condition holds for certain: what is not known counts against it. As `not` stands only
     /// before atoms, this is "true" of three-valued logic.
-    fn holds(&mut self, set: &RuleSet, condition: &Condition) -> bool {
-        match condition {
-            Condition::All(parts) => parts.iter().all(|part| self.holds(set, part)),
-            Condition::Any(parts) => parts.iter().any(|part| self.holds(set, part)),
-            Condition::Atom(atom, sign) => {
-                self.is_true(set, *atom) == (*sign == Sign::Positive) && self.is_known(set, *atom)
+    fn holds(&mut self, set: &RuleSet, conditions: &Programs, number: u32) -> bool {
+        self.step(set, conditions, conditions.start(number)).0
+    }
+
+    /// Decides the step at a place, and says where the next one is.
+    fn step(&mut self, set: &RuleSet, conditions: &Programs, at: u32) -> (bool, u32) {
+        let (step, end) = conditions.step(at);
+        let holds = match step {
+            Step::Marked(atom, sign) => self.is_marked(atom) == (sign == Sign::Positive),
+            Step::Atom(atom, sign) => {
+                self.is_true(set, atom) == (sign == Sign::Positive) && self.is_known(set, atom)
             }
+            Step::All(_) => self.parts(set, conditions, at + 1, end, true),
+            Step::Any(_) => self.parts(set, conditions, at + 1, end, false),
+        };
+        (holds, end)
+    }
+
+    /// Decides the parts from one place to another until one of them differs from `until`.
+    fn parts(&mut self, set: &RuleSet, conditions: &Programs, mut at: u32, end: u32, until: bool) -> bool {
+        while at < end {
+            let (holds, next) = self.step(set, conditions, at);
+            if holds != until {
+                return holds;
+            }
+            at = next;
         }
+        until
+    }
+
+    fn is_marked(&self, atom: AtomId) -> bool {
+        self.event.truth.holds(atom)
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
@@ -232,19 +244,20 @@ impl Evaluator {
             Timing::OnDemand => self.demand(set, atom.field),
             Timing::Alone => return self.decide_alone(id, atom),
         }
-        self.event.truth[id as usize] == self.event.number
+        self.is_marked(id)
     }
 
     /// Decides the atoms of a field that were put off, once per event.
     fn demand(&mut self, set: &RuleSet, field: FieldId) {
-        let Event { number, truth, values, .. } = &mut self.event;
+        let Event { number, truth, late_hits, values, .. } = &mut self.event;
         let demanded = &mut self.demanded[field as usize];
         if std::mem::replace(demanded, *number) == *number {
             return;
         }
         let index = &set.fields[field as usize];
         for text in values.of(field, *number) {
-            index.text_on_demand(text, &mut self.buffer, &mut |atom| truth[atom as usize] = *number);
+            let mark = &mut |atom| mark_true(truth, late_hits, atom);
+            index.text_on_demand(text, &mut self.buffer, mark);
         }
     }
 
@@ -276,14 +289,36 @@ impl Evaluator {
     }
 }
 
-impl NotEvaluable {
-    fn new(set: &RuleSet) -> Self {
-        let sizes = set.starvation.iter().map(|starvation| starvation.rests.len());
-        Self {
-            rests: sizes.clone().map(|size| vec![0; size]).collect(),
-            counted: sizes.map(|size| vec![0; size]).collect(),
-            matched: vec![0; set.rules().len()],
-        }
+fn mark_true(truth: &mut Truth, hits: &mut Vec<AtomId>, atom: AtomId) {
+    if truth.set(atom) {
+        hits.push(atom);
+    }
+}
+
+/// One bit for each atom, so that all of them stay in the fastest cache.
+struct Truth(Vec<u64>);
+
+impl Truth {
+    fn new(atoms: usize) -> Self {
+        Self(vec![0; atoms.div_ceil(64)])
+    }
+
+    fn holds(&self, atom: AtomId) -> bool {
+        self.0[atom as usize / 64] >> (atom % 64) & 1 != 0
+    }
+
+    /// Says whether the atom was not true before.
+    fn set(&mut self, atom: AtomId) -> bool {
+        let word = &mut self.0[atom as usize / 64];
+        let bit = 1 << (atom % 64);
+        let before = *word & bit;
+        *word |= bit;
+        before == 0
+    }
+
+    /// Forgets all atoms, given those that are true.
+    fn clear<'a>(&mut self, atoms: impl Iterator<Item = &'a AtomId>) {
+        atoms.for_each(|atom| self.0[*atom as usize / 64] = 0);
     }
 }
 
@@ -291,10 +326,12 @@ impl Event {
     fn new(atoms: usize, fields: usize) -> Self {
         Self {
             number: 0,
-            truth: vec![0; atoms],
+            truth: Truth::new(atoms),
             hits: Vec::new(),
+            late_hits: Vec::new(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
             arrays: Values { latest: vec![(0, 0); fields], ..Values::default() },
+            memos: std::iter::repeat_with(Memo::default).take(fields).collect(),
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }

@@ -40,7 +40,7 @@ pub use audit_policy::{
     AuditLevel, AuditPolicy, Decision, GroupResources, PolicyRule, Request, Resource, STAGES,
     generate as generate_audit_policy,
 };
-pub use compile::RuleSet;
+pub use compile::{RuleSet, Traffic};
 pub use correlate::{
     Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, SnapshotError,
     counted_rules,

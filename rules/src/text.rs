@@ -30,6 +30,18 @@ pub(crate) fn fold_into(text: &str, folded: &mut String) {
     }
 }
 
+/// The folded text, which is nearly always the text itself. `buffer` is used if it is not.
+pub(crate) fn folded<'a>(text: &'a str, buffer: &'a mut String) -> &'a str {
+    // Without an early exit, which would keep the loop from looking at many bytes at once.
+    let differs =
+        text.bytes().fold(false, |differs, byte| differs | !byte.is_ascii() | byte.is_ascii_uppercase());
+    if !differs {
+        return text;
+    }
+    fold_into(text, buffer);
+    buffer
+}
+
 /// The canonical text of a number as JSON writes it: `403`, `403.0` and `4.03e2` are all `403`.
 pub(crate) fn number_text(written: &str) -> Cow<'_, str> {
     if is_plain_integer(written) {

@@ -1,6 +1,6 @@
 //! Atoms: the tests of all rules, each kept once however many rules share it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::RuleSet;
@@ -60,6 +60,30 @@ impl Timing {
     }
 }
 
+/// What of a value has to be looked up to decide a check.
+#[derive(PartialEq, Eq, Hash)]
+enum Lookup {
+    Whole,
+    Parts,
+    Number,
+    Address,
+    Moment,
+    Nothing,
+}
+
+impl Lookup {
+    fn of(check: &Check) -> Self {
+        match check {
+            Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)) => Self::Whole,
+            Check::Folded(_) | Check::Cased(_) => Self::Parts,
+            Check::Compare(..) => Self::Number,
+            Check::Network(_) => Self::Address,
+            Check::Time(..) => Self::Moment,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// Gives equal tests equal ids.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -99,6 +123,17 @@ impl Table {
     fn field(&mut self, field: &Field) -> FieldId {
         let next = index(self.fields.len());
         *self.fields.entry(field.clone()).or_insert(next)
+    }
+
+    /// Decides these atoms while the event is read, and with them all others that the same look-ups decide.
+    pub(super) fn decide_always(&mut self, atoms: impl Iterator<Item = AtomId>) {
+        let look_up = |atom: &Atom| (atom.field, Lookup::of(&atom.test.check));
+        let look_ups: HashSet<_> = atoms.map(|atom| look_up(&self.atoms[atom as usize])).collect();
+        for atom in self.atoms.iter_mut().filter(|atom| atom.timing == Timing::OnDemand) {
+            if look_ups.contains(&look_up(atom)) {
+                atom.timing = Timing::Always;
+            }
+        }
     }
 
     /// All fields, in the order of their ids.

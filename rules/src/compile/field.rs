@@ -1,18 +1,21 @@
 //! What the values of one field decide: each value makes atoms true by look-ups, whatever their number.
 
-use std::net::IpAddr;
+mod edges;
+mod networks;
+mod words;
 
-use aho_corasick::AhoCorasick;
-use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
+use self::edges::{Edge, Edges};
+use self::networks::Networks;
+use self::words::Words;
 use super::atoms::{Atom, AtomId, Timing};
 use crate::formula::{Check, Order, address, number};
 use crate::moment::{self, Unit};
 use crate::pattern::Pattern;
-use crate::text::fold_into;
+use crate::text::folded;
 
-/// Up to so many patterns are tried one after the other; more of them make an automaton.
+/// Up to so many patterns are tried one after the other; more of them are found by look-ups.
 const FEW_PATTERNS: usize = 4;
 
 /// The atoms of one field, by what makes them true.
@@ -25,6 +28,8 @@ pub(crate) struct FieldIndex {
     on_demand: TextChecks,
     /// Some atoms are not decided while the event is read, so its values are kept.
     pub(crate) keeps_values: bool,
+    /// Looking a value up takes longer than remembering what it decided.
+    pub(crate) is_dear: bool,
 }
 
 impl FieldIndex {
@@ -46,6 +51,7 @@ impl FieldIndex {
         }
         index.always.finish();
         index.on_demand.finish();
+        index.is_dear = index.always.is_dear();
         index
     }
 
@@ -82,7 +88,7 @@ struct TextChecks {
     folded: TextIndex,
     cased: TextIndex,
     compare: Vec<Thresholds>,
-    networks: NetworkIndex,
+    networks: Networks,
     times: FxHashMap<(Unit, i16), AtomId>,
 }
 
@@ -110,14 +116,18 @@ impl TextChecks {
 
     fn finish(&mut self) {
         self.compare.iter_mut().for_each(Thresholds::sort);
+        self.networks.finish();
         self.folded.finish();
         self.cased.finish();
     }
 
+    fn is_dear(&self) -> bool {
+        self.folded.tables.is_some() || self.cased.tables.is_some() || !self.networks.is_empty()
+    }
+
     fn find(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
         if self.folded.may_find(text) {
-            fold_into(text, buffer);
-            self.folded.find(buffer, mark);
+            self.folded.find(folded(text, buffer), mark);
         }
         if !self.cased.is_empty() {
             self.cased.find(text, mark);
@@ -147,7 +157,7 @@ struct TextIndex {
     /// Bit n is set if some exact text has n bytes; the last bit stands for all longer ones.
     exact_lengths: u64,
     patterns: Vec<(Pattern, AtomId)>,
-    automaton: Option<Automaton>,
+    tables: Option<Box<Tables>>,
 }
 
 impl TextIndex {
@@ -163,20 +173,18 @@ impl TextIndex {
 
     fn finish(&mut self) {
         if self.patterns.len() > FEW_PATTERNS {
-            self.automaton = Automaton::new(&self.patterns);
-        }
-        if self.automaton.is_some() {
-            self.patterns = Vec::new();
+            let (tables, rest) = Tables::new(std::mem::take(&mut self.patterns));
+            (self.tables, self.patterns) = (Some(Box::new(tables)), rest);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.patterns.is_empty() && self.automaton.is_none()
+        self.exact.is_empty() && self.patterns.is_empty() && self.tables.is_none()
     }
 
     /// False if no atom holds, however `text` is folded.
     fn may_find(&self, text: &str) -> bool {
-        let only_exact = self.patterns.is_empty() && self.automaton.is_none();
+        let only_exact = self.patterns.is_empty() && self.tables.is_none();
         // Folding changes the length only of what is not ASCII.
         !only_exact
             || self.exact_lengths & length_bit(text) != 0
@@ -192,8 +200,10 @@ impl TextIndex {
                 mark(*atom);
             }
         }
-        if let Some(automaton) = &self.automaton {
-            automaton.find(text, mark);
+        if let Some(tables) = &self.tables {
+            tables.beginnings.find(text, mark);
+            tables.ends.find(text, mark);
+            tables.words.find(text, mark);
         }
     }
 }
@@ -203,48 +213,31 @@ pub(super) fn length_bit(text: &str) -> u64 {
     1 << text.len().min(63)
 }
 
-/// Finds all beginnings, ends and parts of a text at once.
-struct Automaton {
-    words: AhoCorasick,
-    /// For each word, the atoms that it decides.
-    atoms: Vec<WordAtoms>,
+/// Finds all beginnings, ends and parts of a text, whatever their number.
+struct Tables {
+    beginnings: Edges,
+    ends: Edges,
+    words: Words,
 }
 
-#[derive(Clone, Copy, Default)]
-struct WordAtoms {
-    prefix: Option<AtomId>,
-    suffix: Option<AtomId>,
-    contains: Option<AtomId>,
-}
-
-impl Automaton {
-    /// None if the automaton cannot be built, which is when it is too large; the patterns are then tried
-    /// one after the other.
-    fn new(patterns: &[(Pattern, AtomId)]) -> Option<Self> {
-        let mut words: FxHashMap<&str, WordAtoms> = FxHashMap::default();
+impl Tables {
+    /// What no table takes is returned.
+    fn new(patterns: Vec<(Pattern, AtomId)>) -> (Self, Vec<(Pattern, AtomId)>) {
+        let (mut beginnings, mut ends, mut words, mut rest) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (pattern, atom) in patterns {
             match pattern {
-                Pattern::Prefix(word) => words.entry(word).or_default().prefix = Some(*atom),
-                Pattern::Suffix(word) => words.entry(word).or_default().suffix = Some(*atom),
-                Pattern::Contains(word) => words.entry(word).or_default().contains = Some(*atom),
-                Pattern::Any | Pattern::Exact(_) | Pattern::Glob(_) => return None,
+                Pattern::Prefix(word) => beginnings.push((word.into(), atom)),
+                Pattern::Suffix(word) => ends.push((word.into(), atom)),
+                Pattern::Contains(word) => words.push((word.into(), atom)),
+                Pattern::Any | Pattern::Exact(_) | Pattern::Glob(_) => rest.push((pattern, atom)),
             }
         }
-        let (words, atoms): (Vec<&str>, Vec<WordAtoms>) = words.into_iter().unzip();
-        AhoCorasick::new(words).ok().map(|words| Self { words, atoms })
-    }
-
-    fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
-        for found in self.words.find_overlapping_iter(text) {
-            let atoms = self.atoms[found.pattern().as_usize()];
-            atoms.contains.into_iter().for_each(&mut *mark);
-            if found.start() == 0 {
-                atoms.prefix.into_iter().for_each(&mut *mark);
-            }
-            if found.end() == text.len() {
-                atoms.suffix.into_iter().for_each(&mut *mark);
-            }
-        }
+        let (words, too_many) = Words::new(words);
+        rest.extend(too_many);
+        let beginnings = Edges::new(Edge::Beginning, beginnings.into_iter());
+        let ends = Edges::new(Edge::End, ends.into_iter());
+        (Self { beginnings, ends, words }, rest)
     }
 }
 
@@ -272,42 +265,5 @@ impl Thresholds {
     fn find(&self, value: f64, mark: &mut impl FnMut(AtomId)) {
         let holding = self.atoms.iter().take_while(|(threshold, _)| self.order.holds(value, *threshold));
         holding.for_each(|(_, atom)| mark(*atom));
-    }
-}
-
-/// Blocks of addresses, looked up once per length of prefix that occurs.
-#[derive(Default)]
-struct NetworkIndex {
-    lengths_v4: Vec<u8>,
-    lengths_v6: Vec<u8>,
-    atoms: FxHashMap<IpNet, AtomId>,
-}
-
-impl NetworkIndex {
-    fn add(&mut self, network: IpNet, atom: AtomId) {
-        let lengths = match network {
-            IpNet::V4(_) => &mut self.lengths_v4,
-            IpNet::V6(_) => &mut self.lengths_v6,
-        };
-        if !lengths.contains(&network.prefix_len()) {
-            lengths.push(network.prefix_len());
-        }
-        self.atoms.insert(network, atom);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.atoms.is_empty()
-    }
-
-    fn find(&self, address: IpAddr, mark: &mut impl FnMut(AtomId)) {
-        let lengths = match address {
-            IpAddr::V4(_) => &self.lengths_v4,
-            IpAddr::V6(_) => &self.lengths_v6,
-        };
-        for length in lengths {
-            let block = IpNet::new(address, *length).map(|block| block.trunc());
-            let atom = block.ok().and_then(|block| self.atoms.get(&block));
-            atom.copied().into_iter().for_each(&mut *mark);
-        }
     }
 }

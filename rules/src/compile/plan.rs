@@ -2,11 +2,12 @@
 //!
 //! Each rule has a set of atoms of which at least one is true whenever the rule matches. The set that is
 //! least often true is chosen; only when one of its atoms is true is the rule looked at. How often atoms are
-//! true is a guess made from their kind and from how many rules share them; rates observed in traffic can
-//! take its place (see [`Estimates`]).
+//! true is at first a guess made from their kind and from how many rules share them; counts from traffic take
+//! its place (see [`Estimates`]).
 
 use super::atoms::{Atom, AtomId, Timing, index};
 use super::normal::{Condition, Sign};
+use super::traffic::Traffic;
 use crate::formula::{Check, Field};
 use crate::pattern::Pattern;
 
@@ -35,15 +36,53 @@ pub(crate) struct Plan {
     pub(crate) always: Vec<u32>,
 }
 
+/// A rule to look at when an atom is true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    /// The rule's number.
+    pub(crate) rule: u32,
+    /// One of these must be true, too.
+    pub(crate) guard: Guard,
+}
+
+/// Atoms of which one is true whenever a rule matches, so few that they stand in the list of candidates and the
+/// rule itself need not be fetched to see that they are false. They are decided while the event is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard([AtomId; GUARD_ATOMS]);
+
+const GUARD_ATOMS: usize = 4;
+const NO_ATOM: AtomId = AtomId::MAX;
+
+impl Guard {
+    /// Lets all rules through.
+    pub(crate) const NONE: Self = Self([NO_ATOM; GUARD_ATOMS]);
+
+    fn new(set: &Necessary) -> Self {
+        let mut guard = Self::NONE;
+        guard.0.iter_mut().zip(&set.atoms).for_each(|(place, atom)| *place = *atom);
+        guard
+    }
+
+    /// Whether it lets a rule through, given which atoms are true.
+    #[inline]
+    pub(crate) fn passes(&self, is_true: impl Fn(AtomId) -> bool) -> bool {
+        self.0[0] == NO_ATOM || self.atoms().any(is_true)
+    }
+
+    fn atoms(&self) -> impl Iterator<Item = AtomId> {
+        self.0.into_iter().take_while(|atom| *atom != NO_ATOM)
+    }
+}
+
 /// A list of rules for each atom, in one piece of memory.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     ends: Vec<u32>,
-    rules: Vec<u32>,
+    rules: Vec<Candidate>,
 }
 
 impl Lists {
-    fn new(lists: &[Vec<u32>]) -> Self {
+    fn new(lists: &[Vec<Candidate>]) -> Self {
         let rules = lists.concat();
         let ends = lists.iter().scan(0, |end, list| {
             *end += list.len();
@@ -52,13 +91,14 @@ impl Lists {
         Self { ends: ends.collect(), rules }
     }
 
-    /// The atoms that have rules.
+    /// The atoms that have rules, and those that guard rules.
     pub(super) fn atoms(&self) -> impl Iterator<Item = AtomId> {
-        (0..index(self.ends.len())).filter(|atom| !self.of(*atom).is_empty())
+        let guards = self.rules.iter().flat_map(|candidate| candidate.guard.atoms());
+        (0..index(self.ends.len())).filter(|atom| !self.of(*atom).is_empty()).chain(guards)
     }
 
     /// The rules of an atom.
-    pub(crate) fn of(&self, atom: AtomId) -> &[u32] {
+    pub(crate) fn of(&self, atom: AtomId) -> &[Candidate] {
         let at = atom as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.rules[start as usize..self.ends[at] as usize]
@@ -77,12 +117,30 @@ impl Plan {
         for (number, condition) in conditions.enumerate() {
             let number = index(number);
             match necessary(condition, estimates, &|atom| atoms[atom as usize].timing != Timing::Alone) {
-                Some(set) => set.atoms.iter().for_each(|atom| candidates[*atom as usize].push(number)),
+                Some(set) => {
+                    let guard = guard(condition, &set, atoms, estimates);
+                    let candidate = Candidate { rule: number, guard };
+                    set.atoms.iter().for_each(|atom| candidates[*atom as usize].push(candidate));
+                }
                 None => always.push(number),
             }
         }
         Self { candidates: Lists::new(&candidates), always }
     }
+}
+
+/// The rarest of the other parts that are few whole values, which cost hardly anything to look up.
+fn guard(condition: &Condition, found_by: &Necessary, atoms: &[Atom], estimates: &Estimates) -> Guard {
+    let Condition::All(parts) = condition else { return Guard::NONE };
+    let whole = |atom: AtomId| {
+        let atom = &atoms[atom as usize];
+        let is_whole =
+            matches!(atom.test.check, Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)));
+        is_whole && atom.timing != Timing::Alone
+    };
+    let sets = parts.iter().filter_map(|part| necessary(part, estimates, &whole));
+    let sets = sets.filter(|set| set.atoms.len() <= GUARD_ATOMS && set.atoms != found_by.atoms);
+    sets.min_by(|a, b| a.rate.total_cmp(&b.rate)).map_or(Guard::NONE, |set| Guard::new(&set))
 }
 
 /// Atoms of which one is true whenever a condition holds.
@@ -138,6 +196,15 @@ impl Estimates {
         let popularity = |atom: usize| 1.0 + f64::from(uses[atom].max(1)).ln();
         let rates = atoms.iter().enumerate().map(|(id, atom)| prior_rate(atom) * popularity(id));
         Self { rates: rates.collect(), lazy: atoms.iter().map(|atom| atom.timing == Timing::Alone).collect() }
+    }
+
+    /// Lets what was seen take the place of guesses. What is decided alone is not counted.
+    pub(super) fn learn(&mut self, traffic: &Traffic) {
+        for (atom, (rate, lazy)) in self.rates.iter_mut().zip(&self.lazy).enumerate() {
+            if !lazy {
+                *rate = traffic.rate(atom, *rate);
+            }
+        }
     }
 
     fn rate(&self, atom: AtomId) -> f64 {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::atoms::{Atom, index};
 use super::normal::Condition;
 use super::plan::{Estimates, Plan};
+use super::program::Programs;
 use crate::formula::{Bodies, Body};
 
 /// What is left of rules when some bodies are missing.
@@ -17,21 +18,37 @@ pub(crate) struct Starvation {
     /// The bodies that are missing.
     pub(crate) missing: Bodies,
     /// The different rests.
-    pub(crate) rests: Vec<Condition>,
+    pub(crate) rests: Programs,
     /// For each rule, its rest, if it reads one of these bodies.
     pub(crate) rest_of: Vec<Option<u32>>,
     /// How the rests are found.
     pub(crate) plan: Plan,
 }
 
+/// The same, before it is known when atoms are decided.
+pub(super) struct Rests {
+    missing: Bodies,
+    conditions: Vec<Condition>,
+    rest_of: Vec<Option<u32>>,
+    pub(super) plan: Plan,
+}
+
 impl Starvation {
     /// Works out the rests of all rules for each set of bodies that policies leave out.
-    pub(super) fn all(conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Vec<Self> {
+    pub(super) fn all(conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Vec<Rests> {
         let response = Bodies::default().with(Body::Response);
         let sets = [response, response.with(Body::Request)];
-        sets.map(|missing| Self::new(missing, conditions, atoms, estimates)).into()
+        sets.map(|missing| Rests::new(missing, conditions, atoms, estimates)).into()
     }
 
+    /// Atoms must have their final timing.
+    pub(super) fn new(rests: Rests, atoms: &[Atom]) -> Self {
+        let Rests { missing, conditions, rest_of, plan } = rests;
+        Self { missing, rests: Programs::new(&conditions, atoms), rest_of, plan }
+    }
+}
+
+impl Rests {
     fn new(missing: Bodies, conditions: &[Condition], atoms: &[Atom], estimates: &Estimates) -> Self {
         let mut numbers = HashMap::new();
         let mut rests = Vec::new();
@@ -44,7 +61,7 @@ impl Starvation {
         let rest_of = conditions.iter().map(|condition| rest(condition, missing, atoms).map(&mut number));
         let rest_of = rest_of.collect();
         let plan = Plan::new(rests.iter(), atoms, estimates);
-        Self { missing, rests, rest_of, plan }
+        Self { missing, conditions: rests, rest_of, plan }
     }
 }
 

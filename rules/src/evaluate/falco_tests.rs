@@ -5,6 +5,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::compile::Traffic;
 use crate::{Lists, load};
 
 const CHECKS: [&str; 22] = [
@@ -96,6 +97,7 @@ proptest! {
     fn compiled_and_naive_agree_on_falco_rules(
         conditions in proptest::collection::vec(condition(), 1..10),
         events in proptest::collection::vec(event(), 1..8),
+        counts in proptest::collection::vec(0..1_000u32, 1..40),
     ) {
         let items: Vec<Value> = conditions.iter().enumerate().map(|(number, condition)| json!({
             "rule": format!("r{number}"), "desc": "d", "condition": condition, "output": "o", "priority": "INFO",
@@ -103,16 +105,21 @@ proptest! {
         })).collect();
         let loaded = load(&[("generated".to_owned(), Value::from(items).to_string())], &Lists::shipped());
         prop_assert_eq!(&loaded.errors, &[], "{:?}", conditions);
-        let mut evaluator = Evaluator::new(Arc::new(RuleSet::compile(loaded.rules)));
+        let set = Arc::new(RuleSet::compile(loaded.rules));
+        let counts = counts.into_iter().cycle().take(set.atoms.len()).collect();
+        let planned = Arc::new(set.replan(&Traffic::of(1_000, counts)));
+        let mut evaluators = [Evaluator::new(set.clone()), Evaluator::new(planned)];
         let mut matches = Vec::new();
         for event in &events {
             let bytes = event.to_string();
-            evaluator.matches(bytes.as_bytes(), &mut matches);
             let naive_event = naive::Event::read(bytes.as_bytes()).unwrap();
-            let rules = evaluator.rules().rules().iter().enumerate();
+            let rules = set.rules().iter().enumerate();
             let expect: Vec<_> =
                 rules.filter(|(_, rule)| naive_event.matches(rule)).map(|(index, _)| index).collect();
-            prop_assert_eq!(&matches, &expect, "{}", bytes);
+            for evaluator in &mut evaluators {
+                evaluator.matches(bytes.as_bytes(), &mut matches);
+                prop_assert_eq!(&matches, &expect, "{}", bytes);
+            }
         }
     }
 }

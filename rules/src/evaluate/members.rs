@@ -54,8 +54,8 @@ impl Evaluator {
     /// Whether the set's only condition holds for a member of an array.
     fn holds_for_member(&mut self, member: &str) -> bool {
         self.next_event();
-        let set = self.set.clone();
-        if scan::scan_member(&set, member, &mut self.event, &mut self.buffer).is_err() {
+        let Self { set, event, buffer, scratch, .. } = self;
+        if scan::scan_member(set, member, event, buffer, scratch).is_err() {
             return false;
         }
         let mut matches = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Event;
+use super::{Event, mark_true};
 use crate::compile::{AtomId, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
 use crate::formula::{Bodies, Body};
 use crate::json::{Kind, Malformed, Reader};
@@ -11,15 +11,16 @@ use crate::text::number_text;
 /// What is nested deeper in an event is not read.
 pub const MAX_DEPTH: usize = 128;
 
-/// Marks what is true in an event, a JSON object. `buffer` is scratch space.
+/// Marks what is true in an event, a JSON object. `buffer` and `scratch` are scratch space.
 pub(super) fn scan(
     set: &RuleSet,
     text: &str,
     event: &mut Event,
     buffer: &mut String,
+    scratch: &mut String,
 ) -> Result<(), Malformed> {
     let sink = Sink { set, event, buffer };
-    let mut scan = Scan { reader: Reader::new(text), scratch: String::new(), sink };
+    let mut scan = Scan { reader: Reader::new(text), scratch, sink };
     scan.members(Some(ROOT), 0)?;
     scan.reader.end()?;
     scan.sink.facets();
@@ -32,9 +33,10 @@ pub(super) fn scan_member(
     text: &str,
     event: &mut Event,
     buffer: &mut String,
+    scratch: &mut String,
 ) -> Result<(), Malformed> {
     let sink = Sink { set, event, buffer };
-    let mut scan = Scan { reader: Reader::new(text), scratch: String::new(), sink };
+    let mut scan = Scan { reader: Reader::new(text), scratch, sink };
     scan.value(Some(ROOT), 0)
 }
 
@@ -50,7 +52,7 @@ enum Scalar<'a> {
 
 struct Scan<'a> {
     reader: Reader<'a>,
-    scratch: String,
+    scratch: &'a mut String,
     sink: Sink<'a>,
 }
 
@@ -59,7 +61,7 @@ impl<'a> Scan<'a> {
     fn members(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
         let mut more = self.reader.enter(b'{', b'}')?;
         while more {
-            let key = self.reader.key(&mut self.scratch)?;
+            let key = self.reader.key(self.scratch)?;
             let child = place.and_then(|place| self.sink.set.paths.node(place).child(key));
             self.value(child, depth + 1)?;
             more = self.reader.more(b'}')?;
@@ -106,7 +108,7 @@ impl<'a> Scan<'a> {
             }
             Kind::Array => self.reader.skip(),
             Kind::Text => {
-                let text = self.reader.string(&mut self.scratch)?;
+                let text = self.reader.string(self.scratch)?;
                 self.sink.scalar(node, Scalar::Text(text));
                 Ok(())
             }
@@ -147,8 +149,8 @@ impl Sink<'_> {
         if !matches!(kind, Kind::Object | Kind::Array) {
             return;
         }
-        let Event { number, truth, hits, .. } = &mut *self.event;
-        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        let Event { truth, hits, .. } = &mut *self.event;
+        let mut mark = |atom| mark_true(truth, hits, atom);
         for &field in &node.fields {
             let index = &self.set.fields[field as usize];
             if kind == Kind::Object { index.object(&mut mark) } else { index.array(&mut mark) }
@@ -178,16 +180,22 @@ impl Sink<'_> {
     }
 
     fn field(&mut self, field: FieldId, value: Scalar<'_>) {
-        let Event { number, truth, hits, values, .. } = &mut *self.event;
+        let Event { number, truth, hits, values, memos, .. } = &mut *self.event;
         let index = &self.set.fields[field as usize];
-        let mut mark = |atom| mark_true(*number, truth, hits, atom);
+        let mut mark = |atom| mark_true(truth, hits, atom);
         let text = match value {
             Scalar::Null => return index.null(&mut mark),
             Scalar::Bool(true) => "true",
             Scalar::Bool(false) => "false",
             Scalar::Number(text) | Scalar::Text(text) => text,
         };
-        index.text(text, self.buffer, &mut mark);
+        if index.is_dear {
+            let decide =
+                |atoms: &mut Vec<AtomId>| index.text(text, self.buffer, &mut |atom| atoms.push(atom));
+            memos[field as usize].atoms(text, decide).iter().copied().for_each(mark);
+        } else {
+            index.text(text, self.buffer, &mut mark);
+        }
         if index.keeps_values {
             values.add(field, *number, text);
         }
@@ -195,25 +203,25 @@ impl Sink<'_> {
 
     /// Adds the facets that are computed once the whole event was read.
     fn facets(&mut self) {
+        if self.set.facets.is_empty() {
+            return;
+        }
+        let facts = std::mem::take(&mut self.event.facts);
         for &(facet, field) in &self.set.facets {
-            let facts = &self.event.facts;
+            let address;
             let value = match facet {
-                Facet::Actor => facts.actor().map(str::to_owned),
-                Facet::SourceIp => facts.source_ip.map(|address| address.to_string()),
-                Facet::Outcome => Some(facts.outcome().to_owned()),
+                Facet::Actor => facts.actor(),
+                Facet::Outcome => Some(facts.outcome()),
+                Facet::SourceIp => {
+                    address = facts.source_ip.map(|address| address.to_string());
+                    address.as_deref()
+                }
             };
             if let Some(value) = value {
-                self.field(field, Scalar::Text(&value));
+                self.field(field, Scalar::Text(value));
             }
         }
-    }
-}
-
-fn mark_true(number: u32, truth: &mut [u32], hits: &mut Vec<AtomId>, atom: AtomId) {
-    let mark = &mut truth[atom as usize];
-    if *mark != number {
-        *mark = number;
-        hits.push(atom);
+        self.event.facts = facts;
     }
 }
 
@@ -226,12 +234,42 @@ pub(super) struct Facts {
     below_response: bool,
     has_request: bool,
     has_response: bool,
-    username: Option<String>,
-    impersonated: Option<String>,
+    /// Both keep their memory from one event to the next.
+    username: Name,
+    impersonated: Name,
     source_ip: Option<IpAddr>,
     code: Option<u64>,
     forbidden: bool,
 }
+
+/// A name, if there is one.
+#[derive(Debug, Default)]
+struct Name {
+    known: bool,
+    text: String,
+}
+
+impl Name {
+    fn set(&mut self, text: &str) {
+        self.known = true;
+        self.text.clear();
+        self.text.push_str(text);
+    }
+
+    fn get(&self) -> Option<&str> {
+        self.known.then_some(&*self.text)
+    }
+
+    /// Forgets the name, but keeps the memory of all but very long ones.
+    fn clear(&mut self) {
+        self.known = false;
+        self.text.clear();
+        self.text.shrink_to(KEPT_NAME_BYTES);
+    }
+}
+
+/// Memory that is kept for one name, in bytes.
+const KEPT_NAME_BYTES: usize = 1 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
@@ -243,7 +281,11 @@ enum Stage {
 
 impl Facts {
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let (mut username, mut impersonated) =
+            (std::mem::take(&mut self.username), std::mem::take(&mut self.impersonated));
+        username.clear();
+        impersonated.clear();
+        *self = Self { username, impersonated, ..Self::default() };
     }
 
     /// The bodies that the event lacks although the request may have had them.
@@ -266,7 +308,7 @@ impl Facts {
 
     /// As [`watchbell_event::Facets`] defines it.
     fn actor(&self) -> Option<&str> {
-        self.impersonated.as_deref().or(self.username.as_deref())
+        self.impersonated.get().or(self.username.get())
     }
 
     /// As [`watchbell_event::Facets`] defines it.
@@ -291,8 +333,8 @@ impl Facts {
             (Hot::Stage, Scalar::Text("RequestReceived")) => self.stage = Stage::RequestReceived,
             (Hot::Stage, Scalar::Text("ResponseStarted")) => self.stage = Stage::ResponseStarted,
             _ if !for_facets => {}
-            (Hot::Username, Scalar::Text(name)) => self.username = Some(name.to_owned()),
-            (Hot::ImpersonatedUsername, Scalar::Text(name)) => self.impersonated = Some(name.to_owned()),
+            (Hot::Username, Scalar::Text(name)) => self.username.set(name),
+            (Hot::ImpersonatedUsername, Scalar::Text(name)) => self.impersonated.set(name),
             (Hot::SourceIp, Scalar::Text(text)) => self.source_ip = text.parse().ok(),
             (Hot::Code, Scalar::Number(text)) => self.code = text.parse().ok(),
             (Hot::Decision, Scalar::Text(decision)) => self.forbidden = decision == "forbid",

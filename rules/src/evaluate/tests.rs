@@ -5,6 +5,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::compile::Traffic;
 use crate::{Lists, load};
 
 /// Loads rules written as JSON, which is YAML too.
@@ -200,7 +201,7 @@ fn item_or_group() -> impl Strategy<Value = (String, Value)> {
 /// A comparison of the field `a`.
 fn pattern_item() -> impl Strategy<Value = (String, Value)> {
     let operator = select(&["", "|contains", "|startswith", "|endswith"][..]);
-    let text = (operator, "[abkKé]{0,3}", any::<bool>()).prop_map(|(operator, text, cased)| {
+    let text = (operator, "[abkKé]{0,3}|[ab]{0,7}", any::<bool>()).prop_map(|(operator, text, cased)| {
         (format!("a{operator}{}", if cased { "|cased" } else { "" }), json!(text))
     });
     let network = (select(&["10", "192"][..]), 0..4, select(&[8, 14, 15, 16, 24, 32][..])).prop_map(
@@ -258,23 +259,34 @@ fn rules() -> impl Strategy<Value = Vec<Value>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
+    /// However rules are found: by guesses, or by any counts that traffic could leave.
     #[test]
-    fn compiled_and_naive_agree(rules in rules(), events in proptest::collection::vec(event(), 1..8)) {
+    fn compiled_and_naive_agree(
+        rules in rules(),
+        events in proptest::collection::vec(event(), 1..8),
+        counts in proptest::collection::vec(0..1_000u32, 1..40),
+    ) {
         let set = rule_set(&rules);
-        let mut evaluator = Evaluator::new(set.clone());
+        let counts = counts.into_iter().cycle().take(set.atoms.len()).collect();
+        let planned = Arc::new(set.replan(&Traffic::of(1_000, counts)));
+        let mut evaluators = [Evaluator::new(set.clone()), Evaluator::new(planned)];
         let mut matches = Vec::new();
         for event in &events {
             let bytes = if event["a"].is_null() { event.to_string() } else { format!("{event:#}") };
-            evaluator.matches(bytes.as_bytes(), &mut matches);
-            prop_assert_eq!(&matches, &naive(&set, bytes.as_bytes()), "{}", bytes);
+            for evaluator in &mut evaluators {
+                evaluator.matches(bytes.as_bytes(), &mut matches);
+                prop_assert_eq!(&matches, &naive(&set, bytes.as_bytes()), "{}", bytes);
+            }
         }
+        let [guessed, counted] = evaluators.map(|evaluator| evaluator.not_evaluable());
+        prop_assert_eq!(guessed, counted);
     }
 
     /// So many patterns on one field that they are found by automata and look-ups.
     #[test]
     fn many_patterns_on_one_field_agree(
-        items in proptest::collection::vec(pattern_item(), 5..40),
-        values in proptest::collection::vec("[abkK\u{212a}é]{0,6}|(10|192)\\.[0-3]\\.0\\.[0-9]|-?[0-9]", 1..8),
+        items in proptest::collection::vec(pattern_item(), 5..60),
+        values in proptest::collection::vec("[abkK\u{212a}é]{0,6}|[abAB]{0,12}|(10|192)\\.[0-3]\\.0\\.[0-9]|-?[0-9]", 1..8),
         negate in any::<bool>(),
     ) {
         let rules: Vec<Value> = items.into_iter().enumerate().map(|(number, (key, value))| {
@@ -320,10 +332,66 @@ fn the_library_agrees_on_recorded_events() {
     let set = Arc::new(RuleSet::compile(loaded.rules));
     let mut evaluator = Evaluator::new(set.clone());
     let mut matches = Vec::new();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/recorded");
-    let bytes = std::fs::read(folder.join("attack.jsonl")).unwrap();
-    for event in bytes.split(|byte| *byte == b'\n').filter(|event| !event.is_empty()).step_by(3) {
+    let bytes = recorded();
+    for event in lines(&bytes).step_by(3) {
         assert!(evaluator.matches(event, &mut matches));
         assert_eq!(matches, naive(&set, event), "{}", String::from_utf8_lossy(event));
+    }
+}
+
+/// The recorded attack.
+fn recorded() -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/recorded");
+    std::fs::read(folder.join("attack.jsonl")).unwrap()
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|event| !event.is_empty())
+}
+
+#[test]
+fn what_was_learned_makes_fewer_candidates_and_no_other_matches() {
+    let set = Arc::new(RuleSet::compile(load(&crate::library::files(), &Lists::shipped()).rules));
+    let mut evaluator = Evaluator::new(set.clone());
+    let bytes = recorded();
+    let pass = |evaluator: &mut Evaluator| {
+        let (mut all, mut matches, before) = (Vec::new(), Vec::new(), evaluator.candidates());
+        for event in lines(&bytes) {
+            evaluator.matches(event, &mut matches);
+            all.push(matches.clone());
+        }
+        (all, evaluator.candidates() - before)
+    };
+    let (guessed, guessed_candidates) = pass(&mut evaluator);
+    let traffic = (0..20).find_map(|_| {
+        pass(&mut evaluator);
+        evaluator.learned()
+    });
+    let traffic = traffic.unwrap();
+    assert!(evaluator.learned().is_none());
+    let starved = evaluator.not_evaluable();
+    assert!(starved.iter().any(|count| *count > 0));
+    evaluator.follow(Arc::new(set.replan(&traffic)));
+    assert_eq!(evaluator.not_evaluable(), starved);
+    let (learned, learned_candidates) = pass(&mut evaluator);
+    assert_eq!(learned, guessed);
+    assert!(learned_candidates < guessed_candidates, "{learned_candidates} of {guessed_candidates}");
+}
+
+#[test]
+fn with_many_rules_the_events_they_could_not_be_decided_on_are_estimated() {
+    let rule = |number: usize| {
+        let detection = json!({ "s": { "requestObject.a": 1, "user.username": [format!("u{number}"), "everybody"] },
+            "condition": "s" });
+        json!({ "title": "t", "id": format!("r{number}"), "detection": detection })
+    };
+    let mut evaluator = Evaluator::new(rule_set(&(0..1_000).map(rule).collect::<Vec<_>>()));
+    let event =
+        json!({ "level": "Metadata", "stage": "ResponseComplete", "user": { "username": "everybody" } });
+    let (event, mut matches) = (event.to_string(), Vec::new());
+    let events = 8_000u64;
+    (0..events).for_each(|_| assert!(evaluator.matches(event.as_bytes(), &mut matches)));
+    for count in evaluator.not_evaluable() {
+        assert!(count.abs_diff(events) < events / 10, "{count} of {events}");
     }
 }

@@ -43,10 +43,12 @@ impl Detect {
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
         while let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, COMMIT_EVERY, stopping) {
             if !self.rules.is_current(detector.evaluator().rules()) {
-                let outcome = detector.reload(self.rules.current());
-                report_dropped(&outcome);
+                report_dropped(&detector.follow(self.rules.current()));
             }
             self.evaluate(&mut detector, &batch, &mut detections, &mut positions, stopping);
+            if let Some(traffic) = detector.learned() {
+                self.rules.learn(detector.evaluator().rules(), traffic);
+            }
             let due = positions != committed && committed_at.elapsed() >= COMMIT_EVERY;
             if due || !detections.is_empty() {
                 if !self.commit(&mut detections, &positions, stopping) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
-use watchbell_rules::{Lists, LoadError, RuleSet, library, load, load_over};
+use watchbell_rules::{Lists, LoadError, RuleSet, Traffic, library, load, load_over};
 
 use crate::config::RulesConfig;
 use crate::rule_files::{self, RuleFiles};
@@ -18,6 +18,8 @@ pub(crate) struct RuleBook {
     lists: Lists,
     current: ArcSwap<RuleSet>,
     state: Mutex<State>,
+    /// What detection has learned about the traffic since rules were last planned, and for which set.
+    learned: Mutex<Option<(Arc<RuleSet>, Traffic)>>,
 }
 
 #[derive(Default)]
@@ -72,6 +74,7 @@ impl RuleBook {
             lists: config.lists.clone(),
             current: ArcSwap::from_pointee(RuleSet::compile(loaded.rules)),
             state: Mutex::default(),
+            learned: Mutex::default(),
         };
         book.load_directory(AtMistakes::TakeTheRest);
         book.lock().reloads.clear();
@@ -99,9 +102,26 @@ impl RuleBook {
         std::mem::take(&mut self.lock().reloads)
     }
 
-    /// Looks at the directory, and if anything in it changed, loads and compiles it.
+    /// Looks at the directory, and if anything in it changed, loads and compiles it. Rules that stay are planned
+    /// anew if something was learned.
     pub(crate) fn reload(&self) {
         self.load_directory(AtMistakes::KeepPrevious);
+        self.replan();
+    }
+
+    /// Takes what detection has learned about the traffic with a set. It is used at the next reload, on that
+    /// thread, because compiling takes a while.
+    pub(crate) fn learn(&self, set: &Arc<RuleSet>, traffic: Traffic) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(set), traffic));
+    }
+
+    fn replan(&self) {
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((set, traffic)) = learned.filter(|(set, _)| self.is_current(set)) else { return };
+        let events = traffic.events();
+        self.current.store(Arc::new(set.replan(&traffic)));
+        metrics::counter!("watchbell_rules_replans_total").increment(1);
+        tracing::debug!(events, "rules planned by what is rare in the traffic");
     }
 
     fn load_directory(&self, at_mistakes: AtMistakes) {
@@ -203,6 +223,28 @@ mod tests {
         assert!(book.problems().is_empty());
         let taken: Vec<bool> = book.take_reloads().iter().map(|reload| reload.errors.is_empty()).collect();
         assert_eq!(taken, [false, true]);
+    }
+
+    #[test]
+    fn what_was_learned_is_used_for_the_set_it_was_learned_with() {
+        let config = RulesConfig {
+            builtin: true,
+            directory: None,
+            lists: Lists::default(),
+            reload_interval: Duration::from_secs(1),
+            correlation: watchbell_rules::CorrelationConfig::default(),
+        };
+        let book = RuleBook::open(&config).unwrap();
+        let first = book.current();
+        book.reload();
+        assert!(book.is_current(&first));
+        book.learn(&first, Traffic::default());
+        book.reload();
+        let second = book.current();
+        assert!(!book.is_current(&first) && second.has_rules_of(&first));
+        book.learn(&first, Traffic::default());
+        book.reload();
+        assert!(book.is_current(&second));
     }
 
     #[test]

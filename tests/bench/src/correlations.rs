@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use comfy_table::Table;
 use watchbell_event::{EventId, Position, Timestamp};
-use watchbell_rules::{CorrelationConfig, Correlator, Observed, RuleSet, load};
+use watchbell_rules::{CorrelationConfig, Correlator, Lists, Observed, RuleSet, load};
 
 use crate::random::Random;
 use crate::{output, stats};
@@ -74,7 +74,7 @@ impl CorrelationsArgs {
              title: correlation\ncorrelation: {{type: {kind}, rules: [base, other], group-by: [user], \
              timespan: 10m, {condition}}}\n"
         );
-        let loaded = load(&[("rules.yml".to_owned(), rules)]);
+        let loaded = load(&[("rules.yml".to_owned(), rules)], &Lists::shipped());
         ensure!(loaded.errors.is_empty(), "the rules do not load: {:?}", loaded.errors);
         let config = CorrelationConfig::default();
         let before = resident_bytes()?;

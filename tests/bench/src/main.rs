@@ -6,6 +6,7 @@ mod generator;
 mod output;
 mod pipeline;
 mod random;
+mod rules;
 mod startup;
 mod stats;
 
@@ -31,6 +32,11 @@ enum Command {
     Pipeline(pipeline::PipelineArgs),
     /// How many events per second correlations count, and the memory they take beside their budget.
     Correlations(correlations::CorrelationsArgs),
+    /// What evaluating an event costs with few and with many rules, beside other engines and bare reading.
+    Rules(rules::RulesArgs),
+    /// One of the engines that `rules` measures.
+    #[command(hide = true)]
+    RulesWorker(rules::WorkerArgs),
     /// How soon the server is ready on a large journal.
     Startup(startup::StartupArgs),
 }
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pipeline(args) => args.run(),
         Command::Correlations(args) => args.run(),
+        Command::Rules(args) => args.run(),
+        Command::RulesWorker(args) => args.run(),
         Command::Startup(args) => args.run(),
     };
     match result {
