@@ -30,8 +30,9 @@ pub(crate) struct Set {
 impl Set {
     /// The rules that ship.
     pub(crate) fn library() -> Self {
-        let files = library::FILES.map(|(_, text)| text.trim_end());
-        Self { name: "library".to_owned(), text: files.join(SEPARATOR) }
+        let files = library::files();
+        let texts: Vec<_> = files.iter().map(|(_, text)| text.trim_end()).collect();
+        Self { name: "library".to_owned(), text: texts.join(SEPARATOR) }
     }
 
     /// All rule files below a directory.
