@@ -120,7 +120,7 @@ impl Default for JournalConfig {
             max_bytes: 64 << 30,
             keep_free_bytes: 1 << 30,
             retention_seconds: 24 * 3600,
-            cache_bytes: 64 << 20,
+            cache_bytes: 128 << 20,
             roots_bytes: 64 << 20,
             damage_copy_bytes: 256 << 20,
         }

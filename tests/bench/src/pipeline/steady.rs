@@ -29,7 +29,7 @@ const RISE: f64 = 1.1;
 /// forgotten slowly, and so is a rate that it no longer reaches.
 const FADE: f64 = 0.995;
 /// The lag that the rate is steered to, in seconds of load.
-const TARGET_LAG_SECONDS: f64 = 1.5;
+const TARGET_LAG_SECONDS: f64 = 2.0;
 /// The lag is a mean over so many observations.
 const LAG_OBSERVATIONS: usize = 8;
 /// How much longer the lag may be in the last third of the window than in the first, in seconds of load.

@@ -8,7 +8,7 @@ const CHANGE_BYTES: usize = 5;
 const MAX_CHANGES: usize = 8;
 /// Length of a frame's header, and of one row of the table after it; `ingest/src/log/journal.rs` has the
 /// layout.
-const HEADER_BYTES: usize = 120;
+const HEADER_BYTES: usize = 128;
 const ROW_BYTES: usize = 24;
 /// Longest payload that is decompressed to be forged.
 const MAX_RAW_BYTES: usize = 1 << 16;
