@@ -60,6 +60,8 @@ pub(crate) struct Demand {
     pub(crate) shape: Shape,
     /// The least level at which it may.
     pub(crate) level: AuditLevel,
+    /// The least level at which every part of it that may matter here can be decided.
+    pub(crate) whole: AuditLevel,
 }
 
 /// The requests on which a rule may match.
@@ -158,7 +160,8 @@ fn demands(formula: &Formula, read: Bodies) -> Demands {
             let has_body = writes && shape.object.is_some();
             let level = if has_body { level.max(least_level(read)) } else { level };
             if level == AuditLevel::Metadata || has_body {
-                demands.push(Demand { shape, level });
+                let whole = if has_body { whole(formula, true, &shape) } else { None };
+                demands.push(Demand { level, whole: whole.unwrap_or(level).max(level), shape });
             }
         }
     }
@@ -187,6 +190,24 @@ fn may_hold(formula: &Formula, sign: bool, shape: &Shape, level: AuditLevel) -> 
             parts.iter().any(|part| may_hold(part, sign, shape, level))
         }
         (Formula::Test(test), _) => test_may_hold(test, sign, shape, level),
+    }
+}
+
+/// The level that decides every test of what may hold on a request; none if it cannot hold.
+fn whole(formula: &Formula, sign: bool, shape: &Shape) -> Option<AuditLevel> {
+    match (formula, sign) {
+        (Formula::Not(part), _) => whole(part, !sign, shape),
+        (Formula::All(parts), true) | (Formula::Any(parts), false) => {
+            let levels: Option<Vec<_>> = parts.iter().map(|part| whole(part, sign, shape)).collect();
+            Some(levels?.into_iter().max().unwrap_or(AuditLevel::Metadata))
+        }
+        (Formula::Any(parts), true) | (Formula::All(parts), false) => {
+            parts.iter().filter_map(|part| whole(part, sign, shape)).max()
+        }
+        (Formula::Test(test), _) => {
+            let may_hold = test_may_hold(test, sign, shape, AuditLevel::RequestResponse);
+            may_hold.then(|| least_level(test.bodies()))
+        }
     }
 }
 

@@ -144,7 +144,7 @@ fn visit<'a>(formula: &'a Formula, found: &mut impl FnMut(&'a Test)) {
 fn starving(demands: &[Demand], policy: &AuditPolicy) -> Vec<String> {
     // By line of the policy's rule (0: none matches), its level, and what is needed.
     let mut starved: BTreeMap<(usize, AuditLevel, AuditLevel, Option<&str>), Vec<String>> = BTreeMap::new();
-    for Demand { shape, level } in demands {
+    for Demand { shape, level, .. } in demands {
         let unknown = shape.object.as_ref().is_some_and(|object| object.group == OTHER_GROUP);
         // Bodies of resources that Kubernetes does not serve itself are not asked for: which group they are of is not
         // known here.

@@ -18,7 +18,8 @@ type Kind = (String, String);
 /// Resources by group.
 type Kinds<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-/// Writes the smallest policy that feeds these rules: each verb of each resource at the least level that suffices.
+/// Writes the smallest policy that feeds these rules: each verb of each resource at the least level
+/// that decides every part of them.
 #[must_use]
 pub fn generate(rules: &[Rule]) -> String {
     let mut levels: BTreeMap<(Kind, String), AuditLevel> = BTreeMap::new();
@@ -30,10 +31,10 @@ pub fn generate(rules: &[Rule]) -> String {
         match kind(&demand.shape) {
             Some(kind) => {
                 let level = levels.entry((kind, demand.shape.verb.clone())).or_insert(AuditLevel::None);
-                *level = demand.level.max(*level);
+                *level = demand.whole.max(*level);
             }
             // Nobody wants the bodies of everything in a log, only because a rule names no resource.
-            None => others = others.max(demand.level.min(AuditLevel::Metadata)),
+            None => others = others.max(demand.whole.min(AuditLevel::Metadata)),
         }
     }
     levels.retain(|_, level| *level > others);

@@ -141,14 +141,16 @@ fn a_generated_policy_asks_for_no_more_than_the_rules() {
     let rules = "title: a\ndetection: {s: {objectRef.resource: pods, verb: [create, update], \
         requestObject.spec.hostPID: true}, condition: s}\n---\ntitle: b\ndetection: {s: {objectRef.resource: secrets, \
         verb: get}, condition: s}\n---\ntitle: c\ndetection: {s: {objectRef.resource: pods, objectRef.subresource: \
-        exec}, condition: s}\n";
+        exec}, condition: s}\n---\ntitle: d\ndetection: {s: {objectRef.resource: roles, verb: patch}, \
+         a: {requestObject.x: 1}, b: {responseObject.x: 1}, condition: s and (a or b)}\n";
     let loaded = load(&[("r.yml".to_owned(), rules.to_owned())], &Lists::shipped());
     assert_eq!(loaded.errors, []);
     let text = generate(&loaded.rules);
     let policy = policy(&text);
     assert_eq!(policy.rules.last().map(|rule| rule.level), Some(AuditLevel::None), "{text}");
-    let level = |verb, resource, subresource| {
-        let resource = Some(Resource { resource, subresource, namespace: "a", ..Resource::default() });
+    let level = |verb, path: &'static str, subresource| {
+        let (group, resource) = path.split_once(':').unwrap_or(("", path));
+        let resource = Some(Resource { group, resource, subresource, namespace: "a", ..Resource::default() });
         policy.decide(&Request { user: Some("u"), verb, resource, ..Request::default() }).level
     };
     for (verb, resource, subresource, expect) in [
@@ -158,8 +160,9 @@ fn a_generated_policy_asks_for_no_more_than_the_rules() {
         ("get", "pods", "exec", AuditLevel::Metadata),
         ("get", "secrets", "", AuditLevel::Metadata),
         ("get", "nodes", "", AuditLevel::None),
+        ("patch", "rbac.authorization.k8s.io:roles", "", AuditLevel::RequestResponse),
     ] {
-        assert_eq!(level(verb, resource, subresource), expect, "{verb} {resource}/{subresource}\n{text}");
+        assert_eq!(level(verb, resource, subresource), expect, "{verb} {resource} {subresource}\n{text}");
     }
 }
 
