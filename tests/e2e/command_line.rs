@@ -231,3 +231,32 @@ fn a_rule_is_explained_on_an_event() {
         run(&["rules", "explain", "Pod with host processes", "event.json", "--rules", "."], dir.path());
     assert_eq!(by_title.status.code(), Some(0), "{by_title:?}");
 }
+
+#[test]
+fn a_correlation_is_listed_and_explained_through_the_rules_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let correlation = "---\ntitle: Many of them\nname: many\ncorrelation:\n  type: event_count\n  \
+        rules: [0d2b2a1e-3c6f-4c56-9b0f-2f4a2b7f7a11]\n  group-by: [user.name]\n  timespan: 1h\n  \
+        condition: {gte: 3}\n";
+    std::fs::write(dir.path().join("r.yml"), format!("{TOOL_RULES}{correlation}")).unwrap();
+    let list = run(&["rules", "list", "r.yml", "--format", "json"], dir.path());
+    let listed: Vec<Value> = String::from_utf8(list.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let shown: Vec<_> = listed.iter().map(|rule| (&rule["correlation"], &rule["needs"])).collect();
+    assert_eq!(shown, [(&json!(false), &json!(["request"])), (&json!(true), &json!(["request"]))]);
+    for (host, code, expect) in [(true, 0, ") matches\n"), (false, 1, ") does not match\n")] {
+        let event = json!({
+            "level": "Request", "verb": "create", "objectRef": {"resource": "pods"},
+            "requestObject": {"spec": {"hostPID": host}},
+        });
+        std::fs::write(dir.path().join("event.json"), event.to_string()).unwrap();
+        let output = run(&["rules", "explain", "many", "event.json", "--rules", "r.yml"], dir.path());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.starts_with("Many of them (r.yml:14) is a correlation"), "{text}");
+        assert!(text.contains(&format!("Pod with host processes (r.yml:1{expect}")), "{text}");
+    }
+}

@@ -230,7 +230,7 @@ mod tests {
         let config = RulesConfig {
             builtin: true,
             directory: None,
-            lists: Lists::default(),
+            lists: Lists::shipped(),
             reload_interval: Duration::from_secs(1),
             correlation: watchbell_rules::CorrelationConfig::default(),
         };
