@@ -94,15 +94,15 @@ impl Detector {
             history: envelope.history,
         };
         self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        let set = self.evaluator.rules();
+        self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
             return;
         }
         let subject = Subject::new(record);
-        let set = self.evaluator.rules();
         let before = detections.len();
-        let alone = self.matches.iter().filter(|index| !set.is_silent(**index));
-        detections
-            .extend(alone.filter_map(|index| set.rules().get(*index)).map(|rule| subject.detection(rule)));
+        let alone = self.matches.iter().filter_map(|index| set.rules().get(*index));
+        detections.extend(alone.map(|rule| subject.detection(rule)));
         for correlated in self.correlated.drain(..) {
             let rule = set.rules().get(correlated.rule);
             detections.extend(rule.map(|rule| subject.correlation(rule, correlated)));

@@ -9,6 +9,7 @@
 //! has already.
 
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +23,7 @@ const FILE: &str = "correlation-state";
 /// Largest file that is read: more than the snapshot of all the memory that correlations may take.
 const MAX_BYTES: u64 = 3 << 30;
 /// How often the file is written, at most.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(10);
 /// Writing takes at most this part of the time.
 const SHARE: u32 = 20;
 
@@ -30,6 +31,14 @@ const SHARE: u32 = 20;
 pub(super) struct StateFile {
     path: PathBuf,
     due: Instant,
+    writing: Option<Writing>,
+}
+
+/// A snapshot on its way to the disk, in a thread of its own: alerts do not wait for it.
+struct Writing {
+    positions: Positions,
+    started: Instant,
+    thread: JoinHandle<Result<()>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,7 +51,7 @@ struct Header {
 impl StateFile {
     /// Below this data directory.
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE), due: Instant::now() }
+        Self { path: data_dir.join(FILE), due: Instant::now(), writing: None }
     }
 
     /// Where to read on, and the snapshot that counts up to there; none if correlations begin anew, where
@@ -65,23 +74,31 @@ impl StateFile {
 
     /// Whether it is time to write.
     pub(super) fn is_due(&self) -> bool {
-        Instant::now() >= self.due
+        self.writing.is_none() && Instant::now() >= self.due
     }
 
-    /// Writes a snapshot that counts up to these positions; it replaces the one before or, if that fails,
-    /// leaves it.
+    /// Begins to write a snapshot that counts up to these positions. It replaces the one before or, if that
+    /// fails, leaves it. Making the snapshot began at `started`.
     ///
     /// # Errors
-    /// Names the file.
-    pub(super) fn save(&mut self, positions: &Positions, snapshot: &[u8]) -> Result<()> {
-        let started = Instant::now();
-        let header = Header { positions: positions.clone(), blake3: checksum(positions, snapshot)? };
-        let mut bytes = serde_json::to_vec(&header)?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(snapshot);
-        let written = files::write_private(&self.path, &bytes);
+    /// If the system gives no thread.
+    pub(super) fn begin(&mut self, positions: &Positions, snapshot: Vec<u8>, started: Instant) -> Result<()> {
+        let (path, of) = (self.path.clone(), positions.clone());
+        let thread = std::thread::Builder::new()
+            .name("correlations".to_owned())
+            .spawn(move || write(&path, &of, &snapshot))
+            .context("failed to start the thread that keeps correlations")?;
+        self.writing = Some(Writing { positions: positions.clone(), started, thread });
+        Ok(())
+    }
+
+    /// The positions that the file counts up to now, once it is written; waits for that if asked to.
+    pub(super) fn finish(&mut self, wait: bool) -> Option<Result<Positions>> {
+        let Writing { positions, started, thread } =
+            self.writing.take_if(|writing| wait || writing.thread.is_finished())?;
         self.due = Instant::now() + EVERY.max(started.elapsed() * SHARE);
-        written
+        let written = thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
+        Some(written.map(|()| positions))
     }
 
     fn load(&self, committed: &Positions) -> Result<(Positions, Vec<u8>)> {
@@ -97,6 +114,16 @@ impl StateFile {
         }
         Ok((header.positions, snapshot))
     }
+}
+
+/// # Errors
+/// Names the file.
+fn write(path: &Path, positions: &Positions, snapshot: &[u8]) -> Result<()> {
+    let header = Header { positions: positions.clone(), blake3: checksum(positions, snapshot)? };
+    let mut bytes = serde_json::to_vec(&header)?;
+    bytes.push(b'\n');
+    bytes.extend_from_slice(snapshot);
+    files::write_private(path, &bytes)
 }
 
 fn checksum(positions: &Positions, snapshot: &[u8]) -> Result<String> {
@@ -122,8 +149,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut file = StateFile::new(dir.path());
         assert_eq!(file.resume(&positions(9)), (positions(9), None));
-        file.save(&positions(7), b"state\nof correlations").unwrap();
-        assert!(!file.is_due());
+        file.begin(&positions(7), b"state\nof correlations".to_vec(), Instant::now()).unwrap();
+        assert_eq!(file.finish(true).unwrap().unwrap(), positions(7));
+        assert!(!file.is_due() && file.finish(true).is_none());
         let saved = Some(b"state\nof correlations".to_vec());
         assert_eq!(file.resume(&positions(9)), (positions(7), saved.clone()));
         assert_eq!(file.resume(&positions(7)), (positions(7), saved));

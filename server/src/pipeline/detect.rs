@@ -56,12 +56,15 @@ impl Detect {
                 }
                 (committed, committed_at) = (positions.clone(), Instant::now());
             }
+            self.note_saved(false);
             if positions == committed && self.state.is_due() {
                 self.save(&detector, &positions);
             }
         }
+        self.note_saved(true);
         if self.commit(&mut detections, &positions, stopping) {
             self.save(&detector, &positions);
+            self.note_saved(true);
         }
     }
 
@@ -78,19 +81,22 @@ impl Detect {
         detector
     }
 
-    /// Keeps what correlations know, with the positions up to which everything is committed; only then the
-    /// log may forget what lies before.
+    /// Begins to keep what correlations know, with the positions up to which everything is committed.
     fn save(&mut self, detector: &Detector, positions: &Positions) {
-        let correlator = detector.correlator();
-        match self.state.save(positions, &correlator.snapshot()) {
-            Ok(()) => self.checkpoints.keep(positions),
-            Err(error) => {
-                metrics::counter!("watchbell_correlation_save_failures_total").increment(1);
-                let error = &*error as &dyn std::error::Error;
-                tracing::error!(error, "failed to keep the state of correlations; the log is kept instead");
-            }
+        let (started, correlator) = (Instant::now(), detector.correlator());
+        if let Err(error) = self.state.begin(positions, correlator.snapshot(), started) {
+            report_not_saved(&error);
         }
         publish_gauges(correlator);
+    }
+
+    /// Only what is kept may be forgotten by the log.
+    fn note_saved(&mut self, wait: bool) {
+        match self.state.finish(wait) {
+            Some(Ok(positions)) => self.checkpoints.keep(&positions),
+            Some(Err(error)) => report_not_saved(&error),
+            None => {}
+        }
     }
 
     fn evaluate(
@@ -136,6 +142,12 @@ impl Detect {
         detections.clear();
         true
     }
+}
+
+fn report_not_saved(error: &anyhow::Error) {
+    metrics::counter!("watchbell_correlation_save_failures_total").increment(1);
+    let error = &**error as &dyn std::error::Error;
+    tracing::error!(error, "failed to keep the state of correlations; the log is kept instead");
 }
 
 fn report_dropped(outcome: &Restored) {

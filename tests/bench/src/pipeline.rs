@@ -52,7 +52,7 @@ pub(crate) struct PipelineArgs {
 }
 
 /// The steady rate is found within this time.
-const WARM_UP: Duration = Duration::from_secs(20);
+const WARM_UP: Duration = Duration::from_secs(45);
 /// The index may take this long to catch up once nothing is sent any more.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(120);
 
