@@ -24,8 +24,9 @@ const FILE: &str = "correlation-state";
 const MAX_BYTES: u64 = 3 << 30;
 /// How often the file is written, at most.
 const EVERY: Duration = Duration::from_secs(10);
-/// Writing takes at most this part of the time.
-const SHARE: u32 = 20;
+/// Making and writing a snapshot takes at most this part of the time: while a large one is made, alerts wait,
+/// which no more than one in so many should notice.
+const SHARE: u32 = 200;
 
 /// Where the state of correlations is kept.
 pub(super) struct StateFile {

@@ -19,18 +19,14 @@ use watchbell_ingest::log::{Journal, Log, LogError, recover_bytes, verify};
 use journal::change::{Changed, changed};
 use journal::good::{GOOD, SEGMENT, config, directory, envelope, runtime};
 
-/// How a frame begins: the magic bytes and the journal's marker.
-const MARKED_BYTES: usize = 12;
 /// Numbers of envelopes that are appended after the damage.
 const NEW: u16 = 1000;
 
 fuzz_target!(|data: &[u8]| {
     let _ = recover_bytes(&Bytes::copy_from_slice(data));
     let changed = changed(&GOOD, data);
-    let (records, _) = recover_bytes(&Bytes::copy_from_slice(&changed.segment));
-    // Without the journal's own file, the first frame says which marker all frames carry.
-    let marked = changed.segment.starts_with(&GOOD.segment[..MARKED_BYTES]);
-    assert!(changed.forged || !marked || records == changed.whole.len());
+    // How many records this gives says nothing: without the journal's own file frames of any marker count.
+    let _ = recover_bytes(&Bytes::copy_from_slice(&changed.segment));
 
     let directory = directory();
     std::fs::write(directory.path().join("journal"), &GOOD.meta).expect("a free disk");
