@@ -4,9 +4,10 @@
 use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
+use crate::derived::scalar_text;
 use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, number};
 use crate::moment;
-use crate::text::{float_text, fold, number_text};
+use crate::text::fold;
 
 /// An event, as a document tree.
 pub(crate) struct Event<'a> {
@@ -139,7 +140,7 @@ fn flatten<'a>(value: &'a Value, members: &mut Vec<&'a Value>) {
 }
 
 fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
-    let as_compared = |value| text_of(value).map(|text| if reference.cased { text } else { fold(&text) });
+    let as_compared = |value| scalar_text(value).map(|text| if reference.cased { text } else { fold(&text) });
     match (as_compared(value), as_compared(other)) {
         (Some(value), Some(other)) => reference.place.holds(&value, &other),
         _ => false,
@@ -199,18 +200,8 @@ fn leaves<'a>(value: &'a Value, values: &mut Vec<&'a Value>) {
     }
 }
 
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(value) => Some(value.to_string()),
-        Value::Number(number) if number.is_f64() => number.as_f64().map(float_text),
-        Value::Number(number) => Some(number_text(&number.to_string()).into_owned()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 fn satisfies(value: &Value, check: &Check) -> bool {
-    let text = text_of(value);
+    let text = scalar_text(value);
     let text_is = |holds: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(holds);
     match check {
         Check::Exists => true,

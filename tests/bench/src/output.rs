@@ -11,3 +11,18 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "bench: {text}");
 }
+
+/// Prints a report: a table for people unless only JSON is wanted, and one line of JSON behind it.
+pub(crate) fn report(table: impl FnOnce() -> String, json: &str, only_json: bool) -> io::Result<()> {
+    if !only_json {
+        line(&table())?;
+    }
+    line(json)
+}
+
+/// Says so if figures are taken where they mean nothing.
+pub(crate) fn warn_of_debug_build() {
+    if cfg!(debug_assertions) {
+        note("this is a debug build: the figures mean nothing (use cargo run --release)");
+    }
+}

@@ -58,14 +58,9 @@ const CATCH_UP_DEADLINE: Duration = Duration::from_secs(120);
 
 impl PipelineArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        if cfg!(debug_assertions) {
-            output::note("this is a debug build: the figures mean nothing (use cargo run --release)");
-        }
+        output::warn_of_debug_build();
         let report = self.measure()?;
-        if !self.json {
-            output::line(&report.table())?;
-        }
-        output::line(&report.json()?)?;
+        output::report(|| report.table(), &report.json()?, self.json)?;
         let missed = report.goals().iter().any(|goal| !goal.met);
         Ok(if missed && self.strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
