@@ -13,6 +13,7 @@
 mod body;
 mod event;
 mod gzip;
+pub mod logs;
 mod repair;
 mod shrink;
 
