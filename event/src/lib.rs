@@ -11,9 +11,11 @@ pub mod audit;
 mod detection;
 mod facets;
 mod id;
+pub mod log;
 mod position;
 pub mod predicate;
 mod record;
+pub mod secrets;
 mod time;
 pub mod yaml;
 

@@ -19,6 +19,7 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use error::{IndexError, SearchError};
 pub use index::{Config, Index, Stats};

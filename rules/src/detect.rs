@@ -1,11 +1,12 @@
 //! Turns matches into detections: what alerting needs to group, route and describe them.
 
 mod describe;
+mod subject;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use watchbell_event::audit::AuditEvent;
+use watchbell_event::secrets::redact;
 use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
 
 use crate::compile::{RuleSet, Traffic};
@@ -13,6 +14,10 @@ use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Rest
 use crate::evaluate::Evaluator;
 use crate::rule::Rule;
 use crate::text::{float_text, number_text};
+
+use subject::EventView;
+
+pub(crate) use subject::{facet, is_facet};
 
 /// Longest value of a label, in characters.
 pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
@@ -81,10 +86,11 @@ impl Detector {
     pub fn detect(&mut self, record: &Record, detections: &mut Vec<Detection>) {
         self.events.increment(1);
         let envelope = &record.envelope;
-        if !self.evaluator.matches(&envelope.bytes, &mut self.matches) {
+        if !self.evaluator.matches_of(envelope.format, &envelope.bytes, &mut self.matches) {
             self.unreadable.increment(1);
         }
         let observed = Observed {
+            format: envelope.format,
             bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
@@ -117,7 +123,7 @@ impl Detector {
 /// One event that some rule matched.
 struct Subject<'a> {
     record: &'a Record,
-    event: AuditEvent<'a>,
+    event: EventView<'a>,
     request_key: EventId,
     labels: Vec<(Cow<'static, str>, String)>,
     summary: String,
@@ -127,10 +133,9 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn new(record: &'a Record) -> Self {
-        let event = AuditEvent::parse(&record.envelope.bytes);
-        let request_key = event.request_key(&record.envelope.cluster);
-        let labels = labels(&event);
-        let summary = describe::summary(&event);
+        let event = EventView::read(&record.envelope);
+        let request_key = event.request_key(&record.envelope);
+        let (labels, summary) = (event.labels(), event.summary());
         Self { record, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
     }
 
@@ -163,7 +168,7 @@ impl<'a> Subject<'a> {
         for (name, value) in &correlated.group {
             let Some(value) = value else { continue };
             labels.retain(|(label, _)| *label != **name);
-            labels.push((Cow::Owned(name.clone()), describe::plain(value, MAX_LABEL_CHARACTERS)));
+            labels.push((Cow::Owned(name.clone()), describe::plain(&redact(value), MAX_LABEL_CHARACTERS)));
         }
         labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
         labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
@@ -233,7 +238,7 @@ impl<'a> Subject<'a> {
     }
 
     fn values(&self, name: &str, facets: &Facets<'_>) -> Vec<String> {
-        if let Some(value) = facet(name, facets, &self.event) {
+        if let Some(value) = self.event.facet(name, facets) {
             return value.into_iter().collect();
         }
         let mut values = Vec::new();
@@ -247,45 +252,6 @@ fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> Event
     let mut hasher = blake3::Hasher::new();
     hasher.update(&group_key.0).update(&first.0).update(&window_end.to_le_bytes());
     EventId::from_hash(&hasher.finalize())
-}
-
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
-/// The value of a facet, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
-    Some(match name {
-        "user.name" => facets.actor.map(str::to_owned),
-        "event.action" => facets.action.map(str::to_owned),
-        "event.outcome" => Some(facets.outcome.name().to_owned()),
-        "orchestrator.namespace" => facets.namespace.map(str::to_owned),
-        "orchestrator.resource.type" => facets.resource.map(str::to_owned),
-        "orchestrator.resource.name" => event.object_ref.name.as_deref().map(str::to_owned),
-        "source.ip" => facets.source_ip.map(|address| address.to_string()),
-        _ => return None,
-    })
-}
-
-const LABELS: [&str; 7] = [
-    "user.name",
-    "event.action",
-    "event.outcome",
-    "orchestrator.namespace",
-    "orchestrator.resource.type",
-    "orchestrator.resource.name",
-    "source.ip",
-];
-
-fn labels(event: &AuditEvent<'_>) -> Vec<(Cow<'static, str>, String)> {
-    let facets = event.facets();
-    let label = |name: &'static str| {
-        let value = facet(name, &facets, event)??;
-        let value = describe::plain(&value, MAX_LABEL_CHARACTERS);
-        (!value.is_empty()).then_some((Cow::Borrowed(name), value))
-    };
-    LABELS.into_iter().filter_map(label).collect()
 }
 
 /// All scalars at a dotted path, through arrays, by every split of the dots.

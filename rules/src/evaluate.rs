@@ -14,6 +14,8 @@ mod starving;
 
 use std::sync::Arc;
 
+use watchbell_event::Format;
+
 use crate::compile::{Atom, AtomId, FieldId, Programs, RuleSet, Sign, Step, Timing, index};
 use crate::formula::{Bodies, Check, Field, MAX_COMPARED_VALUES, Reference};
 use crate::json::Malformed;
@@ -43,6 +45,8 @@ pub struct Evaluator {
     members: Vec<Option<Box<Evaluator>>>,
     /// The event as a document, for what is derived from it.
     document: document::Document,
+    /// Runs the rules that look at log lines.
+    logs: Option<Box<Evaluator>>,
     candidates: u64,
     learning: Learning,
     /// Scratch space.
@@ -107,6 +111,7 @@ impl Evaluator {
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
             document: document::Document::default(),
+            logs: set.logs.clone().map(|logs| Box::new(Self::new(logs))),
             candidates: 0,
             learning: Learning::new(atoms),
             buffer: String::new(),
@@ -121,7 +126,16 @@ impl Evaluator {
         &self.set
     }
 
-    /// Puts the indexes of all rules that match an event, a JSON object, into `matches`, lowest first.
+    /// As [`Self::matches`], for an event of this format: rules see only events of the format they are written for.
+    pub fn matches_of(&mut self, format: Format, event: &[u8], matches: &mut Vec<usize>) -> bool {
+        if format != Format::Log {
+            return self.matches(event, matches);
+        }
+        matches.clear();
+        self.logs.as_mut().is_none_or(|logs| logs.matches(event, matches))
+    }
+
+    /// Puts the indexes of all rules that match an audit event, a JSON object, into `matches`, lowest first.
     /// What is not a JSON object matches nothing; then the answer is false.
     pub fn matches(&mut self, event: &[u8], matches: &mut Vec<usize>) -> bool {
         matches.clear();

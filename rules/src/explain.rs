@@ -38,7 +38,7 @@ pub struct Part {
 /// Explains a rule on an event; none if the event is not a JSON object.
 #[must_use]
 pub fn explain(rule: &Rule, event: &[u8]) -> Option<Part> {
-    let event = Event::read(event)?;
+    let event = Event::read_as(rule.format, event)?;
     Some(part(&rule.formula, &event))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchbell_event::Level;
+use watchbell_event::{Format, Level};
 
 use crate::correlate::Correlation;
 use crate::falco::Template;
@@ -33,8 +33,10 @@ pub struct Rule {
     pub tags: Arc<[Arc<str>]>,
     /// What may match without being an incident.
     pub false_positives: Vec<String>,
-    /// What the rule is written for; not used to choose events.
+    /// What the rule is written for.
     pub log_source: LogSource,
+    /// The format of the events that the rule looks at, which its log source says.
+    pub format: Format,
     /// Matches with equal values of these fields belong to one alert. If empty: `user.name`, or `source.ip`
     /// where nobody was authenticated.
     pub group_by: Vec<String>,
@@ -80,7 +82,7 @@ pub enum Language {
     Falco,
 }
 
-/// Sigma's `logsource`.
+/// Sigma's `logsource`. Which of them are about log lines is said in `SEMANTICS.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSource {
     /// Such as `process_creation`.
@@ -89,4 +91,19 @@ pub struct LogSource {
     pub product: Option<String>,
     /// Such as `audit`.
     pub service: Option<String>,
+}
+
+impl LogSource {
+    /// The format of the events that it stands for: log lines for what is named here, else audit events.
+    pub(crate) fn format(&self) -> Format {
+        let [category, product, service] =
+            [&self.category, &self.product, &self.service].map(|part| part.as_deref().unwrap_or_default());
+        match (category, product, service) {
+            ("webserver", _, _)
+            | (_, "nginx" | "apache" | "envoy" | "istio", _)
+            | (_, "linux", "auth" | "pam" | "sshd" | "sudo" | "syslog")
+            | (_, "kubernetes", "container") => Format::Log,
+            _ => Format::KubernetesAudit,
+        }
+    }
 }

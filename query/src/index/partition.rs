@@ -11,6 +11,7 @@ use watchbell_event::Timestamp;
 
 use crate::IndexError;
 use crate::schema::{Columns, SEQ, TIMESTAMP};
+use crate::words;
 
 /// The directory of the partitions.
 pub(super) const DIR: &str = "partitions";
@@ -114,6 +115,7 @@ fn open(dir: &Path) -> Result<View, IndexError> {
 pub(super) fn open_index(dir: &Path) -> Result<tantivy::Index, IndexError> {
     let opened = tantivy::Index::open_in_dir(dir);
     let index = opened.map_err(IndexError::tantivy("open a partition of the index"))?;
+    index.tokenizers().register(words::NAME, words::WordTokenizer);
     if index.schema() == Columns::build().0 {
         return Ok(index);
     }

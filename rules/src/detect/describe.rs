@@ -1,6 +1,8 @@
 //! One line for people, from an event that may say anything.
 
 use watchbell_event::audit::AuditEvent;
+use watchbell_event::log::LogDocument;
+use watchbell_event::secrets::redact;
 
 use crate::correlate::{Correlated, Kind};
 use crate::rule::Rule;
@@ -37,6 +39,21 @@ pub(super) fn summary(event: &AuditEvent<'_>) -> String {
     plain(&words.join(" "), MAX_SUMMARY_CHARACTERS)
 }
 
+/// Where a line was written and what it says, without secrets: `shop/web-1: Failed password for root from …`.
+pub(super) fn log_summary(document: &LogDocument<'_>) -> String {
+    let origin = match (given(&document.namespace), given(&document.resource_name)) {
+        (Some(namespace), Some(pod)) => Some(format!("{}/{}", name(namespace), name(pod))),
+        (namespace, pod) => pod.or(namespace).or_else(|| given(&document.host)).map(name),
+    };
+    let message = given(&document.message).unwrap_or("a line without text");
+    // what is far behind what is shown need not be looked through
+    let line = redact(&message[..message.floor_char_boundary(8 * MAX_SUMMARY_CHARACTERS)]);
+    plain(
+        &origin.map_or_else(|| line.to_string(), |origin| format!("{origin}: {line}")),
+        MAX_SUMMARY_CHARACTERS,
+    )
+}
+
 /// What a correlation counted, for whom, within which time: `12 events within 5m (user.name alice); last: …`.
 pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&str>) -> String {
     let kind = rule.correlation.as_ref().map_or(Kind::EventCount, |correlation| correlation.kind);
@@ -54,7 +71,8 @@ pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&st
     };
     let mut words = vec![what, "within".to_owned(), window(correlated)];
     let group = correlated.group.iter().filter_map(|(field, value)| Some((field, value.as_ref()?)));
-    let group: Vec<String> = group.map(|(field, value)| format!("{field} {}", name(value))).collect();
+    let group: Vec<String> =
+        group.map(|(field, value)| format!("{field} {}", name(&redact(value)))).collect();
     if !group.is_empty() {
         words.push(format!("({})", group.join(", ")));
     }

@@ -12,7 +12,7 @@ use crate::text::fold;
 /// An event, as a document tree.
 pub(crate) struct Event<'a> {
     document: Value,
-    /// None for a member of an array, which has neither facets nor missing parts.
+    /// None for a log line and for a member of an array, which have neither facets nor missing parts.
     bytes: Option<&'a [u8]>,
 }
 
@@ -21,6 +21,12 @@ impl<'a> Event<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(bytes).ok()?;
         document.is_object().then_some(Self { document, bytes: Some(bytes) })
+    }
+
+    /// Reads an event of this format, a JSON object.
+    pub(crate) fn read_as(format: Format, bytes: &'a [u8]) -> Option<Self> {
+        let event = Self::read(bytes)?;
+        Some(Self { bytes: event.bytes.filter(|_| format == Format::KubernetesAudit), ..event })
     }
 
     /// Whether a rule matches: only if it holds whatever a missing body may have been.

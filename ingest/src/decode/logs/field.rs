@@ -1,5 +1,5 @@
-/// A field of the Elastic Common Schema that log documents use. Declared in the order in which they stand in a
-/// document, so that fields below one object follow one another.
+/// A field of the Elastic Common Schema that log documents use, sorted by path. In a document its whole path is one
+/// key (`"source.ip"`), so that it never gets into the way of an agent's or a line's member `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "each is named like its path")]
@@ -35,11 +35,14 @@ pub enum Field {
     LogSyslogPriority,
     LogSyslogProcid,
     LogSyslogSeverityCode,
+    NetworkForwardedIp,
     OrchestratorNamespace,
     OrchestratorResourceName,
     OrchestratorResourceType,
+    ProcessCommandLine,
     ProcessName,
     ProcessPid,
+    ProcessThreadId,
     ServiceName,
     SourceAddress,
     SourceIp,
@@ -57,65 +60,128 @@ pub enum Field {
 }
 
 impl Field {
-    /// How many there are.
-    pub(super) const COUNT: usize = PATHS.len();
-
     /// The path, such as `source.ip`.
     #[must_use]
     pub fn path(self) -> &'static str {
-        PATHS[self as usize]
+        PATHS[self as usize].0
+    }
+
+    /// The field with this path.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let index = PATHS.binary_search_by(|(known, _)| known.cmp(&path)).ok()?;
+        Some(PATHS[index].1)
+    }
+
+    /// True if it says where a line comes from, which only a transport or an agent can know.
+    pub(super) fn is_origin(self) -> bool {
+        matches!(
+            self,
+            Self::ContainerId
+                | Self::ContainerImageName
+                | Self::ContainerName
+                | Self::EventDataset
+                | Self::HostName
+                | Self::LogFilePath
+                | Self::LogIostream
+                | Self::LogOffset
+                | Self::OrchestratorNamespace
+                | Self::OrchestratorResourceName
+                | Self::OrchestratorResourceType
+        )
+    }
+
+    /// True for `source`, the first key of `source.ip`, and the like.
+    pub(super) fn is_first_key(key: &str) -> bool {
+        matches!(
+            key,
+            "container"
+                | "destination"
+                | "event"
+                | "host"
+                | "http"
+                | "log"
+                | "network"
+                | "orchestrator"
+                | "process"
+                | "service"
+                | "source"
+                | "span"
+                | "trace"
+                | "url"
+                | "user"
+                | "user_agent"
+        )
     }
 }
 
-const PATHS: [&str; 50] = [
-    "container.id",
-    "container.image.name",
-    "container.name",
-    "destination.address",
-    "event.action",
-    "event.category",
-    "event.dataset",
-    "event.duration",
-    "event.outcome",
-    "event.reason",
-    "host.name",
-    "http.request.bytes",
-    "http.request.id",
-    "http.request.method",
-    "http.request.referrer",
-    "http.response.bytes",
-    "http.response.status_code",
-    "http.version",
-    "log.file.path",
-    "log.iostream",
-    "log.level",
-    "log.logger",
-    "log.offset",
-    "log.origin.file.line",
-    "log.origin.file.name",
-    "log.syslog.appname",
-    "log.syslog.facility.code",
-    "log.syslog.msgid",
-    "log.syslog.priority",
-    "log.syslog.procid",
-    "log.syslog.severity.code",
-    "orchestrator.namespace",
-    "orchestrator.resource.name",
-    "orchestrator.resource.type",
-    "process.name",
-    "process.pid",
-    "service.name",
-    "source.address",
-    "source.ip",
-    "source.port",
-    "span.id",
-    "trace.id",
-    "url.domain",
-    "url.original",
-    "url.path",
-    "url.query",
-    "user.effective.name",
-    "user.id",
-    "user.name",
-    "user_agent.original",
+const PATHS: [(&str, Field); 53] = [
+    ("container.id", Field::ContainerId),
+    ("container.image.name", Field::ContainerImageName),
+    ("container.name", Field::ContainerName),
+    ("destination.address", Field::DestinationAddress),
+    ("event.action", Field::EventAction),
+    ("event.category", Field::EventCategory),
+    ("event.dataset", Field::EventDataset),
+    ("event.duration", Field::EventDuration),
+    ("event.outcome", Field::EventOutcome),
+    ("event.reason", Field::EventReason),
+    ("host.name", Field::HostName),
+    ("http.request.bytes", Field::HttpRequestBytes),
+    ("http.request.id", Field::HttpRequestId),
+    ("http.request.method", Field::HttpRequestMethod),
+    ("http.request.referrer", Field::HttpRequestReferrer),
+    ("http.response.bytes", Field::HttpResponseBytes),
+    ("http.response.status_code", Field::HttpResponseStatusCode),
+    ("http.version", Field::HttpVersion),
+    ("log.file.path", Field::LogFilePath),
+    ("log.iostream", Field::LogIostream),
+    ("log.level", Field::LogLevel),
+    ("log.logger", Field::LogLogger),
+    ("log.offset", Field::LogOffset),
+    ("log.origin.file.line", Field::LogOriginFileLine),
+    ("log.origin.file.name", Field::LogOriginFileName),
+    ("log.syslog.appname", Field::LogSyslogAppname),
+    ("log.syslog.facility.code", Field::LogSyslogFacilityCode),
+    ("log.syslog.msgid", Field::LogSyslogMsgid),
+    ("log.syslog.priority", Field::LogSyslogPriority),
+    ("log.syslog.procid", Field::LogSyslogProcid),
+    ("log.syslog.severity.code", Field::LogSyslogSeverityCode),
+    ("network.forwarded_ip", Field::NetworkForwardedIp),
+    ("orchestrator.namespace", Field::OrchestratorNamespace),
+    ("orchestrator.resource.name", Field::OrchestratorResourceName),
+    ("orchestrator.resource.type", Field::OrchestratorResourceType),
+    ("process.command_line", Field::ProcessCommandLine),
+    ("process.name", Field::ProcessName),
+    ("process.pid", Field::ProcessPid),
+    ("process.thread.id", Field::ProcessThreadId),
+    ("service.name", Field::ServiceName),
+    ("source.address", Field::SourceAddress),
+    ("source.ip", Field::SourceIp),
+    ("source.port", Field::SourcePort),
+    ("span.id", Field::SpanId),
+    ("trace.id", Field::TraceId),
+    ("url.domain", Field::UrlDomain),
+    ("url.original", Field::UrlOriginal),
+    ("url.path", Field::UrlPath),
+    ("url.query", Field::UrlQuery),
+    ("user.effective.name", Field::UserEffectiveName),
+    ("user.id", Field::UserId),
+    ("user.name", Field::UserName),
+    ("user_agent.original", Field::UserAgentOriginal),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_found_by_its_path() {
+        assert!(PATHS.is_sorted_by_key(|(path, _)| *path));
+        for (path, field) in PATHS {
+            assert_eq!((field.path(), Field::from_path(path)), (path, Some(field)));
+            assert!(Field::is_first_key(path.split('.').next().unwrap()), "{path}");
+        }
+        assert_eq!(Field::from_path("source"), None);
+    }
+}
