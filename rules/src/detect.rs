@@ -85,7 +85,6 @@ impl Detector {
             self.unreadable.increment(1);
         }
         let observed = Observed {
-            bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
             position: record.position,
@@ -93,7 +92,7 @@ impl Detector {
             received_at: envelope.received_at,
             history: envelope.history,
         };
-        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
@@ -249,13 +248,8 @@ fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> Event
     EventId::from_hash(&hasher.finalize())
 }
 
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
 /// The value of a facet, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
+fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
     Some(match name {
         "user.name" => facets.actor.map(str::to_owned),
         "event.action" => facets.action.map(str::to_owned),
