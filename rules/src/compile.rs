@@ -16,6 +16,7 @@ mod program;
 mod starve;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use watchbell_event::Format;
@@ -49,6 +50,8 @@ pub struct RuleSet {
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
+    /// The fields that correlations read, by their numbers in the plan of correlations.
+    pub(crate) counted: Vec<Option<FieldId>>,
     /// Some rule reads a value that is computed from the event's document.
     pub(crate) derives: bool,
     /// The rules that look at log lines, under the same indexes. They are apart so that nothing they read is looked
@@ -72,7 +75,7 @@ impl RuleSet {
     #[must_use]
     pub fn compile(rules: Vec<Rule>) -> Self {
         let correlations = Arc::new(correlate::link(&rules).0);
-        let logs = Self::of_logs(&rules).map(Arc::new);
+        let logs = Self::of_logs(&rules, &correlations).map(Arc::new);
         Self::of_rules(rules.into(), correlations, logs, None)
     }
 
@@ -96,18 +99,24 @@ impl RuleSet {
         logs: Option<Arc<Self>>,
         traffic: Option<&Traffic>,
     ) -> Self {
-        let set = Self::of_format(&rules, Format::KubernetesAudit, Subject::Event, traffic);
+        let set = Self::of_format(&rules, &correlations, Format::KubernetesAudit, traffic);
         Self { rules, correlations, logs, ..set }
     }
 
     /// Compiles the rules that look at log lines; none if there are none.
-    fn of_logs(rules: &[Rule]) -> Option<Self> {
+    fn of_logs(rules: &[Rule], correlations: &correlate::Plan) -> Option<Self> {
         let some = rules.iter().any(|rule| rule.format == Format::Log && !rule.is_correlation());
-        some.then(|| Self::of_format(rules, Format::Log, Subject::Log, None))
+        some.then(|| Self::of_format(rules, correlations, Format::Log, None))
     }
 
     /// Compiles the rules that look at events of one format; the others keep their indexes and never match.
-    fn of_format(rules: &[Rule], format: Format, subject: Subject, traffic: Option<&Traffic>) -> Self {
+    fn of_format(
+        rules: &[Rule],
+        correlations: &correlate::Plan,
+        format: Format,
+        traffic: Option<&Traffic>,
+    ) -> Self {
+        let subject = if format == Format::Log { Subject::Log } else { Subject::Event };
         let mut table = atoms::Table::default();
         let never = Formula::Any(Vec::new());
         let mut conditions = Vec::with_capacity(rules.len());
@@ -115,7 +124,11 @@ impl RuleSet {
             let formula = if rule.format == format { &rule.formula } else { &never };
             conditions.push(normal::normalize(formula, &mut table));
         }
-        Self::of_conditions(subject, conditions, table, traffic)
+        let of_format = rules.iter().enumerate().filter(|(_, rule)| rule.format == format);
+        let read: BTreeSet<&str> = of_format.flat_map(|(index, _)| correlations.fields_read(index)).collect();
+        let names = correlations.fields.iter().map(|name| Some(&**name).filter(|name| read.contains(name)));
+        let counted = table.keep(names);
+        Self { counted, ..Self::of_conditions(subject, conditions, table, traffic) }
     }
 
     /// Compiles what must hold for a member of an array.
@@ -180,6 +193,7 @@ impl RuleSet {
             starvation,
             anywhere,
             facets,
+            counted: Vec::new(),
             derives,
             logs: None,
         }

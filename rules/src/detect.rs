@@ -17,8 +17,6 @@ use crate::text::{float_text, number_text};
 
 use subject::EventView;
 
-pub(crate) use subject::{facet, is_facet};
-
 /// Longest value of a label, in characters.
 pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
 
@@ -90,8 +88,6 @@ impl Detector {
             self.unreadable.increment(1);
         }
         let observed = Observed {
-            format: envelope.format,
-            bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
             position: record.position,
@@ -99,7 +95,7 @@ impl Detector {
             received_at: envelope.received_at,
             history: envelope.history,
         };
-        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {

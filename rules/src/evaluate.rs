@@ -47,6 +47,8 @@ pub struct Evaluator {
     document: document::Document,
     /// Runs the rules that look at log lines.
     logs: Option<Box<Evaluator>>,
+    /// The format of the latest event.
+    latest: Format,
     candidates: u64,
     learning: Learning,
     /// Scratch space.
@@ -112,6 +114,7 @@ impl Evaluator {
             not_evaluable: NotEvaluable::new(&set),
             document: document::Document::default(),
             logs: set.logs.clone().map(|logs| Box::new(Self::new(logs))),
+            latest: Format::KubernetesAudit,
             candidates: 0,
             learning: Learning::new(atoms),
             buffer: String::new(),
@@ -132,6 +135,7 @@ impl Evaluator {
             return self.matches(event, matches);
         }
         matches.clear();
+        self.latest = format;
         self.logs.as_mut().is_none_or(|logs| logs.matches(event, matches))
     }
 
@@ -139,6 +143,7 @@ impl Evaluator {
     /// What is not a JSON object matches nothing; then the answer is false.
     pub fn matches(&mut self, event: &[u8], matches: &mut Vec<usize>) -> bool {
         matches.clear();
+        self.latest = Format::KubernetesAudit;
         self.next_event();
         let read = std::str::from_utf8(event).is_ok_and(|text| self.scan(text).is_ok());
         if read {
@@ -158,6 +163,15 @@ impl Evaluator {
     #[must_use]
     pub fn candidates(&self) -> u64 {
         self.candidates
+    }
+
+    /// The values that the latest event has in a field that correlations read, given by its number in their plan;
+    /// the last one first. The text of values that are not empty.
+    pub(crate) fn counted(&self, field: usize) -> impl Iterator<Item = &str> {
+        let evaluator = self.logs.as_deref().filter(|_| self.latest == Format::Log).unwrap_or(self);
+        let field = evaluator.set.counted.get(field).copied().flatten();
+        let values = field.map(|field| evaluator.event.values.of(field, evaluator.event.number));
+        values.into_iter().flatten().filter(|text| !text.is_empty())
     }
 
     fn next_event(&mut self) {

@@ -16,6 +16,7 @@ use crate::lists::Lists;
 use crate::load::load;
 use crate::problems::LoadError;
 use crate::rule::Rule;
+use crate::samples::format_of;
 use crate::text::float_text;
 
 /// A file of the folder `correlation-suite`.
@@ -171,14 +172,14 @@ impl Run {
         let position = Position { partition: event.partition, offset: *offset };
         *offset += 1;
         let mut matches = Vec::new();
-        self.evaluator.matches(event.json.as_bytes(), &mut matches);
+        let format = format_of(event.json.as_bytes());
+        self.evaluator.matches_of(format, event.json.as_bytes(), &mut matches);
         for rule in matches.iter().filter(|rule| !self.set.is_silent(**rule)) {
             let time = Timestamp::event_time(Some(event.time), event.received_at);
             let (rule, name) = (self.name(*rule), event.name.as_str());
             self.alerts.push(alert(&rule, time, &[], None, &[name.to_owned()], 0, name));
         }
         let observed = Observed {
-            bytes: event.json.as_bytes(),
             cluster: &event.cluster,
             id: id(self.names.len() - 1),
             position,
@@ -187,7 +188,7 @@ impl Run {
             history: false,
         };
         let mut found = Vec::new();
-        self.correlator.take(&observed, &matches, &mut found);
+        self.correlator.take(&observed, &self.evaluator, &matches, &mut found);
         self.report(&found, &event.name);
     }
 

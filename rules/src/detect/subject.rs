@@ -43,7 +43,7 @@ impl<'a> EventView<'a> {
     /// The value of a facet, if the name is one.
     pub(super) fn facet(&self, name: &str, facets: &Facets<'_>) -> Option<Option<String>> {
         match self {
-            Self::Audit(event) => facet(name, facets, event),
+            Self::Audit(event) => named(name, facets, event.object_ref.name.as_deref()),
             Self::Log(document) => named(name, facets, document.resource_name.as_deref()),
         }
     }
@@ -77,16 +77,6 @@ impl<'a> EventView<'a> {
             Self::Log(document) => describe::log_summary(document),
         }
     }
-}
-
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
-/// The value of a facet of an audit event, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
-    named(name, facets, event.object_ref.name.as_deref())
 }
 
 fn named(name: &str, facets: &Facets<'_>, resource_name: Option<&str>) -> Option<Option<String>> {

@@ -15,7 +15,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use watchbell_event::audit::AuditEvent;
-use watchbell_event::{EventId, Position, Timestamp};
+use watchbell_event::log::LogDocument;
+use watchbell_event::{EventId, Format, Position, Timestamp};
+use watchbell_rules::samples::format_of;
 use watchbell_rules::{
     Correlated, CorrelationConfig, Correlator, Evaluator, Language, Lists, LoadError, Loaded, Observed,
     RuleSet, library, load,
@@ -180,7 +182,8 @@ impl Trial {
 
     /// Evaluates one line; false if it is not a JSON object.
     fn take(&mut self, number: u64, line: &[u8]) -> Result<bool> {
-        let readable = self.evaluator.matches(line, &mut self.matches);
+        let format = format_of(line);
+        let readable = self.evaluator.matches_of(format, line, &mut self.matches);
         self.matching.apply(&self.set, &mut self.matches);
         for index in self.matches.iter().filter(|index| !self.set.is_silent(**index)) {
             let Some(rule) = self.set.rules().get(*index) else { continue };
@@ -190,12 +193,15 @@ impl Trial {
         }
         if self.set.has_correlations() {
             // An event without a time is taken to have happened with the one before it.
-            let time = AuditEvent::parse(line).claimed_time().unwrap_or(self.latest);
+            let time = match format {
+                Format::Log => LogDocument::parse(line).time(),
+                _ => AuditEvent::parse(line).claimed_time(),
+            };
+            let time = time.unwrap_or(self.latest);
             self.latest = time;
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_be_bytes());
             let observed = Observed {
-                bytes: line,
                 cluster: &self.cluster,
                 id: EventId(id),
                 position: Position { partition: 0, offset: number },
@@ -203,7 +209,7 @@ impl Trial {
                 received_at: time,
                 history: true,
             };
-            self.correlator.take(&observed, &self.matches, &mut self.correlated);
+            self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
             self.print_correlated()?;
         }
         Ok(readable)
