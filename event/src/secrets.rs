@@ -217,7 +217,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "(password|eyJ|-----BEGIN |PRIVATE KEY|AKIA|://|[-:=@. \"é\\\\a-z]){0,24}") {
-            redact(&text);
+            let _ = redact(&text);
         }
     }
 }

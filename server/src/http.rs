@@ -66,6 +66,7 @@ impl App {
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/ingest/audit/{cluster}", post(ingest::audit))
+        .route("/ingest/logs/{cluster}", post(ingest::logs))
         .route("/api/v1/search", get(events::search))
         .route("/api/v1/events/{id}", get(events::by_id))
         .route("/api/v1/alerts", get(alerts::list))

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use watchbell_event::audit::AuditEvent;
 use watchbell_event::{Envelope, Format, Position, Timestamp};
 
 use super::*;
@@ -106,6 +107,65 @@ fn summaries_are_one_plain_line() {
     );
     let long = format!(r#"{{"verb":"list","user":{{"username":"{}"}}}}"#, "é".repeat(5000));
     assert!(describe::summary(&AuditEvent::parse(long.as_bytes())).chars().count() < 200);
+}
+
+const LOG_RULES: &str = "
+title: A login failed
+id: log
+logsource: {product: linux, service: sshd}
+detection: {s: {event.outcome: failure}, condition: s}
+---
+title: Any failure in a line
+id: lines
+logsource: {product: kubernetes, service: container}
+detection: {keywords: [password], condition: keywords}
+---
+title: Any failed request
+id: audit
+logsource: {product: kubernetes, service: audit}
+detection: {s: {event.outcome: failure}, condition: s}
+---
+title: Logins failed
+id: many
+logsource: {product: linux, service: sshd}
+correlation: {type: event_count, rules: [log, audit], group-by: [source.ip], timespan: 1m, condition: {gte: 2}, generate: true}
+";
+
+#[test]
+fn rules_see_events_of_the_format_they_are_written_for() {
+    let loaded = load(&[("rules.yml".to_owned(), LOG_RULES.to_owned())], &Lists::default());
+    assert_eq!(loaded.errors, []);
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)), CorrelationConfig::default());
+    let mut detect = |format: Format, event: &str| {
+        let mut record = record(event, "prod");
+        record.envelope.format = format;
+        record.envelope.id = EventId::from_hash(&blake3::hash(event.as_bytes()));
+        let mut detections = Vec::new();
+        detector.detect(&record, &mut detections);
+        detections
+    };
+    let rules = |detections: &[Detection]| -> Vec<String> {
+        detections.iter().map(|detection| detection.rule_id.to_string()).collect()
+    };
+    let login = r#"{"@timestamp":"2026-01-31T08:15:00Z","message":"Failed password for root, password=hunter2 x",
+        "event.dataset":"sshd","event.outcome":"failure","user.name":"token=abc","source.ip":"10.0.0.9",
+        "orchestrator.namespace":"shop","orchestrator.resource.name":"web-1","container.name":"ssh"}"#;
+    let found = detect(Format::Log, login);
+    assert_eq!(rules(&found), ["log", "lines"]);
+    assert_eq!(found[0].summary, "shop/web-1: Failed password for root, password=[redacted] x");
+    let label = |name| found[0].labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    assert_eq!(label("user.name"), Some("token=[redacted]"));
+    assert_eq!(label("source.ip"), Some("10.0.0.9"));
+    assert_eq!((label("container.name"), label("event.dataset")), (Some("ssh"), Some("sshd")));
+    // the same document as an audit event, and of another program
+    assert_eq!(rules(&detect(Format::KubernetesAudit, login)), [""; 0]);
+    assert_eq!(rules(&detect(Format::Log, &login.replace("sshd", "text"))), ["lines"]);
+    // one correlation counts both
+    let request = r#"{"verb":"get","sourceIPs":["10.0.0.9"],"responseStatus":{"code":401},"password":"x"}"#;
+    assert_eq!(rules(&detect(Format::Log, request)), ["lines"]);
+    let found = detect(Format::KubernetesAudit, request);
+    assert_eq!(rules(&found), ["audit", "many"]);
+    assert!(found[1].summary.starts_with("2 events within 1m (source.ip 10.0.0.9)"), "{}", found[1].summary);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! compiled engine must agree with it on every rule and event; people are told about a rule in its terms.
 
 use serde_json::Value;
+use watchbell_event::Format;
 use watchbell_event::audit::AuditEvent;
 
 use crate::derived::scalar_text;

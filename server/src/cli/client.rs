@@ -23,6 +23,13 @@ pub(crate) struct ServerArgs {
     ca_file: Option<PathBuf>,
 }
 
+/// A body to be posted.
+pub(crate) struct Upload {
+    pub(crate) body: bytes::Bytes,
+    pub(crate) content_type: &'static str,
+    pub(crate) key: Option<String>,
+}
+
 /// One server, reached with one token.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -72,10 +79,13 @@ impl Client {
         bail!("{}", refusal(status, &body))
     }
 
-    /// Posts a body and returns the answer whatever its status.
-    pub(crate) async fn post(&self, path: &str, body: bytes::Bytes) -> Result<Response> {
-        let request = self.http.post(format!("{}{path}", self.base));
-        self.send(request.header("content-type", "application/json").body(body)).await
+    /// Posts a body and returns the answer whatever its status. A body with the same key is stored once.
+    pub(crate) async fn post(&self, path: &str, upload: &Upload) -> Result<Response> {
+        let mut request = self.http.post(format!("{}{path}", self.base)).body(upload.body.clone());
+        if let Some(key) = &upload.key {
+            request = request.header("idempotency-key", key);
+        }
+        self.send(request.header("content-type", upload.content_type)).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response> {

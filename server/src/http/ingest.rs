@@ -1,4 +1,4 @@
-//! `POST /ingest/audit/{cluster}`: what API servers send to.
+//! `POST /ingest/audit/{cluster}`: what API servers send to. `POST /ingest/logs/{cluster}`: what log agents send to.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
+use watchbell_ingest::decode::logs::BodyForm;
 
 use super::App;
 use super::body;
@@ -15,7 +16,7 @@ use super::error::ApiError;
 use super::listener::Peer;
 use super::path::Segment;
 use super::query::Params;
-use crate::pipeline::{IngestError, Request};
+use crate::pipeline::{IngestError, Payload, Request};
 use crate::tokens::{Caller, Scope, check_cluster_name};
 
 pub(super) async fn audit(
@@ -27,7 +28,40 @@ pub(super) async fn audit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    let sent = Sent { cluster, query, caller, peer, headers, body };
+    receive(&app, sent, Payload::Audit).await
+}
+
+pub(super) async fn logs(
+    State(app): State<Arc<App>>,
+    Segment(cluster): Segment,
+    RawQuery(query): RawQuery,
+    caller: Caller,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
+    let content_type = header("content-type").unwrap_or_default().to_ascii_lowercase();
+    let form = if content_type.starts_with(b"text/plain") { BodyForm::Lines } else { BodyForm::ByContent };
+    let delivery = header("idempotency-key").or_else(|| header("x-request-id"));
+    let sent = Sent { cluster, query, caller, peer, headers, body };
+    receive(&app, sent, Payload::Logs { form, delivery }).await
+}
+
+/// A request as it came.
+struct Sent {
+    cluster: String,
+    query: Option<String>,
+    caller: Caller,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Body,
+}
+
+async fn receive(app: &App, sent: Sent, payload: Payload) -> Result<Json<Value>, ApiError> {
     let started = Instant::now();
+    let Sent { cluster, query, caller, peer, headers, body } = sent;
     check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
@@ -58,7 +92,8 @@ pub(super) async fn audit(
         if gzip {
             app.budget.grow(&mut share, max_bytes)?;
         }
-        let request = Request { cluster: cluster.clone(), peer: peer.0, history, gzip, max_bytes };
+        let payload = payload.clone();
+        let request = Request { cluster: cluster.clone(), peer: peer.0, history, gzip, max_bytes, payload };
         ingested = app.pipeline.ingest().take(request, bytes.clone()).await;
         if !matches!(ingested, Err(IngestError::TooLarge(_))) {
             break;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
     DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
 };
@@ -23,14 +24,16 @@ use crate::clock;
 use crate::config::Config;
 use crate::files;
 
-/// The name of this source in records.
-const SOURCE: &str = "audit";
+/// The names of these sources in records.
+const AUDIT: &str = "audit";
+const LOGS: &str = "logs";
 
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
     intake: Intake,
     redactor: Redactor,
     limits: DecodeLimits,
+    log_limits: LogLimits,
     quarantine: Quarantine,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
@@ -44,6 +47,34 @@ pub(crate) struct Request {
     pub(crate) history: bool,
     pub(crate) gzip: bool,
     pub(crate) max_bytes: u64,
+    pub(crate) payload: Payload,
+}
+
+/// What a body holds.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    /// Audit events.
+    Audit,
+    /// Log lines.
+    Logs {
+        form: BodyForm,
+        /// What the sender repeats when it sends the body again.
+        delivery: Option<Vec<u8>>,
+    },
+}
+
+impl Payload {
+    fn source(&self) -> &'static str {
+        match self {
+            Self::Audit => AUDIT,
+            Self::Logs { .. } => LOGS,
+        }
+    }
+
+    /// Whether its events may be known from before: those of an anonymous delivery have identities of their own.
+    fn may_be_known(&self) -> bool {
+        !matches!(self, Self::Logs { delivery: None, .. })
+    }
 }
 
 /// What became of a body's events. All that is counted here is durable.
@@ -92,6 +123,7 @@ impl IngestPort {
                 event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
                 ..DecodeLimits::default()
             },
+            log_limits: LogLimits::default(),
             quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
             index,
             decoders: Arc::new(Semaphore::new(cores)),
@@ -104,17 +136,19 @@ impl IngestPort {
         request: Request,
         body: Bytes,
     ) -> Result<Ingested, IngestError> {
-        let origin = self.origin(&request.cluster, Some(request.peer), request.history);
+        let Request { peer, history, .. } = request;
+        let origin = self.origin(request.payload.source(), &request.cluster, Some(peer), history);
+        let may_be_known = request.payload.may_be_known();
         let decoded = self.decode(origin, request, body).await?;
-        self.append(decoded).await
+        self.append(decoded, may_be_known).await
     }
 
     /// Takes one event of this server's own.
     pub(crate) async fn take_own(&self, cluster: &str, event: Vec<u8>) -> Result<(), IngestError> {
-        let origin = self.origin(cluster, None, false);
+        let origin = self.origin(AUDIT, cluster, None, false);
         let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
-        self.append(decoded).await.map(drop)
+        self.append(decoded, true).await.map(drop)
     }
 
     /// What could not be read, newest first.
@@ -122,8 +156,8 @@ impl IngestPort {
         self.quarantine.list(limit)
     }
 
-    fn origin(&self, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
-        Origin { source: SOURCE.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
+    fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
+        Origin { source: source.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
     }
 
     /// Unpacks and decodes; keeps in quarantine what cannot be kept otherwise.
@@ -157,7 +191,14 @@ impl IngestPort {
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
         };
-        match decode_audit(&body, origin, &self.limits, &self.redactor) {
+        let decoded = match &request.payload {
+            Payload::Audit => decode_audit(&body, origin, &self.limits, &self.redactor),
+            Payload::Logs { form, delivery } => {
+                let delivery = delivery_of(origin, delivery.as_deref(), &body)?;
+                decode_log_body(&body, *form, origin, &delivery, &self.log_limits, &self.redactor)
+            }
+        };
+        match decoded {
             Ok(decoded) => {
                 let entries: Vec<_> =
                     decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
@@ -196,9 +237,12 @@ impl IngestPort {
         self.quarantine.append(entries).map(drop).map_err(|error| IngestError::Failed(error_chain(&error)))
     }
 
-    async fn append(&self, decoded: Decoded) -> Result<Ingested, IngestError> {
+    async fn append(&self, decoded: Decoded, may_be_known: bool) -> Result<Ingested, IngestError> {
         let rejected = decoded.rejected.iter().filter(|rejected| !rejected.repaired).count();
-        let receipt = self.intake.append(decoded.envelopes, |older| self.stored_before(older)).await?;
+        let older = async |older: Vec<OlderEvent>| {
+            if may_be_known { self.stored_before(older).await } else { Ok(vec![false; older.len()]) }
+        };
+        let receipt = self.intake.append(decoded.envelopes, older).await?;
         metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
         metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
         Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
@@ -216,6 +260,20 @@ impl IngestPort {
         let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
         looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
+}
+
+/// What numbers the lines of a body. A key counts together with the body: a proxy may give one key to several, and
+/// no line must be taken for another.
+fn delivery_of(origin: &Origin, key: Option<&[u8]>, body: &[u8]) -> Result<Sequence, IngestError> {
+    let mut random = [0; 16];
+    let id = match key {
+        Some(key) => [blake3::hash(body).as_bytes(), key].concat(),
+        None => {
+            getrandom::fill(&mut random).map_err(|error| IngestError::Failed(error.to_string()))?;
+            random.to_vec()
+        }
+    };
+    Ok(Sequence::delivery(origin, &id))
 }
 
 impl From<AppendError> for IngestError {

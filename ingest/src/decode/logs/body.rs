@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
                     let _ = scan.skip_value();
                     self.record(at..scan.pos)?;
                 }
-                Some(b'[') => self.array(&mut scan)?,
+                Some(b'[') if begins_array(&scan) => self.array(&mut scan)?,
                 Some(b'{') if scan.skip_value().is_ok() => self.record(at..scan.pos)?,
                 Some(_) => {
                     let rest = &self.body[at..];
@@ -187,6 +187,20 @@ impl<'a> Reader<'a> {
         self.records += 1;
         Ok(self.records - 1)
     }
+}
+
+/// Whether what comes next is an array, as far as its first element shows, and not a line such as `[error] …`.
+fn begins_array(scan: &Scanner<'_>) -> bool {
+    let mut inner = Scanner::new(scan.bytes, scan.pos + 1);
+    inner.skip_space();
+    if inner.take(b']') {
+        return true;
+    }
+    // an array of records whose first record is cut is still one
+    if inner.peek() == Some(b'{') {
+        return true;
+    }
+    inner.skip_value().is_ok() && inner.next_or(b']').is_ok()
 }
 
 /// Whether the array that comes next is Fluentd's pair and not a list of records.

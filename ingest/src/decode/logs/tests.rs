@@ -197,6 +197,7 @@ fn broken_records_do_not_take_others_with_them() {
         (r#"[{"log":"a"},{"log":"b"},{"log":"#, 2, 1),
         (r#"[{"log":"a"},7,[],{"log":"b"}]"#, 2, 2),
         ("{\"log\":\"a\"}\nplain\n", 2, 0),
+        ("[2026-01-31T08:15:00Z] \"GET / HTTP/1.1\" 200\n[error] x\n", 2, 0),
         ("plain\n{\"log\":\"a\"}\n", 2, 0),
     ] {
         let decoded = body(text, BodyForm::ByContent).unwrap();
