@@ -199,7 +199,7 @@ impl<'a> Draft<'a, '_> {
             }
             (Column::Address, Scalar::Text(text)) => match text.parse() {
                 Ok(address) => {
-                    self.parts.values.push((self.columns.source_ip, Value::Address(ipv6(address))));
+                    self.parts.values.push((self.columns.line_ip, Value::Address(ipv6(address))));
                 }
                 Err(_) => self.rest(place, value),
             },

@@ -7,8 +7,9 @@
 //! | id | first 64 bits of the event's identity | yes | |
 //! | received, stage_time | `requestReceivedTimestamp`, `stageTimestamp` | | microseconds |
 //! | code | `responseStatus.code`, if a whole number | yes | yes |
-//! | source_ip | the last of `sourceIPs`, or `source.ip`, if an address | yes | yes |
+//! | source_ip | the last of `sourceIPs`, if an address | yes | yes |
 //! | forwarded_ips | the other `sourceIPs` that are addresses | yes | |
+//! | line_ip | `source.ip`, if an address | yes | |
 //! | message | text at `message`, by its words and their places | yes | |
 //! | the columns of [`KEYWORDS`] | text at their path, whole | yes | some |
 //! | rest | every other value, by path | yes, whole | |
@@ -84,6 +85,7 @@ pub(crate) struct Columns {
     pub(crate) code: Field,
     pub(crate) source_ip: Field,
     pub(crate) forwarded_ips: Field,
+    pub(crate) line_ip: Field,
     pub(crate) cluster: Field,
     pub(crate) source: Field,
     pub(crate) message: Field,
@@ -121,6 +123,7 @@ impl Columns {
             source_ip: builder
                 .add_ip_addr_field(SOURCE_IP, IpAddrOptions::default().set_indexed().set_fast()),
             forwarded_ips: builder.add_ip_addr_field("forwarded_ips", IpAddrOptions::default().set_indexed()),
+            line_ip: builder.add_ip_addr_field("line_ip", IpAddrOptions::default().set_indexed()),
             cluster: keyword(&mut builder, "cluster", true),
             source: keyword(&mut builder, "source", true),
             message: builder.add_text_field("message", TextOptions::default().set_indexing_options(words())),

@@ -118,7 +118,11 @@ impl Compiler<'_> {
                 let derived = Way::Query(Box::new(ExistsQuery::new(SOURCE_IP.to_owned(), false)));
                 vec![derived, present(columns, OWN_ADDRESS).into()]
             }
-            Target::SourceAddress => self.path(OWN_ADDRESS, Kind::Address, test),
+            Target::SourceAddress => {
+                let mut ways = listed(addresses(columns.source_ip, test));
+                ways.extend(self.path(OWN_ADDRESS, Kind::Address, test));
+                ways
+            }
             Target::Cluster | Target::Format | Target::Id | Target::Time if exists => {
                 vec![Way::Query(Box::new(AllQuery))]
             }
@@ -135,7 +139,7 @@ impl Compiler<'_> {
         match columns.of(path) {
             Column::Keyword(column) => ways.push(text(column, test).into()),
             Column::Code => ways.extend(listed(code(columns.code, test))),
-            Column::Address => ways.extend(listed(addresses(columns.source_ip, test))),
+            Column::Address => ways.extend(listed(addresses(columns.line_ip, test))),
             Column::Message => ways.push(self.words(test)),
             Column::Addresses => {
                 ways.extend(listed(addresses(columns.source_ip, test)));
