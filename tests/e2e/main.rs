@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod command_line;
+mod container_logs;
 mod correlations;
 mod crash;
 mod delivery;

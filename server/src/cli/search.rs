@@ -55,14 +55,39 @@ impl SearchArgs {
 }
 
 const HEADER: [&str; 8] = ["time", "cluster", "user", "verb", "resource", "namespace", "name", "code"];
+/// Longest message that is shown, in characters.
+const MAX_MESSAGE_CHARACTERS: usize = 120;
 
 fn row(hit: &Value) -> Vec<String> {
-    let event = &hit["event"];
-    let text = |value: &Value| match value {
+    if hit["source"] == "log" { log_row(hit) } else { audit_row(hit) }
+}
+
+/// A line says what happened in its own words: they stand where a request says what it was about.
+fn log_row(hit: &Value) -> Vec<String> {
+    let field = |path: &str| text(&hit["event"][path]);
+    let or = |one: String, other: String| if one.is_empty() { other } else { one };
+    vec![
+        text(&hit["@timestamp"]),
+        text(&hit["cluster"]),
+        field("user.name"),
+        or(field("event.action"), field("event.dataset")),
+        field("message").chars().take(MAX_MESSAGE_CHARACTERS).collect(),
+        field("orchestrator.namespace"),
+        or(field("orchestrator.resource.name"), field("host.name")),
+        or(field("http.response.status_code"), field("event.outcome")),
+    ]
+}
+
+fn text(value: &Value) -> String {
+    match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    };
+    }
+}
+
+fn audit_row(hit: &Value) -> Vec<String> {
+    let event = &hit["event"];
     let object = &event["objectRef"];
     let resource = match (&object["resource"], &object["subresource"]) {
         (Value::Null, _) => text(&event["requestURI"]),
