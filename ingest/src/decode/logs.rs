@@ -50,7 +50,7 @@ const TRUNCATED: &str = "truncated";
 const NOT_UTF8: &str = "not_utf8";
 const MEMBERS_CUT: &str = "members_cut";
 /// How much memory documents share; a document keeps all of it.
-const SHARED_BYTES: usize = 256 << 10;
+const SHARED_BYTES: usize = 64 << 10;
 
 /// Bounds of log records.
 #[derive(Clone, Debug)]

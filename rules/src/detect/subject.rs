@@ -10,6 +10,7 @@ use watchbell_event::{Envelope, EventId, Facets, Format};
 use super::{MAX_LABEL_CHARACTERS, describe};
 
 /// The hot fields of an event.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 pub(super) enum EventView<'a> {
     Audit(AuditEvent<'a>),
     Log(LogDocument<'a>),

@@ -6,29 +6,6 @@ use watchbell_event::Timestamp;
 use super::{Fact, Field, level, time};
 use crate::json::write_text;
 
-/// First keys of members that say where a line comes from, or that a query or a rule understands in its own way.
-/// A member of a line with such a first key stands below `line`, as those with the first key of a [`Field`] do.
-const RESERVED: [&str; 18] = [
-    "@timestamp",
-    "_cut",
-    "agent",
-    "annotations",
-    "cluster",
-    "id",
-    "impersonatedUser",
-    "k8s",
-    "kubernetes",
-    "line",
-    "message",
-    "objectRef",
-    "requestObject",
-    "responseObject",
-    "responseStatus",
-    "sourceIPs",
-    "stream",
-    "verb",
-];
-
 /// A log document in the making. What is said first stays.
 pub(super) struct Draft<'a> {
     pub(super) facts: Vec<(Field, Fact<'a>)>,
@@ -39,7 +16,7 @@ pub(super) struct Draft<'a> {
     /// What an agent sent beside the line.
     pub(super) attributes: Map<String, Value>,
     /// Members of the line, in its order.
-    members: Vec<(Cow<'a, str>, MemberValue<'a>)>,
+    members: Vec<Member<'a>>,
     /// When the line says it was written.
     pub(super) time: Option<Timestamp>,
     /// When the line arrived.
@@ -48,6 +25,12 @@ pub(super) struct Draft<'a> {
     pub(super) message: Option<Cow<'a, str>>,
     pub(super) dataset: &'static str,
     pub(super) flags: Vec<&'static str>,
+}
+
+struct Member<'a> {
+    key: Cow<'a, str>,
+    value: MemberValue<'a>,
+    below_line: bool,
 }
 
 /// The value of a member of a line.
@@ -141,10 +124,12 @@ impl<'a> Draft<'a> {
     /// A member of the line under its own name; of two with one name the later one.
     pub(super) fn member(&mut self, key: impl Into<Cow<'a, str>>, value: MemberValue<'a>) {
         let key = key.into();
-        match self.members.iter_mut().find(|(known, _)| *known == key) {
-            Some(member) => member.1 = value,
-            None => self.members.push((key, value)),
+        if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
+            member.value = value;
+            return;
         }
+        let below_line = self.stands_below_line(&key);
+        self.members.push(Member { key, value, below_line });
     }
 
     pub(super) fn fact(&self, field: Field) -> Option<&Fact<'a>> {
@@ -171,7 +156,7 @@ impl<'a> Draft<'a> {
         }
         self.write_dataset(out);
         for (field, fact) in self.facts.iter().filter(|(field, _)| *field != Field::EventDataset) {
-            write_key(field.path(), out);
+            write_path(*field, out);
             write_fact(fact, out);
         }
         self.write_flags(out);
@@ -180,12 +165,11 @@ impl<'a> Draft<'a> {
             // writing to memory does not fail, and nor does JSON without maps of other keys than text
             let _ = serde_json::to_writer(&mut *out, value);
         }
-        let below = |(key, _): &&(Cow<'a, str>, MemberValue<'a>)| self.stands_below_line(key);
-        for (key, value) in self.members.iter().filter(|member| !below(member)) {
+        for Member { key, value, .. } in self.members.iter().filter(|member| !member.below_line) {
             write_key(key, out);
             write_member(value, out);
         }
-        self.write_line(self.members.iter().filter(below), out);
+        self.write_line(out);
         out.push(b'}');
     }
 
@@ -211,27 +195,21 @@ impl<'a> Draft<'a> {
     }
 
     /// What the line says of things that it is not believed, or that others have said already.
-    fn write_line<'m>(
-        &'m self,
-        members: impl Iterator<Item = &'m (Cow<'a, str>, MemberValue<'a>)>,
-        out: &mut Vec<u8>,
-    ) where
-        'a: 'm,
-    {
-        let mut members = members.peekable();
+    fn write_line(&self, out: &mut Vec<u8>) {
+        let mut members = self.members.iter().filter(|member| member.below_line).peekable();
         if members.peek().is_none() && self.contradicted.is_empty() {
             return;
         }
         write_key("line", out);
         let mut before = b'{';
-        for (key, value) in members {
+        for Member { key, value, .. } in members {
             write_key_after(before, key, out);
             write_member(value, out);
             before = b',';
         }
         for (field, fact) in &self.contradicted {
             // a member of the same name says the same
-            if self.members.iter().any(|(key, _)| key == field.path()) {
+            if self.members.iter().any(|member| member.key == field.path()) {
                 continue;
             }
             write_key_after(before, field.path(), out);
@@ -246,10 +224,36 @@ impl<'a> Draft<'a> {
 
     fn stands_below_line(&self, key: &str) -> bool {
         let first = key.split('.').next().unwrap_or_default();
-        RESERVED.contains(&first)
+        is_reserved(first)
             || Field::is_first_key(first)
             || self.attributes.keys().any(|key| key.split('.').next() == Some(first))
     }
+}
+
+/// First keys of members that say where a line comes from, or that a query or a rule understands in its own way. A
+/// member of a line with such a first key stands below `line`, as those with the first key of a [`Field`] do.
+fn is_reserved(first: &str) -> bool {
+    matches!(
+        first,
+        "@timestamp"
+            | "_cut"
+            | "agent"
+            | "annotations"
+            | "cluster"
+            | "id"
+            | "impersonatedUser"
+            | "k8s"
+            | "kubernetes"
+            | "line"
+            | "message"
+            | "objectRef"
+            | "requestObject"
+            | "responseObject"
+            | "responseStatus"
+            | "sourceIPs"
+            | "stream"
+            | "verb"
+    )
 }
 
 /// Levels in one spelling, whoever names them.
@@ -258,6 +262,13 @@ fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
         Fact::Text(word) if field == Field::LogLevel => Fact::Text(level::normal(&word).unwrap_or(word)),
         fact => fact,
     }
+}
+
+/// Paths of fields need no escapes.
+fn write_path(field: Field, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.path().as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 fn write_key(key: &str, out: &mut Vec<u8>) {

@@ -74,18 +74,25 @@ pub(super) fn write(time: Timestamp, out: &mut Vec<u8>) {
         out.extend_from_slice(time.to_string().as_bytes());
         return;
     }
-    let mut digits = |number: i64, count: u32, after: u8| {
-        let digit = |place: u32| (number / 10_i64.pow(place) % 10).unsigned_abs().to_le_bytes()[0] + b'0';
-        out.extend((0..count).rev().map(digit));
-        out.push(after);
-    };
-    digits(year, 4, b'-');
-    digits(month, 2, b'-');
-    digits(day, 2, b'T');
-    digits(of_day / (3600 * SECOND), 2, b':');
-    digits(of_day / (60 * SECOND) % 60, 2, b':');
-    digits(of_day / SECOND % 60, 2, b'.');
-    digits(of_day % SECOND, 6, b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let seconds = of_day / SECOND;
+    put(&mut text[0..4], year);
+    put(&mut text[5..7], month);
+    put(&mut text[8..10], day);
+    put(&mut text[11..13], seconds / 3600);
+    put(&mut text[14..16], seconds / 60 % 60);
+    put(&mut text[17..19], seconds % 60);
+    put(&mut text[20..26], of_day % SECOND);
+    out.extend_from_slice(&text);
+}
+
+/// Writes a number that is not negative over digits, the last one first.
+fn put(digits: &mut [u8], number: i64) {
+    let mut rest = number.unsigned_abs();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10).to_le_bytes()[0];
+        rest /= 10;
+    }
 }
 
 /// Reads a text from its start.

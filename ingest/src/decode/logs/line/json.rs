@@ -53,7 +53,7 @@ pub(in super::super) fn read<'a>(line: Value<'a>, draft: &mut Draft<'a>) {
     for (key, value) in line.members() {
         let Some(key) = key.as_text() else { continue };
         if let Some(text) = as_text(value) {
-            say_common(&key, &text, draft);
+            say_common(&key, text.clone(), draft);
             match &*key {
                 "message" => {
                     draft.message = Some(text);
@@ -102,14 +102,14 @@ fn say_fields<'a>(path: &str, value: Value<'a>, draft: &mut Draft<'a>) {
 }
 
 /// Fills the field that many programs mean by a name.
-pub(super) fn say_common<'a>(key: &str, value: &Cow<'a, str>, draft: &mut Draft<'a>) {
+pub(super) fn say_common<'a>(key: &str, value: Cow<'a, str>, draft: &mut Draft<'a>) {
     let field = match key {
         "level" | "lvl" | "severity" | "loglevel" | "log_level" | "levelname" => {
-            let level = level::of_number(value).map(Cow::Borrowed).or_else(|| level::normal(value));
+            let level = level::of_number(&value).map(Cow::Borrowed).or_else(|| level::normal(&value));
             return level.map_or((), |level| draft.say(Field::LogLevel, level));
         }
         "time" | "ts" | "timestamp" | "@timestamp" | "start_time" => {
-            draft.time = draft.time.or_else(|| time::whole(value));
+            draft.time = draft.time.or_else(|| time::whole(&value));
             return;
         }
         "remote_addr"
@@ -121,7 +121,7 @@ pub(super) fn say_common<'a>(key: &str, value: &Cow<'a, str>, draft: &mut Draft<
         | "clientIP"
         | "downstream_remote_address" => return say_client(value, draft),
         "status" | "status_code" | "response_code" => {
-            if is_status(value) || value == "0" && key == "response_code" {
+            if is_status(&value) || value == "0" && key == "response_code" {
                 draft.say(Field::HttpResponseStatusCode, value.parse::<u64>().unwrap_or(0));
                 say_web(draft);
             }
@@ -146,19 +146,19 @@ pub(super) fn say_common<'a>(key: &str, value: &Cow<'a, str>, draft: &mut Draft<
         "span_id" | "spanId" => Field::SpanId,
         _ => return,
     };
-    if !matches!(&**value, "" | "-") {
-        draft.say(field, value.clone());
+    if !matches!(&*value, "" | "-") {
+        draft.say(field, value);
     }
     if field == Field::HttpRequestMethod {
         say_web(draft);
     }
 }
 
-fn say_client<'a>(value: &Cow<'a, str>, draft: &mut Draft<'a>) {
+fn say_client<'a>(value: Cow<'a, str>, draft: &mut Draft<'a>) {
     match value {
         Cow::Borrowed(client) => draft.say_client(client),
         // with escapes it is no address
-        Cow::Owned(client) => draft.say(Field::SourceAddress, client.clone()),
+        Cow::Owned(client) => draft.say(Field::SourceAddress, client),
     }
 }
 

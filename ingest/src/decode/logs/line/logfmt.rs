@@ -40,7 +40,7 @@ pub(super) fn pairs<'a>(text: &'a str, draft: &mut Draft<'a>) {
             continue;
         };
         found += 1;
-        say_common(key, &value, draft);
+        say_common(key, value.clone(), draft);
         draft.member(key, MemberValue::Text(value));
     }
 }
