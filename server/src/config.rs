@@ -2,6 +2,7 @@
 //! once, each with its line.
 
 mod alerting;
+mod inputs;
 mod reader;
 
 use std::fmt::Write;
@@ -17,6 +18,7 @@ use self::reader::{Errors, Section};
 use crate::files;
 
 pub(crate) use self::alerting::AlertingConfig;
+pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SyslogConfig};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) metrics_public: bool,
     pub(crate) ingest: IngestConfig,
+    pub(crate) syslog: SyslogConfig,
+    pub(crate) forward: ForwardConfig,
     pub(crate) journal: JournalConfig,
     pub(crate) rules: RulesConfig,
     pub(crate) index: IndexConfig,
@@ -150,15 +154,19 @@ impl Config {
     }
 
     fn read(root: &Section<'_>) -> Self {
+        let allow_plaintext = root.flag("allow_plaintext", false);
+        let tls = TlsConfig::read(root.section("tls"));
         Self {
             listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-            allow_plaintext: root.flag("allow_plaintext", false),
+            allow_plaintext,
             data_dir: root.path("data_dir").unwrap_or_else(|| PathBuf::from("./watchbell-data")),
-            tls: TlsConfig::read(root.section("tls")),
             shutdown_deadline: root.duration("shutdown_deadline", Duration::from_secs(25)),
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
             ingest: IngestConfig::read(root.section("ingest")),
+            syslog: SyslogConfig::read(root.section("syslog"), tls.is_some()),
+            forward: ForwardConfig::read(root.section("forward"), tls.is_some(), allow_plaintext),
+            tls,
             journal: JournalConfig::read(root.section("journal")),
             rules: RulesConfig::read(root.section("rules")),
             index: IndexConfig::read(root.section("index")),
@@ -381,6 +389,34 @@ mod tests {
         for (mistake, (line, reason)) in mistakes.iter().zip(expect) {
             assert!(mistake.starts_with(&format!("watchbell.yaml:{line}: {reason}")), "{mistake}");
         }
+    }
+
+    #[test]
+    fn inputs_are_off_and_safe_unless_told_otherwise() {
+        let config = Config::parse("", "test").unwrap();
+        assert!(config.forward.listen.is_none() && config.syslog.listen_udp.is_none());
+        let text = "syslog: {listen_udp: '127.0.0.1:514', cluster: prod}\nforward: {listen: '[::1]:24224', cluster: a}";
+        assert!(Config::parse(text, "test").is_ok());
+        for (text, expect) in [
+            (
+                "syslog: {listen_udp: '0.0.0.0:514', cluster: a}",
+                "syslog.listen_udp is not loopback, so everybody",
+            ),
+            ("syslog: {listen_tcp: '127.0.0.1:514'}", "syslog.cluster: a cluster name is 1 to 63"),
+            ("syslog: {listen_tls: '127.0.0.1:514', cluster: a}", "TLS needs tls.cert_file"),
+            ("syslog: {allow: [10.0.0.0/33]}", "syslog.allow must hold addresses"),
+            (
+                "forward: {listen: '0.0.0.0:1', cluster: a, shared_key: k}",
+                "forward.listen is not loopback and records",
+            ),
+            ("forward: {listen: '127.0.0.1:1', cluster: a, shared_key: ''}", "forward.shared_key is empty"),
+        ] {
+            let mistakes = mistakes(text);
+            assert!(mistakes.len() == 1 && mistakes[0].contains(expect), "{text}: {mistakes:?}");
+        }
+        let open = "allow_plaintext: true\nforward: {listen: '0.0.0.0:1', cluster: a, shared_key: k}\n\
+            syslog: {listen_tcp: '0.0.0.0:514', cluster: a, allow: [10.0.0.0/8, '::1']}";
+        assert!(Config::parse(open, "test").is_ok());
     }
 
     #[test]

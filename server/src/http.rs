@@ -3,12 +3,15 @@
 mod alerts;
 mod auth;
 mod body;
+mod clusters;
+mod elasticsearch;
 mod error;
 mod events;
 mod health;
 mod ingest;
 mod linger;
 pub(crate) mod listener;
+mod otlp;
 mod path;
 mod query;
 
@@ -21,7 +24,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use self::body::Budget;
-use self::error::ApiError;
+pub(crate) use self::body::Share;
+pub(crate) use self::clusters::Clusters;
+pub(crate) use self::error::ApiError;
+pub(crate) use self::ingest::take;
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;
@@ -34,8 +40,8 @@ pub(crate) struct App {
     pub(crate) quota: SourceQuota,
     metrics: PrometheusHandle,
     metrics_public: bool,
-    budget: Budget,
-    max_body_bytes: u64,
+    pub(crate) budget: Budget,
+    pub(crate) max_body_bytes: u64,
     /// Searches at one time.
     searches: Arc<Semaphore>,
     search_timeout: std::time::Duration,
@@ -67,6 +73,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/ingest/audit/{cluster}", post(ingest::audit))
         .route("/ingest/logs/{cluster}", post(ingest::logs))
+        .route("/v1/logs", post(otlp::http))
+        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(otlp::grpc))
         .route("/api/v1/search", get(events::search))
         .route("/api/v1/events/{id}", get(events::by_id))
         .route("/api/v1/alerts", get(alerts::list))
@@ -77,6 +85,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .merge(elasticsearch::routes())
         .fallback(not_found)
         // `body::read` bounds bodies; axum's own limit would answer in another form.
         .layer(DefaultBodyLimit::disable())

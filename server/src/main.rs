@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod files;
 mod http;
+mod inputs;
 mod pipeline;
 mod quota;
 mod rule_files;

@@ -28,7 +28,7 @@ use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
 use crate::clock;
 use crate::config::Config;
 
-pub(crate) use self::ingest::{IngestError, IngestPort, Payload, Request};
+pub(crate) use self::ingest::{IngestError, IngestPort, Ingested, Payload, Request};
 pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
 

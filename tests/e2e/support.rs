@@ -22,9 +22,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server; `config` is YAML without `listen` and `data_dir`.
     pub(crate) async fn start(config: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// Starts a server in a directory that may have been used before.
+    pub(crate) async fn start_in(dir: TempDir, config: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut server = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             base: String::new(),
             http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
             child: None,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::http::{self, App, listener};
+use crate::inputs::Inputs;
 use crate::pipeline::{Pipeline, stopped};
 use crate::self_audit::SelfAudit;
 use crate::tokens::{Scope, TokenFile, Tokens};
@@ -65,6 +66,7 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
+    let inputs = Inputs::bind(&config).await?;
 
     let (stop, stopping) = watch::channel(false);
     let pipeline = Pipeline::start(&mut config, &stopping)?;
@@ -80,6 +82,7 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
     let serving =
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
+    let inputs = inputs.serve(&app, &stopping);
     tracing::info!(%address, tls = config.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
@@ -93,6 +96,9 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
         self_audit.stopping().await;
         stop.send_replace(true);
         let _ = serving.await;
+        for input in inputs {
+            let _ = input.await;
+        }
         let _ = upkeep.await;
         app.pipeline.drain().await;
     };

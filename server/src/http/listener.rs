@@ -17,9 +17,10 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::linger;
@@ -56,6 +57,7 @@ pub(crate) async fn run(
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let (open, closing) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -64,10 +66,10 @@ pub(crate) async fn run(
         };
         if let Some((stream, peer, slot)) = accepted {
             let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
-            tokio::spawn(connection(stream, peer, tls, router, watcher, slot));
+            tokio::spawn(connection(stream, peer, tls, router, (watcher, closing.clone()), slot));
         }
     }
-    drop(listener);
+    drop((listener, open));
     if tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish before the deadline and were cut off");
     }
@@ -78,18 +80,33 @@ pub(crate) async fn run(
 /// # Errors
 /// Names the file that cannot be used.
 pub(crate) fn tls_acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
+    let mut server = tls_config(config, None)?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+/// Certificate chain and private key, and how the certificates of clients are checked if they must have one.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub(crate) fn tls_config(
+    config: &TlsConfig,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<rustls::ServerConfig> {
     let certificates = files::read(&config.cert_file, MAX_PEM_BYTES)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&certificates)
         .collect::<Result<_, _>>()
         .with_context(|| format!("failed to read certificates from {}", config.cert_file.display()))?;
     let key = PrivateKeyDer::from_pem_slice(&files::read(&config.key_file, MAX_PEM_BYTES)?)
         .with_context(|| format!("failed to read a private key from {}", config.key_file.display()))?;
-    let mut server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
+    let builder = rustls::ServerConfig::builder();
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    };
+    builder
         .with_single_cert(certificates, key)
-        .with_context(|| format!("failed to use {} with its key", config.cert_file.display()))?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(server)))
+        .with_context(|| format!("failed to use {} with its key", config.cert_file.display()))
 }
 
 async fn accept(
@@ -113,14 +130,24 @@ async fn connection(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
-    watcher: Watcher,
+    (watcher, mut closing): (Watcher, watch::Receiver<()>),
     slot: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
     let peer = Peer(peer.ip().to_canonical());
     metrics::gauge!("watchbell_http_connections").increment(1);
     match tls {
-        None => serve(stream, Protocol::Http1, peer, router, watcher).await,
+        None => {
+            let protocol = tokio::select! {
+                protocol = tokio::time::timeout(HEAD_TIMEOUT, protocol(&stream)) => protocol,
+                // nobody waits at the end for a connection that has asked nothing
+                _ = closing.changed() => Ok(Ok(Protocol::Http1)),
+            };
+            match protocol {
+                Ok(Ok(protocol)) => serve(stream, protocol, peer, router, watcher).await,
+                _ => tracing::debug!(peer = %peer.0, "a connection that sent nothing"),
+            }
+        }
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -141,12 +168,28 @@ async fn connection(
     drop(slot);
 }
 
-/// What is spoken on a connection. It is agreed on in the TLS handshake; telling it from the first bytes would
-/// let a client that sends none hold the connection for ever.
+/// What is spoken on a connection. With TLS it is agreed on in the handshake; without, the first bytes tell, which
+/// must come soon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http1,
     Http2,
+}
+
+/// Looks at the first bytes of a connection without TLS: HTTP/2, which gRPC needs, begins like no other request.
+async fn protocol(stream: &TcpStream) -> std::io::Result<Protocol> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut first).await?;
+        if length == 0 || !PREFACE.starts_with(&first[..length]) {
+            return Ok(Protocol::Http1);
+        }
+        if length == PREFACE.len() {
+            return Ok(Protocol::Http2);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn serve<S>(stream: S, protocol: Protocol, peer: Peer, router: Router, watcher: Watcher)

@@ -1,6 +1,8 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod payload;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
+use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
     DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
 };
@@ -19,21 +21,17 @@ use watchbell_ingest::quarantine::{
 };
 use watchbell_ingest::redact::Redactor;
 
+pub(crate) use self::payload::Payload;
+use self::payload::{AUDIT, Decoding, Opened, Unopened};
 use super::index::IndexView;
 use crate::clock;
 use crate::config::Config;
 use crate::files;
 
-/// The names of these sources in records.
-const AUDIT: &str = "audit";
-const LOGS: &str = "logs";
-
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
     intake: Intake,
-    redactor: Redactor,
-    limits: DecodeLimits,
-    log_limits: LogLimits,
+    decoding: Decoding,
     quarantine: Quarantine,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
@@ -41,6 +39,7 @@ pub(crate) struct IngestPort {
 }
 
 /// What is known of a body beside its bytes.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
@@ -50,39 +49,14 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
 }
 
-/// What a body holds.
-#[derive(Clone)]
-pub(crate) enum Payload {
-    /// Audit events.
-    Audit,
-    /// Log lines.
-    Logs {
-        form: BodyForm,
-        /// What the sender repeats when it sends the body again.
-        delivery: Option<Vec<u8>>,
-    },
-}
-
-impl Payload {
-    fn source(&self) -> &'static str {
-        match self {
-            Self::Audit => AUDIT,
-            Self::Logs { .. } => LOGS,
-        }
-    }
-
-    /// Whether its events may be known from before: those of an anonymous delivery have identities of their own.
-    fn may_be_known(&self) -> bool {
-        !matches!(self, Self::Logs { delivery: None, .. })
-    }
-}
-
 /// What became of a body's events. All that is counted here is durable.
 #[derive(Debug, Default)]
 pub(crate) struct Ingested {
     pub(crate) stored: usize,
     pub(crate) duplicates: usize,
     pub(crate) rejected: usize,
+    /// What became of each item of a bulk request.
+    pub(crate) items: Vec<BulkItem>,
 }
 
 /// Why a body was not taken.
@@ -118,12 +92,14 @@ impl IngestPort {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
-            redactor: Redactor::new(key, ingest.redact.clone()),
-            limits: DecodeLimits {
-                event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
-                ..DecodeLimits::default()
+            decoding: Decoding {
+                limits: DecodeLimits {
+                    event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
+                    ..DecodeLimits::default()
+                },
+                log_limits: LogLimits::default(),
+                redactor: Redactor::new(key, ingest.redact.clone()),
             },
-            log_limits: LogLimits::default(),
             quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
             index,
             decoders: Arc::new(Semaphore::new(cores)),
@@ -138,15 +114,15 @@ impl IngestPort {
     ) -> Result<Ingested, IngestError> {
         let Request { peer, history, .. } = request;
         let origin = self.origin(request.payload.source(), &request.cluster, Some(peer), history);
-        let may_be_known = request.payload.may_be_known();
-        let decoded = self.decode(origin, request, body).await?;
-        self.append(decoded, may_be_known).await
+        let Opened { decoded, items, may_be_known } = self.decode(origin, request, body).await?;
+        let ingested = self.append(decoded, may_be_known).await?;
+        Ok(Ingested { items, ..ingested })
     }
 
     /// Takes one event of this server's own.
     pub(crate) async fn take_own(&self, cluster: &str, event: Vec<u8>) -> Result<(), IngestError> {
         let origin = self.origin(AUDIT, cluster, None, false);
-        let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
+        let decoded = decode_audit(&event.into(), &origin, &self.decoding.limits, &self.decoding.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded, true).await.map(drop)
     }
@@ -166,7 +142,7 @@ impl IngestPort {
         origin: Origin,
         request: Request,
         body: Bytes,
-    ) -> Result<Decoded, IngestError> {
+    ) -> Result<Opened, IngestError> {
         let turn = Arc::clone(&self.decoders).acquire_owned().await;
         let port = Arc::clone(self);
         let decoding = tokio::task::spawn_blocking(move || {
@@ -181,7 +157,7 @@ impl IngestPort {
         origin: &Origin,
         request: &Request,
         body: Bytes,
-    ) -> Result<Decoded, IngestError> {
+    ) -> Result<Opened, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
         let body = match request.gzip.then(|| gunzip(&body, limit)) {
             None => body,
@@ -191,23 +167,23 @@ impl IngestPort {
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
         };
-        let decoded = match &request.payload {
-            Payload::Audit => decode_audit(&body, origin, &self.limits, &self.redactor),
-            Payload::Logs { form, delivery } => {
-                let delivery = delivery_of(origin, delivery.as_deref(), &body)?;
-                decode_log_body(&body, *form, origin, &delivery, &self.log_limits, &self.redactor)
-            }
-        };
-        match decoded {
-            Ok(decoded) => {
+        let opened = request.payload.open(&body, origin, &self.decoding);
+        let error = match opened {
+            Ok(opened) => {
                 let entries: Vec<_> =
-                    decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+                    opened.decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
                 self.keep(&entries)?;
-                Ok(decoded)
+                return Ok(opened);
             }
-            Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
-            Err(error @ DecodeError::TooManyEvents { .. }) => Err(IngestError::TooLarge(error.to_string())),
-            Err(error) => Err(self.refuse(origin, error.to_string(), body)),
+            Err(Unopened::Ingest(error)) => return Err(error),
+            Err(Unopened::Decode(error)) => error,
+        };
+        match error {
+            DecodeError::Empty => Err(IngestError::Body(DecodeError::Empty.to_string())),
+            DecodeError::TooManyEvents { .. } | DecodeError::TooLong { .. } => {
+                Err(IngestError::TooLarge(error.to_string()))
+            }
+            _ => Err(self.refuse(origin, error.to_string(), body)),
         }
     }
 
@@ -245,7 +221,7 @@ impl IngestPort {
         let receipt = self.intake.append(decoded.envelopes, older).await?;
         metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
         metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
-        Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
+        Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected, items: Vec::new() })
     }
 
     /// Asks the index for events that are older than the window of remembered ids, once it has them all.
@@ -260,20 +236,6 @@ impl IngestPort {
         let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
         looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
-}
-
-/// What numbers the lines of a body. A key counts together with the body: a proxy may give one key to several, and
-/// no line must be taken for another.
-fn delivery_of(origin: &Origin, key: Option<&[u8]>, body: &[u8]) -> Result<Sequence, IngestError> {
-    let mut random = [0; 16];
-    let id = match key {
-        Some(key) => [blake3::hash(body).as_bytes(), key].concat(),
-        None => {
-            getrandom::fill(&mut random).map_err(|error| IngestError::Failed(error.to_string()))?;
-            random.to_vec()
-        }
-    };
-    Ok(Sequence::delivery(origin, &id))
 }
 
 impl From<AppendError> for IngestError {

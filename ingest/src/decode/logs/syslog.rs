@@ -9,7 +9,6 @@ mod frames;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use watchbell_event::{Envelope, EventId, Timestamp};
 
