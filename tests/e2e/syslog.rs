@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
@@ -74,10 +75,7 @@ impl Authority {
     async fn send(&self, port: u16, client: &Self, message: &str) -> bool {
         let mut roots = rustls::RootCertStore::empty();
         let (certificate, key) = client.sign("agent");
-        let root = reqwest::Certificate::from_pem(self.pem.as_bytes());
-        assert!(root.is_ok());
-        let pem = rustls::pki_types::pem::PemObject::from_pem_slice(self.pem.as_bytes()).unwrap();
-        roots.add(pem).unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = rustls::ClientConfig::builder()
             .with_root_certificates(roots)

@@ -21,6 +21,8 @@ use crate::http::{App, Share};
 use crate::pipeline::{Payload, Request, stopped};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Room for one read.
+const READ_BYTES: usize = 64 << 10;
 const MAX_HANDSHAKE_BYTES: usize = 4 << 10;
 /// How long a message that has begun may take to arrive.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -118,6 +120,7 @@ impl Connection {
             wait_for_room(&self.app, share, buffer.len(), ROOM_PATIENCE, &self.stopping)
                 .await
                 .map_err(|error| error.message)?;
+            buffer.reserve(READ_BYTES);
             let patience = if buffer.is_empty() { Duration::MAX } else { MESSAGE_TIMEOUT };
             let read = tokio::select! {
                 read = tokio::time::timeout(patience, self.stream.read_buf(buffer)) => read,

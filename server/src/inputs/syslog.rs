@@ -22,6 +22,8 @@ use crate::pipeline::{Payload, Request, stopped};
 
 /// Messages stored together, at most.
 const BATCH_BYTES: usize = 1 << 20;
+/// Room for one read.
+const READ_BYTES: usize = 64 << 10;
 /// How long a batch waits for more of a sender that is sending.
 const GATHER: Duration = Duration::from_millis(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -167,6 +169,7 @@ impl Sender {
 
     /// Reads what a sender has to send now; true if that was the last.
     async fn gather(&self, stream: &mut Box<dyn Stream>, buffer: &mut BytesMut) -> bool {
+        buffer.reserve(READ_BYTES);
         let first = tokio::select! {
             read = stream.read_buf(buffer) => read,
             () = stopped(self.stopping.clone()) => return true,
@@ -175,6 +178,7 @@ impl Sender {
             return true;
         }
         while buffer.len() < BATCH_BYTES {
+            buffer.reserve(READ_BYTES);
             match tokio::time::timeout(GATHER, stream.read_buf(buffer)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return true,
