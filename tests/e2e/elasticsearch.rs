@@ -7,7 +7,7 @@ use crate::support::Server;
 
 /// A token that may send for these clusters.
 fn token(server: &Server, clusters: &[&str]) -> String {
-    let mut args = vec!["token", "create", "--name", "agent"];
+    let mut args = vec!["token", "create", "agent"];
     let scopes: Vec<String> = clusters.iter().map(|cluster| format!("ingest:{cluster}")).collect();
     scopes.iter().for_each(|scope| args.extend(["--scope", scope]));
     let output = server.run(&args);

@@ -99,7 +99,7 @@ impl Connection {
         while let Some(message) = self.message(&mut frames, &mut buffer, &mut share).await? {
             self.take(message, std::mem::take(&mut share)).await?;
             if buffer.is_empty() {
-                // an idle connection keeps no memory
+                // an idle connection keeps little memory
                 buffer = BytesMut::new();
             }
         }

@@ -160,7 +160,7 @@ impl Sender {
             }
             self.store(messages).await;
             if buffer.is_empty() {
-                // an idle connection keeps no memory
+                // an idle connection keeps little memory
                 buffer = BytesMut::new();
             }
         }

@@ -9,7 +9,7 @@ mod msgpack;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use watchbell_event::Timestamp;
 
 pub use handshake::{Ping, ack, helo, pong};
@@ -177,10 +177,11 @@ pub fn decode_forward(
             EntriesForm::Arrays => array_entry(&mut reader, limits),
             EntriesForm::Bare => entry(&mut reader, limits),
         };
-        if let Ok(Some((time, mut members))) = read {
+        if let Ok(Some(Entry { time, mut members, cut })) = read {
             members.entry("tag").or_insert_with(|| tag.into());
             let mut record = LogRecord::from_members(members, delivery.id(number as u64));
             record.time = record.time.or(time);
+            record.cut = cut;
             decoded.envelopes.push(decoder.decode(record));
         } else {
             reader.pos = start;
@@ -199,7 +200,12 @@ pub fn decode_forward(
     Ok(decoded)
 }
 
-type Entry = (Option<Timestamp>, serde_json::Map<String, Value>);
+struct Entry {
+    time: Option<Timestamp>,
+    members: Map<String, Value>,
+    /// True if the record has more values than allowed.
+    cut: bool,
+}
 
 fn array_entry(reader: &mut Reader<'_>, limits: &LogLimits) -> Result<Option<Entry>, Stop> {
     match reader.head()? {
@@ -223,9 +229,9 @@ fn entry(reader: &mut Reader<'_>, limits: &LogLimits) -> Result<Option<Entry>, S
         }
     };
     let Head::Map(count) = reader.head()? else { return Ok(None) };
-    // one more than is kept, so that what is cut is seen where it is kept
     let mut room = limits.values.saturating_add(1);
-    Ok(Some((time, reader.members(count, &mut room, limits.depth)?)))
+    let members = reader.members(count, &mut room, limits.depth)?;
+    Ok(Some(Entry { time, members, cut: room == 0 }))
 }
 
 /// Seconds since 1970, or these and nanoseconds in an extension of type 0.

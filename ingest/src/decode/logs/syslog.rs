@@ -64,6 +64,8 @@ fn log_record(frame: &SyslogFrame, received_at: Timestamp, identity: EventId) ->
     let message = new_header(text, &mut record).or_else(|| old_header(text, received_at, &mut record));
     let Some(message) = message.or_else(|| priority_alone(text, &mut record)) else { return record };
     let message = message.strip_prefix('\u{feff}').unwrap_or(message);
+    // rsyslog leaves the space in that stood after the tag
+    let message = message.strip_prefix(' ').unwrap_or(message);
     // structured messages of rsyslog and others
     let message = message.strip_prefix("@cee:").map_or(message, str::trim_start);
     record.line = Cow::Borrowed(&bytes[text.len() - message.len()..]);

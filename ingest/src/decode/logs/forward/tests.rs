@@ -120,7 +120,7 @@ fn a_bad_entry_takes_nothing_with_it_and_limits_hold() {
     assert_eq!((decoded.envelopes.len(), decoded.rejected.len()), (3, 0));
     assert!(decoded.envelopes.iter().all(|envelope| envelope.bytes.len() < 100 << 10));
     let flags: Value = serde_json::from_slice(&decoded.envelopes[0].bytes).unwrap();
-    assert_eq!(flags["log.flags"][0], "members_cut");
+    assert_eq!(flags["log.flags"][0], "truncated");
 }
 
 #[test]

@@ -107,6 +107,11 @@ fn messages_of_rfc_3164_and_what_resembles_them() {
             ("event.outcome", "success".into()),
         ],
     );
+    // what rsyslog makes of it for RFC 5424 keeps the space that stood after the tag
+    check(
+        "<86>1 2026-01-31T08:15:00Z bastion sshd - - -  Accepted password for eve from 203.0.113.9 port 22 ssh2",
+        &[("event.dataset", "sshd".into())],
+    );
     check("<13>no header at all", &[("message", "no header at all".into()), ("log.level", "notice".into())]);
     check("no priority", &[("message", "no priority".into()), ("log.level", Value::Null)]);
     for odd in
@@ -141,7 +146,7 @@ fn a_stream_holds_counted_messages_and_lines() {
     for (stream, expect) in [
         ("5 <1>ab6 <1>a\nb", &[("<1>ab", false), ("<1>a\nb", false)][..]),
         ("<1>a\n<2>b\r\n\n<3>c", &[("<1>a", false), ("<2>b\r", false), ("<3>c", false)]),
-        ("<1>a\0005 <1>ab\n<2>c\n", &[("<1>a", false), ("<1>ab", false), ("<2>c", false)]),
+        ("<1>a\u{0}5 <1>ab\n<2>c\n", &[("<1>a", false), ("<1>ab", false), ("<2>c", false)]),
         ("1 error\n12\n", &[("1 error", false), ("12", false)]),
         ("<1>56789012345678901234567890\n<2>b\n", &[("<1>56789012345678901", true), ("<2>b", false)]),
         ("30 <1>5678901234567890123456789ü4 <2>b", &[("<1>56789012345678901", true), ("<2>b", false)]),
