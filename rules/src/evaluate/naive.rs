@@ -5,6 +5,7 @@ use serde_json::Value;
 use watchbell_event::audit::AuditEvent;
 
 use crate::derived::scalar_text;
+use crate::detect::is_facet;
 use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, number};
 use crate::moment;
 use crate::text::fold;
@@ -49,6 +50,19 @@ impl<'a> Event<'a> {
             }
         }
         values.into_iter().cloned().chain(facet_value).collect()
+    }
+
+    /// The values of a field that meet a test; those of a test of members are none.
+    pub(crate) fn values_that_meet(&self, test: &Test) -> Vec<Value> {
+        let mut values = self.values(&test.field);
+        match &test.check {
+            Check::Reference(reference) => {
+                let others = self.values(&reference.other);
+                values.retain(|value| others.iter().any(|other| refers(value, other, reference)));
+            }
+            check => values.retain(|value| satisfies(value, check)),
+        }
+        values
     }
 
     /// For each array at a field, its members, each as an event of its own. Null has none; what is no array is its
@@ -148,7 +162,8 @@ fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
-    let event = AuditEvent::parse(event.bytes?);
+    let bytes = event.bytes.filter(|_| is_facet(name))?;
+    let event = AuditEvent::parse(bytes);
     let facets = event.facets();
     let text = |text: Option<&str>| text.map(Value::from);
     match name {

@@ -1,0 +1,180 @@
+//! What an alert says beside its summary: what matched, what was counted, and what to do.
+
+use std::collections::BTreeMap;
+
+use watchbell_event::audit::AuditEvent;
+use watchbell_event::{Counted, CountedRule, Explanation, MetCondition};
+
+use super::describe::{plain, span};
+use super::{matched, values_of};
+use crate::compile::RuleSet;
+use crate::correlate::{Comparison, Condition, Correlated, Correlation, Kind, Presence};
+use crate::evaluate::naive::Event;
+use crate::rule::Rule;
+use crate::text::float_text;
+
+/// Longest description, in characters.
+const MAX_DESCRIPTION_CHARACTERS: usize = 2_000;
+/// Longest other text, in characters.
+const MAX_TEXT_CHARACTERS: usize = 300;
+/// Most steps, false positives, references, rules that are counted, and values.
+const MAX_TEXTS: usize = 10;
+
+/// Why a rule matched an event.
+pub(super) fn of_event(rule: &Rule, bytes: &[u8]) -> Explanation {
+    let found = Event::read(bytes).map(|event| matched::find(&rule.formula, &event)).unwrap_or_default();
+    Explanation {
+        matched: found.conditions,
+        matched_beyond: found.beyond,
+        context: context(&AuditEvent::parse(bytes)),
+        ..of_rule(rule)
+    }
+}
+
+/// Why a correlation matched; `last` is the event that made it match, if one did.
+pub(super) fn of_correlation(
+    set: &RuleSet,
+    rule: &Rule,
+    correlated: &Correlated,
+    last: Option<&[u8]>,
+) -> Explanation {
+    let Some(definition) = rule.correlation.as_deref() else { return of_rule(rule) };
+    let group = correlated.group.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let counted = Counted {
+        rules: counted_rules(set, definition),
+        what: what(definition),
+        reached: float_text(correlated.value),
+        condition: condition(definition),
+        group: group.map(|(name, value)| (text(name), text(value))).collect(),
+        timespan: span(definition.span_micros),
+        window_start: correlated.window_start,
+        window_end: correlated.window_end,
+    };
+    Explanation {
+        matched: last.map(|last| new_values(definition, last)).unwrap_or_default(),
+        correlation: Some(counted),
+        context: last.map(|last| context(&AuditEvent::parse(last))).unwrap_or_default(),
+        ..of_rule(rule)
+    }
+}
+
+/// What the rule says about itself.
+fn of_rule(rule: &Rule) -> Explanation {
+    Explanation {
+        description: plain(&rule.description, MAX_DESCRIPTION_CHARACTERS),
+        next_steps: texts(&rule.next_steps),
+        false_positives: texts(&rule.false_positives),
+        references: texts(&rule.references),
+        ..Explanation::default()
+    }
+}
+
+/// What people ask next about an event: as whom, with which client, from where exactly, and by which right.
+fn context(event: &AuditEvent<'_>) -> BTreeMap<String, String> {
+    let list = |values: &[std::borrow::Cow<'_, str>]| {
+        let shown = values.iter().take(MAX_TEXTS).map(|value| &**value).collect::<Vec<_>>().join(", ");
+        (!shown.is_empty()).then_some(shown)
+    };
+    let owned = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let object = &event.object_ref;
+    let context = [
+        ("user.username", owned(&event.user.username)),
+        ("user.groups", list(&event.user.groups)),
+        ("impersonatedUser.username", owned(&event.impersonated_user.username)),
+        ("impersonatedUser.groups", list(&event.impersonated_user.groups)),
+        ("userAgent", owned(&event.user_agent)),
+        ("sourceIPs", list(&event.source_ips)),
+        ("requestURI", owned(&event.request_uri)),
+        ("objectRef.apiGroup", owned(&object.api_group)),
+        ("objectRef.subresource", owned(&object.subresource)),
+        ("responseStatus.code", event.response_status.code.map(|code| code.to_string())),
+        ("authorization.k8s.io/reason", owned(&event.annotations.reason)),
+    ];
+    let known = context.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    known
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), plain(&value, MAX_TEXT_CHARACTERS)))
+        .collect()
+}
+
+fn counted_rules(set: &RuleSet, definition: &Correlation) -> Vec<CountedRule> {
+    let references = definition.references.iter().take(MAX_TEXTS);
+    let rules = references.filter_map(|reference| {
+        let is_meant = |rule: &&Rule| {
+            [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name)
+        };
+        set.rules().iter().find(is_meant)
+    });
+    rules.map(|rule| CountedRule { id: text(&rule.key), title: text(&rule.title) }).collect()
+}
+
+fn what(definition: &Correlation) -> String {
+    let fields = definition.fields.join(", ");
+    text(&match definition.kind {
+        Kind::EventCount => "events".to_owned(),
+        Kind::ValueCount => format!("distinct values of {fields}"),
+        Kind::Temporal => "rules that matched".to_owned(),
+        Kind::TemporalOrdered => "rules that matched in order".to_owned(),
+        Kind::Sum => format!("the sum of {fields}"),
+        Kind::Average => format!("the average of {fields}"),
+        Kind::Percentile(percent) => format!("percentile {} of {fields}", float_text(percent)),
+        Kind::Median => format!("the median of {fields}"),
+        Kind::NewValue => format!("values of {fields} not seen before"),
+    })
+}
+
+fn condition(definition: &Correlation) -> String {
+    text(&match &definition.condition {
+        Condition::Number(bounds) => {
+            let bounds = bounds.iter().map(|bound| {
+                let sign = match bound.comparison {
+                    Comparison::Less => "<",
+                    Comparison::LessOrEqual => "<=",
+                    Comparison::Greater => ">",
+                    Comparison::GreaterOrEqual => ">=",
+                    Comparison::Equal => "=",
+                    Comparison::NotEqual => "!=",
+                };
+                format!("{sign} {}", float_text(bound.number))
+            });
+            bounds.collect::<Vec<_>>().join(" and ")
+        }
+        Condition::Rules(presence) => presence_words(presence, definition),
+    })
+}
+
+fn presence_words(presence: &Presence, definition: &Correlation) -> String {
+    let joined = |parts: &[Presence], word: &str| {
+        let parts: Vec<String> = parts.iter().map(|part| presence_words(part, definition)).collect();
+        format!("({})", parts.join(word))
+    };
+    match presence {
+        Presence::Rule(rule) => {
+            definition.references.get(*rule).map_or_else(String::new, |reference| reference.name.clone())
+        }
+        Presence::Not(part) => format!("not {}", presence_words(part, definition)),
+        Presence::All(parts) => joined(parts, " and "),
+        Presence::Any(parts) => joined(parts, " or "),
+    }
+}
+
+/// The values that had not been seen before.
+fn new_values(definition: &Correlation, event: &[u8]) -> Vec<MetCondition> {
+    if definition.kind != Kind::NewValue {
+        return Vec::new();
+    }
+    let condition = |field: &String| MetCondition {
+        field: text(field),
+        test: format!("not seen for {}", span(definition.span_micros)),
+        values: texts(&values_of(field, event)),
+    };
+    definition.fields.iter().map(condition).collect()
+}
+
+fn texts(texts: &[String]) -> Vec<String> {
+    texts.iter().take(MAX_TEXTS).map(|known| text(known)).collect()
+}
+
+fn text(text: &str) -> String {
+    plain(text, MAX_TEXT_CHARACTERS)
+}
