@@ -43,7 +43,8 @@ pub fn sections(explanation: &Explanation, tags: &[String]) -> Vec<Section> {
 /// `attack.t1552.007` as `T1552.007`, `attack.credential-access` as `credential-access`.
 fn technique(tag: &str) -> String {
     let name = tag.trim_start_matches("attack.");
-    let is_number = name.strip_prefix('t').is_some_and(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()));
+    let is_number =
+        name.strip_prefix('t').is_some_and(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()));
     if is_number { name.to_uppercase() } else { name.to_owned() }
 }
 
@@ -52,7 +53,11 @@ fn condition(met: &MetCondition) -> String {
     let MetCondition { field, test, values } = met;
     match values.as_slice() {
         [] => format!("{field} {test}"),
-        [value] if test.strip_prefix("is ").is_some_and(|wanted| wanted.eq_ignore_ascii_case(&format!("{value:?}"))) => {
+        [value]
+            if test
+                .strip_prefix("is ")
+                .is_some_and(|wanted| wanted.eq_ignore_ascii_case(&format!("{value:?}"))) =>
+        {
             format!("{field}: {value}")
         }
         values => format!("{field}: {} ({test})", values.join(", ")),

@@ -386,7 +386,8 @@ fn tags_json(detection: &Detection) -> String {
 
 /// An explanation as JSON. Rules bound what they say; should one say more, the least important goes first.
 fn explanation_json(explanation: &Explanation) -> String {
-    let json = |explanation: &Explanation| serde_json::to_string(explanation).unwrap_or_else(|_| "{}".to_owned());
+    let json =
+        |explanation: &Explanation| serde_json::to_string(explanation).unwrap_or_else(|_| "{}".to_owned());
     let whole = json(explanation);
     if whole.len() <= MAX_EXPLANATION_BYTES {
         return whole;
@@ -399,7 +400,8 @@ fn explanation_json(explanation: &Explanation) -> String {
     };
     while json(&kept).len() > MAX_EXPLANATION_BYTES && !kept.matched.is_empty() {
         kept.matched.truncate(kept.matched.len() / 2);
-        kept.matched_beyond = explanation.matched_beyond + (explanation.matched.len() - kept.matched.len()) as u64;
+        kept.matched_beyond =
+            explanation.matched_beyond + (explanation.matched.len() - kept.matched.len()) as u64;
     }
     if json(&kept).len() > MAX_EXPLANATION_BYTES {
         kept.correlation = None;

@@ -100,9 +100,8 @@ fn context(event: &AuditEvent<'_>) -> BTreeMap<String, String> {
 fn counted_rules(set: &RuleSet, definition: &Correlation) -> Vec<CountedRule> {
     let references = definition.references.iter().take(MAX_TEXTS);
     let rules = references.filter_map(|reference| {
-        let is_meant = |rule: &&Rule| {
-            [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name)
-        };
+        let is_meant =
+            |rule: &&Rule| [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name);
         set.rules().iter().find(is_meant)
     });
     rules.map(|rule| CountedRule { id: text(&rule.key), title: text(&rule.title) }).collect()

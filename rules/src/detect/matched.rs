@@ -123,7 +123,7 @@ impl Search {
             return;
         }
         let field = name(&test.field, prefix);
-        let values = shown(&test.field, &field, event.values_that_meet(test));
+        let values = shown(&test.field, &field, &event.values_that_meet(test));
         self.found.push(MetCondition { test: plain(&predicate(test), MAX_CHARACTERS), field, values });
     }
 
@@ -140,7 +140,7 @@ impl Search {
         }
         let values = match test.check {
             Check::Members(_) => Vec::new(),
-            _ => shown(&test.field, &field, event.values(&test.field)),
+            _ => shown(&test.field, &field, &event.values(&test.field)),
         };
         let test = Some(plain(&predicate(test), MAX_CHARACTERS));
         self.exceptions.push(Exceptions { field, test, count: 1, values });
@@ -188,13 +188,14 @@ fn name(field: &Field, prefix: &str) -> String {
 
 /// The values, for people. What Secrets, configuration maps and environments hold is not for messages, and text that
 /// was found anywhere in the event may be such.
-fn shown(field: &Field, name: &str, values: Vec<Value>) -> Vec<String> {
+fn shown(field: &Field, name: &str, values: &[Value]) -> Vec<String> {
     if *field == Field::Anywhere || holds_content(field, name) {
         return Vec::new();
     }
     let count = values.len();
     let whole = matches!(field, Field::Derived(_));
-    let mut shown: Vec<String> = values.iter().filter_map(|value| text(value, whole)).take(MAX_VALUES).collect();
+    let mut shown: Vec<String> =
+        values.iter().filter_map(|value| text(value, whole)).take(MAX_VALUES).collect();
     shown.dedup();
     if count > MAX_VALUES {
         shown.push(format!("… {} more", count - MAX_VALUES));

@@ -194,7 +194,10 @@ fn what_configuration_maps_and_environments_hold_is_not_told() {
 fn an_explanation_is_bounded_whatever_the_rule_and_the_event_say() {
     let values: Vec<String> = (0..3_000).map(|number| format!("v{number}")).collect();
     let long = "x".repeat(100_000);
-    let rule = format!("title: t\ndescription: {long}\ndetection: {{s: {{a|contains|all: [{}]}}, condition: s}}\n", values.join(", "));
+    let rule = format!(
+        "title: t\ndescription: {long}\ndetection: {{s: {{a|contains|all: [{}]}}, condition: s}}\n",
+        values.join(", ")
+    );
     let event = format!(r#"{{"a":["{}"],"userAgent":"{long}"}}"#, values.join("\",\""));
     let lines = matched(&rule, &event);
     assert_eq!(lines.len(), 17);

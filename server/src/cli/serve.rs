@@ -65,7 +65,8 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
-    let external_url = config.alerting.dispatch.external_url.get_or_insert_with(|| url_of(address, tls.is_some()));
+    let external_url =
+        config.alerting.dispatch.external_url.get_or_insert_with(|| url_of(address, tls.is_some()));
     let external_url = external_url.clone();
 
     let (stop, stopping) = watch::channel(false);

@@ -60,10 +60,18 @@ fn read_store(section: &Section<'_>) -> StoreConfig {
 fn read_dispatch(section: &Section<'_>) -> DispatchConfig {
     let default = DispatchConfig::default();
     let external_url = section.text("external_url");
-    if external_url.as_deref().is_some_and(|url| url::Url::parse(url).is_err()) {
-        section.errors().add(section.line_of("external_url"), "alerting.external_url is not an address");
+    if external_url.as_deref().is_some_and(|url| !leads_here(url)) {
+        let reason = "alerting.external_url must be an http or https address without a query";
+        section.errors().add(section.line_of("external_url"), reason);
     }
     DispatchConfig { external_url: external_url.map(|url| url.trim_end_matches('/').to_owned()), ..default }
+}
+
+/// Whether paths can be put behind an address.
+fn leads_here(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    })
 }
 
 /// The receivers, and the names of all that are given: a route to one that is broken is no mistake of its own.
@@ -81,16 +89,24 @@ fn read_receivers(section: &Section<'_>) -> (Vec<Receiver>, Vec<String>) {
             .is_some()
             .then(|| millis(section.duration("group_wait", Duration::ZERO)));
         let kinds: Vec<Result<ReceiverKind, Reported>> =
-            [read_email(&section), read_slack(&section), read_webhook(&section)].into_iter().flatten().collect();
+            [read_email(&section), read_slack(&section), read_webhook(&section)]
+                .into_iter()
+                .flatten()
+                .collect();
         let (line, errors) = (section.line(), section.errors());
         match <[_; 1]>::try_from(kinds) {
-            Ok([Ok(kind)]) => match Receiver::new(ReceiverConfig { name: name.clone(), kind, quota, group_wait_ms }) {
-                Ok(receiver) => receivers.push(receiver),
-                Err(error) => errors.add(line, format!("receiver {name:?}: {error}")),
-            },
+            Ok([Ok(kind)]) => {
+                match Receiver::new(ReceiverConfig { name: name.clone(), kind, quota, group_wait_ms }) {
+                    Ok(receiver) => receivers.push(receiver),
+                    Err(error) => errors.add(line, format!("receiver {name:?}: {error}")),
+                }
+            }
             Ok([Err(Reported)]) => {}
             Err(_) => {
-                errors.add(line, format!("receiver {name:?} must have exactly one of email, slack and webhook"));
+                errors.add(
+                    line,
+                    format!("receiver {name:?} must have exactly one of email, slack and webhook"),
+                );
             }
         }
         section.finish();
@@ -258,6 +274,20 @@ mod tests {
         let config = Config::parse(text, "test").unwrap();
         let names: Vec<&str> = config.alerting.receivers.iter().map(|receiver| receiver.name()).collect();
         assert_eq!(names, ["mail", "hook"]);
+    }
+
+    #[test]
+    fn links_begin_with_an_address_that_paths_can_follow() {
+        for (url, is_sound) in [
+            ("https://watch.example.org", true),
+            ("http://watch.example.org:8080/watchbell/", true),
+            ("watch.example.org", false),
+            ("mailto:soc@example.org", false),
+            ("https://watch.example.org/?a=b", false),
+        ] {
+            let config = Config::parse(&format!("alerting: {{external_url: '{url}'}}"), "w");
+            assert_eq!(config.is_ok(), is_sound, "{url}");
+        }
     }
 
     #[test]

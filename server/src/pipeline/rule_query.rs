@@ -101,8 +101,10 @@ fn closest(asked: &str, rules: &[Rule]) -> Vec<String> {
     let likeness = |rule: &Rule| {
         let file = rule.file.rsplit('/').next().unwrap_or_default().trim_end_matches(".yml");
         let names = [Some(&*rule.key), rule.name.as_deref(), Some(&*rule.title), Some(file)];
-        let likeness =
-            names.into_iter().flatten().map(|name| strsim::normalized_levenshtein(&asked, &shown(name).to_lowercase()));
+        let likeness = names
+            .into_iter()
+            .flatten()
+            .map(|name| strsim::normalized_levenshtein(&asked, &shown(name).to_lowercase()));
         likeness.fold(0.0, f64::max)
     };
     let mut alike: Vec<(f64, &Rule)> = rules.iter().map(|rule| (likeness(rule), rule)).collect();
@@ -128,7 +130,8 @@ mod tests {
     fn a_rule_that_nobody_knows_is_named_with_those_that_may_be_meant() {
         let dir = tempfile::tempdir().unwrap();
         let alerts =
-            AlertStore::open(&dir.path().join("a.sqlite"), StoreConfig::default(), Router::default()).unwrap();
+            AlertStore::open(&dir.path().join("a.sqlite"), StoreConfig::default(), Router::default())
+                .unwrap();
         let rules = RuleSet::compile(load(&library::files(), &Lists::shipped()).rules);
         let first = &rules.rules()[0];
         let ask = |rule: &str| {
@@ -141,9 +144,13 @@ mod tests {
         let file = first.file.rsplit('/').next().unwrap().trim_end_matches(".yml").to_owned();
         for asked in [mistyped, first.title.to_string(), file] {
             let error = ask(&asked).unwrap_err();
-            assert!(error.starts_with(&format!("rule:{asked} is no rule")) && error.contains(&meant), "{error}");
+            assert!(
+                error.starts_with(&format!("rule:{asked} is no rule")) && error.contains(&meant),
+                "{error}"
+            );
         }
-        let error = ask("quite something else, and of great length it is, longer than any error wants").unwrap_err();
+        let error =
+            ask("quite something else, and of great length it is, longer than any error wants").unwrap_err();
         assert!(error.ends_with("GET /api/v1/rules lists those in force") && error.len() < 200, "{error}");
     }
 }

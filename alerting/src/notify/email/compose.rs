@@ -135,13 +135,19 @@ fn rich_details(text: &mut String, notice: &Notice, external_url: Option<&str>) 
         match &detail {
             Detail::Text(caption, value) => {
                 let (caption, value) = (html(caption), html(&one_line(value, usize::MAX)));
-                let _ = writeln!(text, "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{value}</td></tr>");
+                let _ = writeln!(
+                    text,
+                    "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{value}</td></tr>"
+                );
             }
             Detail::List(caption, values) => {
                 let values = values.iter().map(|value| html(&one_line(value, usize::MAX)));
                 let values = values.collect::<Vec<_>>().join("<br>");
                 let caption = html(caption);
-                let _ = writeln!(text, "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{values}</td></tr>");
+                let _ = writeln!(
+                    text,
+                    "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{values}</td></tr>"
+                );
             }
             Detail::Link(caption, link) => links.push(anchor(link, caption)),
         }

@@ -61,7 +61,8 @@ impl ShowArgs {
             output::line(&answer.to_string())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let alert = serde_json::from_value(answer["alert"].take()).context("the server's answer is not an alert")?;
+        let alert =
+            serde_json::from_value(answer["alert"].take()).context("the server's answer is not an alert")?;
         for line in lines(&alert, answer["deliveries"].as_array().map_or(&[], Vec::as_slice)) {
             output::line(&output::printable(&line))?;
         }
