@@ -12,7 +12,7 @@ use crate::Timestamp;
 pub struct Explanation {
     /// What the rule finds and why it matters.
     pub description: String,
-    /// The conditions of the rule that were met.
+    /// The conditions of the rule that were met; of a correlation, those that its last event met.
     pub matched: Vec<MetCondition>,
     /// How many more were met.
     pub matched_beyond: u64,

@@ -6,7 +6,8 @@ use watchbell_event::audit::AuditEvent;
 use watchbell_event::{Counted, CountedRule, Explanation, MetCondition};
 
 use super::describe::{plain, span};
-use super::{matched, values_of};
+use super::matched::{self, Matched};
+use super::values_of;
 use crate::compile::RuleSet;
 use crate::correlate::{Comparison, Condition, Correlated, Correlation, Kind, Presence};
 use crate::evaluate::naive::Event;
@@ -50,12 +51,27 @@ pub(super) fn of_correlation(
         window_start: correlated.window_start,
         window_end: correlated.window_end,
     };
+    let found = last.map(|last| matched_by_last(set, definition, last)).unwrap_or_default();
     Explanation {
-        matched: last.map(|last| new_values(definition, last)).unwrap_or_default(),
+        matched: found.conditions,
+        matched_beyond: found.beyond,
         correlation: Some(counted),
         context: last.map(|last| context(&AuditEvent::parse(last))).unwrap_or_default(),
         ..of_rule(rule)
     }
+}
+
+/// What the last event met: the conditions of the first rule that it matched, behind the values that are new.
+fn matched_by_last(set: &RuleSet, definition: &Correlation, last: &[u8]) -> Matched {
+    let mut found = Event::read(last)
+        .and_then(|event| {
+            let mut rules = referenced(set, definition);
+            let rule = rules.find(|rule| event.decide(&rule.formula) == Some(true))?;
+            Some(matched::find(&rule.formula, &event))
+        })
+        .unwrap_or_default();
+    found.conditions.splice(..0, new_values(definition, last));
+    found
 }
 
 /// What the rule says about itself.
@@ -97,13 +113,17 @@ fn context(event: &AuditEvent<'_>) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The rules that a correlation refers to, as far as they are told.
+fn referenced<'a>(set: &'a RuleSet, definition: &'a Correlation) -> impl Iterator<Item = &'a Rule> {
+    definition.references.iter().take(MAX_TEXTS).filter_map(|reference| {
+        set.rules()
+            .iter()
+            .find(|rule| [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name))
+    })
+}
+
 fn counted_rules(set: &RuleSet, definition: &Correlation) -> Vec<CountedRule> {
-    let references = definition.references.iter().take(MAX_TEXTS);
-    let rules = references.filter_map(|reference| {
-        let is_meant =
-            |rule: &&Rule| [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name);
-        set.rules().iter().find(is_meant)
-    });
+    let rules = referenced(set, definition);
     rules.map(|rule| CountedRule { id: text(&rule.key), title: text(&rule.title) }).collect()
 }
 

@@ -232,6 +232,7 @@ fn an_alert_of_a_correlation_says_what_was_counted() {
     assert_eq!(counted.group.get("user.username").map(String::as_str), Some("alice"));
     assert_eq!(explanation.next_steps, ["look"]);
     assert_eq!(explanation.context["sourceIPs"], "6.6.6.6, 10.0.0.7");
+    assert_eq!(explanation.matched[0].field, "objectRef.resource");
     let new = &detections[1].explanation.get().matched[0];
     assert_eq!((new.test.as_str(), new.values.as_slice()), ("not seen for 30d", &["alice".to_owned()][..]));
 }

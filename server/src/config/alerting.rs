@@ -70,7 +70,10 @@ fn read_dispatch(section: &Section<'_>) -> DispatchConfig {
 /// Whether paths can be put behind an address.
 fn leads_here(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none()
     })
 }
 
