@@ -53,13 +53,8 @@ fn condition(met: &MetCondition) -> String {
     let MetCondition { field, test, values } = met;
     match values.as_slice() {
         [] => format!("{field} {test}"),
-        [value]
-            if test
-                .strip_prefix("is ")
-                .is_some_and(|wanted| wanted.eq_ignore_ascii_case(&format!("{value:?}"))) =>
-        {
-            format!("{field}: {value}")
-        }
+        [value] if value.is_empty() => format!("{field}: \"\" ({test})"),
+        [value] if test.eq_ignore_ascii_case(&format!("is {value:?}")) => format!("{field}: {value}"),
         values => format!("{field}: {} ({test})", values.join(", ")),
     }
 }
@@ -96,6 +91,7 @@ mod tests {
         check("is \"list\"", &["LIST"], "verb: LIST");
         check("starts with \"li\"", &["list"], "verb: list (starts with \"li\")");
         check("is \"a\"", &[], "verb is \"a\"");
+        check("is \"\"", &[""], "verb: \"\" (is \"\")");
         check("is none of 3 exceptions", &["a", "b"], "verb: a, b (is none of 3 exceptions)");
     }
 

@@ -35,7 +35,13 @@ pub(super) fn find(formula: &Formula, event: &Event<'_>) -> Matched {
     let mut matched = Matched { beyond: search.unknown, ..Matched::default() };
     let exceptions = search.exceptions.into_iter().map(Exceptions::into_condition);
     for condition in search.found.into_iter().chain(exceptions) {
-        if matched.conditions.contains(&condition) {
+        let same = |known: &&mut MetCondition| {
+            known.field == condition.field && known.values == condition.values && !known.values.is_empty()
+        };
+        if let Some(known) = matched.conditions.iter_mut().find(same) {
+            if known.test != condition.test {
+                known.test = plain(&format!("{} and {}", known.test, condition.test), MAX_CHARACTERS);
+            }
             continue;
         }
         if matched.conditions.len() < MAX_CONDITIONS {
@@ -86,8 +92,9 @@ impl Search {
     /// Notes what makes a formula false that is.
     fn fails(&mut self, formula: &Formula, event: &Event<'_>, prefix: &str) {
         match formula {
+            // One part that is false is reason enough.
             Formula::All(parts) => {
-                for part in self.deciding(parts, false, event) {
+                if let Some(part) = self.deciding(parts, false, event).first() {
                     self.fails(part, event, prefix);
                 }
             }
@@ -169,7 +176,10 @@ impl Search {
 impl Exceptions {
     fn into_condition(self) -> MetCondition {
         let test = match self.test {
-            Some(test) => format!("not: {test}"),
+            Some(test) => match test.strip_prefix("is ") {
+                Some(rest) => format!("is not {rest}"),
+                None => format!("not: {test}"),
+            },
             None => format!("is none of {} exceptions", self.count),
         };
         MetCondition { field: self.field, test, values: self.values }

@@ -79,7 +79,10 @@ fn lines(alert: &Shown, deliveries: &[Value]) -> Vec<String> {
         lines.push(format!("latest: {}", alert.last_summary));
     }
     let (first, last) = (&alert.first_event_time, &alert.last_event_time);
-    lines.push(format!("{}, {} times, from {first} to {last}", alert.status, alert.count));
+    lines.push(match alert.count {
+        1 => format!("{}, once, at {first}", alert.status),
+        count => format!("{}, {count} times, from {first} to {last}", alert.status),
+    });
     let mut section = |caption: &str, below: Vec<String>| {
         if !below.is_empty() {
             lines.extend([String::new(), caption.to_owned()]);
