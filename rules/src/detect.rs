@@ -89,7 +89,6 @@ impl Detector {
             self.unreadable.increment(1);
         }
         let observed = Observed {
-            bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
             position: record.position,
@@ -97,7 +96,7 @@ impl Detector {
             received_at: envelope.received_at,
             history: envelope.history,
         };
-        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
@@ -138,10 +137,10 @@ impl<'a> Subject<'a> {
     /// A match of the rule of this index.
     fn alone(&self, index: usize) -> Option<Detection> {
         let rule = self.set.rules().get(index)?;
-        let (set, bytes) = (Arc::clone(self.set), self.record.envelope.bytes.clone());
+        let (set, envelope) = (Arc::clone(self.set), self.record.envelope.clone());
         let explain = move || {
             let rule = set.rules().get(index);
-            rule.map(|rule| explanation::of_event(rule, &bytes)).unwrap_or_default()
+            rule.map(|rule| explanation::of_event(rule, &envelope)).unwrap_or_default()
         };
         Some(self.detection(rule, Deferred::new(explain)))
     }
@@ -213,10 +212,10 @@ impl<'a> Subject<'a> {
 
     fn explain_correlation(&self, correlated: Arc<Correlated>, is_last: bool) -> Deferred<Explanation> {
         let set = Arc::clone(self.set);
-        let last = is_last.then(|| self.record.envelope.bytes.clone());
+        let last = is_last.then(|| self.record.envelope.clone());
         Deferred::new(move || {
             let Some(rule) = set.rules().get(correlated.rule) else { return Explanation::default() };
-            explanation::of_correlation(&set, rule, &correlated, last.as_deref())
+            explanation::of_correlation(&set, rule, &correlated, last.as_ref())
         })
     }
 
@@ -275,25 +274,8 @@ fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> Event
     EventId::from_hash(&hasher.finalize())
 }
 
-/// The values of a facet or field of an event.
-fn values_of(name: &str, event: &[u8]) -> Vec<String> {
-    let audit_event = AuditEvent::parse(event);
-    if let Some(value) = facet(name, &audit_event.facets(), &audit_event) {
-        return value.into_iter().collect();
-    }
-    let mut values = Vec::new();
-    let document = serde_json::from_slice(event).unwrap_or(serde_json::Value::Null);
-    values_at(&document, name, &mut values);
-    values
-}
-
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
 /// The value of a facet, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
+fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
     Some(match name {
         "user.name" => facets.actor.map(str::to_owned),
         "event.action" => facets.action.map(str::to_owned),

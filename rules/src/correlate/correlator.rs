@@ -9,6 +9,7 @@ use super::snapshot::{Restored, SnapshotError};
 use super::state::CorrelationStats;
 use super::watermark::Lane;
 use crate::compile::RuleSet;
+use crate::evaluate::Evaluator;
 
 /// Counts the matches of rules over time, for one set of rules.
 ///
@@ -24,8 +25,6 @@ pub struct Correlator {
 /// One event, in the order of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
-    /// The event as JSON.
-    pub bytes: &'a [u8],
     /// The cluster it belongs to.
     pub cluster: &'a Arc<str>,
     /// Its identity.
@@ -76,10 +75,17 @@ impl Correlator {
     }
 
     /// Takes the next event and the indexes of the rules it matched, and adds the correlations that match.
-    /// Events that no rule matched must be given, too: they tell how time passes.
-    pub fn take(&mut self, event: &Observed<'_>, matches: &[usize], found: &mut Vec<Correlated>) {
+    /// Events that no rule matched must be given, too: they tell how time passes. `evaluator` has found the
+    /// matches, in the same set of rules, and read no event since.
+    pub fn take(
+        &mut self,
+        event: &Observed<'_>,
+        evaluator: &Evaluator,
+        matches: &[usize],
+        found: &mut Vec<Correlated>,
+    ) {
         let incoming = Incoming {
-            bytes: event.bytes,
+            evaluator,
             lane: Lane { cluster: Arc::clone(event.cluster), history: event.history },
             event: event.id,
             position: event.position,

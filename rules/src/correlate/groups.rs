@@ -21,23 +21,36 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The group's key within a rule: a hash over its parts, each with its length, so that no sender can make
-    /// two groups one.
-    pub(crate) fn key(&self, rule: &str) -> EventId {
-        let mut hasher = blake3::Hasher::new();
-        let kind = if self.lane.history { "history" } else { "" };
-        let parts = self.values.iter().map(|value| value.as_deref());
-        for part in [Some(rule), Some(&*self.lane.cluster), Some(kind)].into_iter().chain(parts) {
-            let length = part.map_or(u64::MAX, |part| part.len() as u64);
-            hasher.update(&length.to_le_bytes());
-            hasher.update(part.unwrap_or_default().as_bytes());
-        }
-        EventId::from_hash(&hasher.finalize())
-    }
-
     fn bytes(&self) -> usize {
         self.values.iter().map(|value| 32 + value.as_ref().map_or(0, |value| value.len())).sum()
     }
+}
+
+/// A group's key: a hash over the rule, the lane and the values to group by, each with its length, so that no
+/// sender can make two groups one.
+pub(crate) fn group_key<'v>(
+    rule: &str,
+    lane: &Lane,
+    values: impl Iterator<Item = Option<&'v str>>,
+) -> EventId {
+    let mut hasher = blake3::Hasher::new();
+    let kind = if lane.history { "history" } else { "" };
+    [rule, &lane.cluster, kind].into_iter().for_each(|part| add(&mut hasher, Some(part)));
+    values.for_each(|value| add(&mut hasher, value));
+    EventId::from_hash(&hasher.finalize())
+}
+
+/// A hash over values that are counted together.
+pub(crate) fn hash_of_values<'v>(values: impl Iterator<Item = Option<&'v str>>) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    values.for_each(|value| add(&mut hasher, value));
+    u128::from_le_bytes(EventId::from_hash(&hasher.finalize()).0)
+}
+
+fn add(hasher: &mut blake3::Hasher, part: Option<&str>) {
+    let length = part.map_or(u64::MAX, |part| part.len() as u64);
+    hasher.update(&length.to_le_bytes());
+    hasher.update(part.unwrap_or_default().as_bytes());
 }
 
 /// What a group holds.
@@ -225,17 +238,15 @@ mod tests {
 
     #[test]
     fn values_with_other_borders_make_other_groups() {
-        let scope = |values: &[Option<&str>]| Scope {
-            lane: Lane { cluster: "c".into(), history: false },
-            values: values.iter().map(|value| value.map(Arc::from)).collect(),
-        };
+        let lane = Lane { cluster: "c".into(), history: false };
+        let key = |values: &[Option<&str>]| group_key("r", &lane, values.iter().copied());
         let keys = [
-            scope(&[Some("a"), Some("b")]),
-            scope(&[Some("ab"), Some("")]),
-            scope(&[Some("ab"), None]),
-            scope(&[None, Some("ab")]),
+            key(&[Some("a"), Some("b")]),
+            key(&[Some("ab"), Some("")]),
+            key(&[Some("ab"), None]),
+            key(&[None, Some("ab")]),
         ];
-        let distinct: std::collections::HashSet<_> = keys.iter().map(|scope| scope.key("r")).collect();
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
     }
 }

@@ -64,7 +64,6 @@ impl Rig {
         id[..8].copy_from_slice(&(next.number as u64).to_be_bytes());
         let mut found = Vec::new();
         let observed = Observed {
-            bytes: json.as_bytes(),
             cluster: &Arc::from("c"),
             id: EventId(id),
             position: Position { partition: next.partition, offset: next.number as u64 },
@@ -72,7 +71,7 @@ impl Rig {
             received_at: Timestamp::from_micros(next.received_at),
             history: false,
         };
-        self.correlator.take(&observed, &matches, &mut found);
+        self.correlator.take(&observed, &self.evaluator, &matches, &mut found);
         summary(&found)
     }
 

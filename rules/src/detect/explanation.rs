@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use watchbell_event::audit::AuditEvent;
-use watchbell_event::{Counted, CountedRule, Explanation, MetCondition};
+use watchbell_event::{Counted, CountedRule, Envelope, Explanation, MetCondition};
 
 use super::describe::{plain, span};
 use super::matched::{self, Matched};
-use super::values_of;
 use crate::compile::RuleSet;
 use crate::correlate::{Comparison, Condition, Correlated, Correlation, Kind, Presence};
 use crate::evaluate::naive::Event;
+use crate::formula::Field;
 use crate::rule::Rule;
 use crate::text::float_text;
 
@@ -22,12 +22,13 @@ const MAX_TEXT_CHARACTERS: usize = 300;
 const MAX_TEXTS: usize = 10;
 
 /// Why a rule matched an event.
-pub(super) fn of_event(rule: &Rule, bytes: &[u8]) -> Explanation {
-    let found = Event::read(bytes).map(|event| matched::find(&rule.formula, &event)).unwrap_or_default();
+pub(super) fn of_event(rule: &Rule, envelope: &Envelope) -> Explanation {
+    let event = Event::read(&envelope.bytes);
+    let found = event.map(|event| matched::find(&rule.formula, &event)).unwrap_or_default();
     Explanation {
         matched: found.conditions,
         matched_beyond: found.beyond,
-        context: context(&AuditEvent::parse(bytes)),
+        context: context(envelope),
         ..of_rule(rule)
     }
 }
@@ -37,7 +38,7 @@ pub(super) fn of_correlation(
     set: &RuleSet,
     rule: &Rule,
     correlated: &Correlated,
-    last: Option<&[u8]>,
+    last: Option<&Envelope>,
 ) -> Explanation {
     let Some(definition) = rule.correlation.as_deref() else { return of_rule(rule) };
     let group = correlated.group.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
@@ -56,21 +57,17 @@ pub(super) fn of_correlation(
         matched: found.conditions,
         matched_beyond: found.beyond,
         correlation: Some(counted),
-        context: last.map(|last| context(&AuditEvent::parse(last))).unwrap_or_default(),
+        context: last.map(context).unwrap_or_default(),
         ..of_rule(rule)
     }
 }
 
 /// What the last event met: the conditions of the first rule that it matched, behind the values that are new.
-fn matched_by_last(set: &RuleSet, definition: &Correlation, last: &[u8]) -> Matched {
-    let mut found = Event::read(last)
-        .and_then(|event| {
-            let mut rules = referenced(set, definition);
-            let rule = rules.find(|rule| event.decide(&rule.formula) == Some(true))?;
-            Some(matched::find(&rule.formula, &event))
-        })
-        .unwrap_or_default();
-    found.conditions.splice(..0, new_values(definition, last));
+fn matched_by_last(set: &RuleSet, definition: &Correlation, last: &Envelope) -> Matched {
+    let Some(event) = Event::read(&last.bytes) else { return Matched::default() };
+    let rule = referenced(set, definition).find(|rule| event.decide(&rule.formula) == Some(true));
+    let mut found = rule.map(|rule| matched::find(&rule.formula, &event)).unwrap_or_default();
+    found.conditions.splice(..0, new_values(definition, &event));
     found
 }
 
@@ -86,7 +83,8 @@ fn of_rule(rule: &Rule) -> Explanation {
 }
 
 /// What people ask next about an event: as whom, with which client, from where exactly, and by which right.
-fn context(event: &AuditEvent<'_>) -> BTreeMap<String, String> {
+fn context(envelope: &Envelope) -> BTreeMap<String, String> {
+    let event = AuditEvent::parse(&envelope.bytes);
     let list = |values: &[std::borrow::Cow<'_, str>]| {
         let shown = values.iter().take(MAX_TEXTS).map(|value| &**value).collect::<Vec<_>>().join(", ");
         (!shown.is_empty()).then_some(shown)
@@ -178,16 +176,13 @@ fn presence_words(presence: &Presence, definition: &Correlation) -> String {
 }
 
 /// The values that had not been seen before.
-fn new_values(definition: &Correlation, event: &[u8]) -> Vec<MetCondition> {
+fn new_values(definition: &Correlation, event: &Event<'_>) -> Vec<MetCondition> {
     if definition.kind != Kind::NewValue {
         return Vec::new();
     }
-    let condition = |field: &String| MetCondition {
-        field: text(field),
-        test: format!("not seen for {}", span(definition.span_micros)),
-        values: texts(&values_of(field, event)),
-    };
-    definition.fields.iter().map(condition).collect()
+    let test = format!("not seen for {}", span(definition.span_micros));
+    let fields = definition.fields.iter().filter_map(|field| Field::path(field).ok());
+    fields.map(|field| matched::told(&field, test.clone(), event)).collect()
 }
 
 fn texts(texts: &[String]) -> Vec<String> {

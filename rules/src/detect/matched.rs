@@ -53,6 +53,13 @@ pub(super) fn find(formula: &Formula, event: &Event<'_>) -> Matched {
     matched
 }
 
+/// A condition on a field that no test decides, such as that its values are new.
+pub(super) fn told(field: &Field, test: String, event: &Event<'_>) -> MetCondition {
+    let name = name(field, "");
+    let values = shown(field, &name, &event.values(field));
+    MetCondition { field: name, test, values }
+}
+
 #[derive(Default)]
 struct Search {
     found: Vec<MetCondition>,

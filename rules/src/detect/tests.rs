@@ -132,7 +132,7 @@ fn the_output_of_a_falco_rule_is_the_summary() {
 fn matched(rules: &str, event: &str) -> Vec<String> {
     let loaded = load(&[("rules.yml".to_owned(), rules.to_owned())], &Lists::shipped());
     assert_eq!(loaded.errors, []);
-    let explanation = explanation::of_event(&loaded.rules[0], event.as_bytes());
+    let explanation = explanation::of_event(&loaded.rules[0], &record(event, "prod").envelope);
     let line = |met: &watchbell_event::MetCondition| {
         let values = met.values.join("|");
         format!("{} {}: {values}", met.field, met.test)
@@ -219,7 +219,7 @@ fn an_explanation_is_bounded_whatever_the_rule_and_the_event_say() {
     let lines = matched(&rule, r#"{"a":"v2999"}"#);
     assert_eq!(lines, ["+1"], "what is not looked at is counted");
     let loaded = load(&[("rules.yml".to_owned(), rule)], &Lists::shipped());
-    let explanation = explanation::of_event(&loaded.rules[0], event.as_bytes());
+    let explanation = explanation::of_event(&loaded.rules[0], &record(&event, "prod").envelope);
     assert!(serde_json::to_string(&explanation).unwrap().len() < 8_000);
 }
 
