@@ -359,11 +359,7 @@ fn member(feed: Feed) -> u16 {
 }
 
 /// What an entry counts for; none if the event lacks the value that is counted, and so is not counted.
-fn counted<'v>(
-    kind: Kind,
-    sources: &[Source],
-    value: &dyn Fn(Source) -> Option<&'v str>,
-) -> Option<u128> {
+fn counted<'v>(kind: Kind, sources: &[Source], value: &dyn Fn(Source) -> Option<&'v str>) -> Option<u128> {
     match kind {
         Kind::EventCount | Kind::Temporal | Kind::TemporalOrdered => Some(0),
         Kind::Sum | Kind::Average | Kind::Percentile(_) | Kind::Median => {
