@@ -24,5 +24,6 @@ pub use error::{IndexError, SearchError};
 pub use index::{Config, Index, Stats};
 pub use parse::{ParseError, parse};
 pub use search::{
-    DEFAULT_LIMIT, ExportPage, Hit, MAX_EXPORTED, MAX_LIMIT, Relation, SearchRequest, SearchResponse, Searcher, TOTAL_BOUND, Total,
+    DEFAULT_LIMIT, ExportPage, Hit, MAX_EXPORTED, MAX_LIMIT, Relation, SearchRequest, SearchResponse,
+    Searcher, TOTAL_BOUND, Total,
 };

@@ -3,6 +3,7 @@
 mod alerts;
 pub(crate) mod client;
 mod cluster;
+mod export;
 mod ingest;
 pub(crate) mod output;
 mod policy;

@@ -69,7 +69,11 @@ impl Searcher {
     }
 }
 
-pub(super) fn compile(view: &View, query: &Predicate, guard: &Arc<Guard>) -> tantivy::Result<Box<dyn Weight>> {
+pub(super) fn compile(
+    view: &View,
+    query: &Predicate,
+    guard: &Arc<Guard>,
+) -> tantivy::Result<Box<dyn Weight>> {
     let query = Compiler { columns: &view.columns, guard }.query(query);
     query.weight(EnableScoring::disabled_from_searcher(&view.searcher))
 }

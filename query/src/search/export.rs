@@ -306,7 +306,8 @@ mod tests {
         }
         let (lists, _) = export(&index, &SearchRequest { limit: 7, ..request("verb:list") });
         assert_eq!(lists, (0..300).filter(|n| n % 3 == 1).collect::<Vec<_>>());
-        let (some, _) = export(&index, &SearchRequest { limit: 7, ..request("verb:(get OR w*) AND NOT n:5") });
+        let (some, _) =
+            export(&index, &SearchRequest { limit: 7, ..request("verb:(get OR w*) AND NOT n:5") });
         assert_eq!(some, (0..300).filter(|n| n % 3 != 1 && *n != 5).collect::<Vec<_>>());
     }
 
@@ -331,13 +332,14 @@ mod tests {
         let page = index.searcher().export(&first).unwrap();
         index.add(&[record(300, 20_000, r#"{"verb":"get","n":300}"#)]).unwrap();
         index.commit().unwrap();
-        let rest = SearchRequest { cursor: page.next_cursor.clone(), ..first.clone() };
+        let rest = SearchRequest { cursor: page.next_cursor.clone(), ..first };
         assert_eq!(export(&index, &rest).0, (290..300).collect::<Vec<_>>());
         let ids: BTreeSet<_> = page.hits.iter().map(|hit| hit.id).collect();
         assert_eq!(ids.len(), 290);
         let other = SearchRequest { asked: "another".to_owned(), ..rest };
         assert!(matches!(index.searcher().export(&other), Err(SearchError::Cursor)));
-        let cursor = index.searcher().search(&SearchRequest { limit: 5, ..request("*") }).unwrap().next_cursor;
+        let cursor =
+            index.searcher().search(&SearchRequest { limit: 5, ..request("*") }).unwrap().next_cursor;
         let crossed = SearchRequest { cursor, ..request("*") };
         assert!(matches!(index.searcher().export(&crossed), Err(SearchError::Cursor)));
     }
