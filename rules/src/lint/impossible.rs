@@ -4,6 +4,7 @@ mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::correlate::{Condition, Correlation, Kind};
 use crate::explain::comparison;
 use crate::formula::{Check, Field, Formula, ITSELF, Test};
 use crate::pattern::Pattern;
@@ -16,6 +17,22 @@ pub(super) fn contradictions(formula: &Formula) -> Vec<String> {
     let mut found = Vec::new();
     search(formula, true, schema::has_one_value, &mut found);
     found
+}
+
+/// Why no window satisfies the condition of a correlation, if none does.
+pub(super) fn unreachable_count(correlation: &Correlation) -> Option<String> {
+    let Condition::Number(bounds) = &correlation.condition else { return None };
+    let range = bounds.iter().map(|bound| Range::beside(*bound)).fold(Range::EVERYTHING, Range::and);
+    let is_empty = match correlation.kind {
+        // A window holds the event at which it ends.
+        Kind::EventCount | Kind::ValueCount => range.and(Range::from_one_to(None)).has_no_whole_number(),
+        Kind::Temporal | Kind::TemporalOrdered => {
+            range.and(Range::from_one_to(Some(correlation.references.len()))).has_no_whole_number()
+        }
+        Kind::Sum | Kind::Average | Kind::Percentile(_) | Kind::Median => range.is_empty(),
+        Kind::NewValue => false,
+    };
+    is_empty.then(|| format!("in no window is what it counts {range}"))
 }
 
 /// Whether a field has one value at most.

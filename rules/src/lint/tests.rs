@@ -207,6 +207,36 @@ fn correlations_are_looked_at_through_the_rules_that_they_count() {
 }
 
 #[test]
+fn conditions_that_no_window_satisfies_are_named() {
+    for (kind, condition, expect) in [
+        ("event_count", "{gt: 5, lt: 3}", Some("in no window is what it counts > 5 and at once < 3")),
+        ("event_count", "{gt: 5, lt: 6}", Some("in no window is what it counts > 5 and at once < 6")),
+        ("event_count", "{gt: 5, lte: 6}", None),
+        ("event_count", "{lt: 1}", Some("in no window is what it counts < 1")),
+        ("event_count", "{eq: 4, gte: 5}", Some("in no window is what it counts >= 5 and at once <= 4")),
+        ("event_count", "{neq: 4, gte: 2}", None),
+        ("value_sum", "{field: code, gt: 5, lt: 6}", None),
+        (
+            "value_sum",
+            "{field: code, gt: 6, lt: 5}",
+            Some("in no window is what it counts > 6 and at once < 5"),
+        ),
+        ("temporal", "{gte: 2}", None),
+        ("temporal", "{gte: 3}", Some("in no window is what it counts >= 3")),
+        ("temporal", "a and not b", None),
+    ] {
+        let text = CORRELATION.replace("GROUP", "user.name").replace("VERB", "verb: get");
+        let text = text.replace("event_count", kind).replace("{gte: 3}", condition);
+        let text = text.replace("field: code", "field: responseStatus.code");
+        let loaded = load(&[("r.yml".to_owned(), text)], &Lists::shipped());
+        assert_eq!(loaded.errors, [], "{kind} {condition}");
+        let findings = lint(&loaded.rules, &loaded.lists, None);
+        let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(messages, Vec::from_iter(expect), "{kind} {condition}");
+    }
+}
+
+#[test]
 fn documents_that_share_a_selection_are_looked_at_together() {
     let text = "action: global\ntitle: t\ndetection: {s: {verb: get}}\n---\ndetection: {condition: s}\n---\n\
         detection: {t: {verb: list}, condition: t}\n";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::correlate::{Bound, Comparison};
 use crate::formula::{Check, Field, Formula, Order};
 
 /// The numbers between two edges; an edge that is missing excludes nothing.
@@ -41,6 +42,30 @@ impl Range {
                 _ => None,
             },
             Formula::All(_) | Formula::Not(_) => None,
+        }
+    }
+
+    /// All numbers.
+    pub(super) const EVERYTHING: Self = Self { low: None, high: None };
+
+    /// The numbers from one to this, or to any.
+    pub(super) fn from_one_to(high: Option<usize>) -> Self {
+        let high = high.and_then(|high| u32::try_from(high).ok()).map(f64::from);
+        let edge = |at| Edge { at, included: true };
+        Self { low: Some(edge(1.0)), high: high.map(edge) }
+    }
+
+    /// The numbers that one part of the condition of a correlation lets pass; all if it only excludes one.
+    pub(super) fn beside(Bound { comparison, number }: Bound) -> Self {
+        match comparison {
+            Comparison::Less => Self::on_side(Order::Less, number),
+            Comparison::LessOrEqual => Self::on_side(Order::LessOrEqual, number),
+            Comparison::Greater => Self::on_side(Order::Greater, number),
+            Comparison::GreaterOrEqual => Self::on_side(Order::GreaterOrEqual, number),
+            Comparison::Equal => {
+                Self::on_side(Order::GreaterOrEqual, number).and(Self::on_side(Order::LessOrEqual, number))
+            }
+            Comparison::NotEqual => Self::EVERYTHING,
         }
     }
 
@@ -91,6 +116,18 @@ impl Range {
             }
             _ => false,
         }
+    }
+}
+
+impl Range {
+    /// Whether no whole number lies in it.
+    pub(super) fn has_no_whole_number(self) -> bool {
+        let whole = |at| Edge { at, included: true };
+        let low =
+            self.low.map(|Edge { at, included }| whole(if included { at.ceil() } else { at.floor() + 1.0 }));
+        let high =
+            self.high.map(|Edge { at, included }| whole(if included { at.floor() } else { at.ceil() - 1.0 }));
+        Self { low, high }.is_empty()
     }
 }
 

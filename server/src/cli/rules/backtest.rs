@@ -99,7 +99,7 @@ impl BacktestArgs {
 
     async fn replay(&self, client: &Client, trial: &mut Trial) -> Result<Ended> {
         let mut export = Export::new(client, &self.query, self.from.as_deref(), self.to.as_deref());
-        let progress = progress(export.total().await?)?;
+        let progress = progress(export.total().await)?;
         let stop = async {
             match self.max_time {
                 None => std::future::pending().await,
@@ -220,29 +220,48 @@ fn micros(span: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use watchbell_event::{EventId, Level, Position};
+    use std::sync::LazyLock;
+
+    use bytes::Bytes;
+    use watchbell_event::{Envelope, EventId, Format, Position};
+    use watchbell_rules::{Lists, load};
 
     use super::*;
 
-    /// A detection of a group and a request, so many seconds after 1970 began.
+    /// A detection of a group and a request, so many seconds after 1970 began, without labels.
     pub(super) fn detection(group: u8, request: u8, second: i64) -> Detection {
+        static DETECTION: LazyLock<Detection> = LazyLock::new(any_detection);
         let time = Timestamp::from_micros(second * 1_000_000);
+        let (event_id, group_key) = (EventId([request; 16]), EventId([group; 16]));
         Detection {
-            rule_id: Arc::from("r"),
-            title: Arc::from("R"),
-            level: Level::Medium,
-            tags: Arc::default(),
-            event_id: EventId([request; 16]),
-            position: Position { partition: 0, offset: 0 },
+            event_id,
+            request_key: event_id,
+            group_key,
             event_time: time,
             received_at: time,
-            cluster: Arc::from("prod"),
-            request_key: EventId([request; 16]),
-            group_key: EventId([group; 16]),
             labels: Vec::new(),
-            summary: String::new(),
-            history: false,
-            correlation: None,
+            ..DETECTION.clone()
         }
+    }
+
+    fn any_detection() -> Detection {
+        let rule = "title: R\nid: r\ndetection: {s: {verb: get}, condition: s}\n";
+        let rules = load(&[("r.yml".to_owned(), rule.to_owned())], &Lists::default()).rules;
+        let mut detector = Detector::new(Arc::new(RuleSet::compile(rules)), CorrelationConfig::default());
+        let envelope = Envelope {
+            id: EventId([0; 16]),
+            received_at: Timestamp::default(),
+            event_time: Timestamp::default(),
+            source: Arc::from("audit"),
+            cluster: Arc::from("prod"),
+            format: Format::KubernetesAudit,
+            peer: None,
+            history: false,
+            bytes: Bytes::from_static(br#"{"verb":"get"}"#),
+        };
+        let mut detections = Vec::new();
+        detector
+            .detect(&Record { position: Position { partition: 0, offset: 0 }, envelope }, &mut detections);
+        detections.remove(0)
     }
 }
