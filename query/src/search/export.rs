@@ -160,11 +160,13 @@ impl Page {
             let everything = *query == Predicate::All;
             let weight = (!everything).then(|| compile(&view, query, guard)).transpose();
             let weight = weight.map_err(read_failed())?;
-            while self.place.next <= last.min(self.place.end.saturating_sub(1)) {
+            // Of the newest partition only what was there when the export began.
+            let end = self.place.end.min(last.saturating_add(1));
+            while self.place.next < end {
                 if self.is_full() {
                     return Ok(());
                 }
-                let upto = last.min(self.place.end - 1).min(self.place.next.saturating_add(self.range - 1));
+                let upto = (end - 1).min(self.place.next.saturating_add(self.range - 1));
                 self.take(&view, upto, weight.as_deref(), guard)?;
             }
         }
