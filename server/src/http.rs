@@ -27,6 +27,9 @@ use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;
 use crate::tokens::Tokens;
 
+/// The header that says where the next page of lines begins; there is none behind the last.
+pub(crate) const NEXT_CURSOR: &str = "watchbell-next-cursor";
+
 /// What handlers share.
 pub(crate) struct App {
     pub(crate) tokens: Tokens,
@@ -70,6 +73,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/ingest/audit/{cluster}", post(ingest::audit))
         .route("/api/v1/search", get(events::search))
+        .route("/api/v1/export", get(events::export))
         .route("/api/v1/events/{id}", get(events::by_id))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{id}", get(alerts::by_id))

@@ -10,6 +10,7 @@ mod crash;
 mod delivery;
 mod main_path;
 mod operations;
+mod rule_tools;
 mod sink;
 mod storage;
 mod support;
