@@ -9,7 +9,8 @@ use watchbell_event::{ContributingEvent, Detection, EventId, Explanation, Level,
 use super::text::{
     MAX_EXPLANATION_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip,
 };
-use super::{AlertStore, StoreConfig, StoreError, from_sql_int, micros, schema, sql_int};
+use super::requests::{Requests, Staged};
+use super::{AlertStore, StoreConfig, StoreError, Writer, from_sql_int, micros, schema, sql_int};
 use crate::alert::hash_parts;
 use crate::route::Router;
 use crate::{AlertId, Status};
@@ -56,21 +57,23 @@ impl AlertStore {
         if merged == known {
             return Ok(CommitReport { replayed: detections.len() as u64, ..CommitReport::default() });
         }
+        let Writer { connection, requests, .. } = &mut *writer;
         let mut run = || {
-            let transaction = writer.connection.transaction()?;
-            let mut batch = Batch::begin(&transaction, &self.shared.config, &router, now)?;
+            let transaction = connection.transaction()?;
+            let mut batch = Batch::begin(&transaction, &self.shared.config, &router, requests, now);
             for detection in detections {
                 match is_replayed(detection, &known) {
                     true => batch.report.replayed += 1,
                     false => batch.take(detection)?,
                 }
             }
-            let report = batch.finish()?;
+            let (report, staged) = batch.finish()?;
             schema::write_positions(&transaction, &merged)?;
             transaction.commit()?;
-            Ok(report)
+            Ok((report, staged))
         };
-        let report = run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        let (report, staged) = run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        writer.requests.committed(staged);
         writer.positions = merged;
         drop(writer);
         if report.notices > 0 {
@@ -127,7 +130,8 @@ struct Batch<'a> {
     config: &'a StoreConfig,
     router: &'a Router,
     now: Timestamp,
-    next_request: i64,
+    requests: &'a Requests,
+    staged: Staged,
     episodes: HashMap<EventId, Episode>,
     report: CommitReport,
 }
@@ -137,16 +141,16 @@ impl<'a> Batch<'a> {
         transaction: &'a Transaction<'_>,
         config: &'a StoreConfig,
         router: &'a Router,
+        requests: &'a Requests,
         now: Timestamp,
-    ) -> rusqlite::Result<Self> {
-        let next_request =
-            transaction.query_row("SELECT COALESCE(MAX(seq), 0) + 1 FROM request", [], |row| row.get(0))?;
-        let (episodes, report) = (HashMap::new(), CommitReport::default());
-        Ok(Self { connection: transaction, config, router, now, next_request, episodes, report })
+    ) -> Self {
+        let (staged, episodes, report) = (Staged::default(), HashMap::new(), CommitReport::default());
+        Self { connection: transaction, config, router, now, requests, staged, episodes, report }
     }
 
     fn take(&mut self, detection: &Detection) -> rusqlite::Result<()> {
-        if self.request_is_known(detection)? {
+        let request = hash_parts(&[detection.rule_id.as_bytes(), &detection.request_key.0]);
+        if self.requests.is_known(request, &mut self.staged) {
             self.report.suppressed += 1;
             return Ok(());
         }
@@ -176,20 +180,6 @@ impl<'a> Batch<'a> {
         self.notify(&mut episode, detection)?;
         self.episodes.insert(key, episode);
         Ok(())
-    }
-
-    /// Remembers the request and says whether its rule had seen it within the window.
-    fn request_is_known(&mut self, detection: &Detection) -> rusqlite::Result<bool> {
-        let key = hash_parts(&[detection.rule_id.as_bytes(), &detection.request_key.0]);
-        let mut find = self.connection.prepare_cached("SELECT seq FROM request WHERE key = ?1")?;
-        let seen: Option<i64> = find.query_row([key.0], |row| row.get(0)).optional()?;
-        if seen.is_some_and(|seq| seq >= self.next_request - sql_int(self.config.request_window)) {
-            return Ok(true);
-        }
-        let mut insert = self.connection.prepare_cached("INSERT OR REPLACE INTO request VALUES (?1, ?2)")?;
-        insert.execute((self.next_request, key.0))?;
-        self.next_request += 1;
-        Ok(false)
     }
 
     /// Opens an alert without occurrences. Returns none if an earlier alert was opened by the same event.
@@ -313,13 +303,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> rusqlite::Result<CommitReport> {
+    fn finish(mut self) -> rusqlite::Result<(CommitReport, Staged)> {
         for episode in std::mem::take(&mut self.episodes).into_values() {
             self.write(&episode, true)?;
         }
-        let oldest = self.next_request - sql_int(self.config.request_window);
-        self.connection.prepare_cached("DELETE FROM request WHERE seq < ?1")?.execute([oldest])?;
-        Ok(self.report)
+        self.requests.write(&self.staged, self.connection)?;
+        Ok((self.report, self.staged))
     }
 
     fn write(&self, episode: &Episode, taking: bool) -> rusqlite::Result<()> {
