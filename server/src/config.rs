@@ -3,6 +3,7 @@
 
 mod alerting;
 mod reader;
+mod tls;
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use self::reader::{Errors, Section};
 use crate::files;
 
 pub(crate) use self::alerting::AlertingConfig;
+pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -39,13 +41,6 @@ pub(crate) struct Config {
     pub(crate) search: SearchConfig,
     pub(crate) alerting: AlertingConfig,
     pub(crate) log: LogConfig,
-}
-
-/// HTTPS.
-#[derive(Debug)]
-pub(crate) struct TlsConfig {
-    pub(crate) cert_file: PathBuf,
-    pub(crate) key_file: PathBuf,
 }
 
 /// What the receiver accepts.
@@ -166,22 +161,6 @@ impl Config {
             alerting: AlertingConfig::read(root.section("alerting")),
             log: LogConfig::read(root.section("log")),
         }
-    }
-}
-
-impl TlsConfig {
-    fn read(section: Section<'_>) -> Option<Self> {
-        let (cert_file, key_file) = (section.path("cert_file"), section.path("key_file"));
-        let tls = match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
-            (None, None) => None,
-            _ => {
-                section.errors().add(section.line(), "tls needs both cert_file and key_file");
-                None
-            }
-        };
-        section.finish();
-        tls
     }
 }
 

@@ -12,6 +12,7 @@ mod quota;
 mod rule_files;
 mod self_audit;
 mod telemetry;
+mod tls;
 mod tokens;
 
 use std::io::Write;

@@ -31,6 +31,7 @@ use crate::config::Config;
 pub(crate) use self::ingest::{IngestError, IngestPort, Request};
 pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
+pub(crate) use watchbell_ingest::decode::Compression;
 
 /// Everything between the HTTP surface and the disk.
 pub(crate) struct Pipeline {

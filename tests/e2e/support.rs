@@ -16,6 +16,7 @@ pub(crate) struct Server {
     pub(crate) dir: TempDir,
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
+    scheme: &'static str,
     child: Option<Child>,
 }
 
@@ -23,12 +24,14 @@ impl Server {
     /// Starts a server; `config` is YAML without `listen` and `data_dir`.
     pub(crate) async fn start(config: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut server = Self {
-            dir: tempfile::tempdir().unwrap(),
-            base: String::new(),
-            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
-            child: None,
-        };
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self::start_with("http", config, http).await
+    }
+
+    /// Starts a server that speaks `http` or `https` and is reached with this client.
+    pub(crate) async fn start_with(scheme: &'static str, config: &str, http: reqwest::Client) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self { dir, base: String::new(), http, scheme, child: None };
         std::fs::write(server.dir.path().join("watchbell.yaml"), config).unwrap();
         server.restart().await;
         server
@@ -38,7 +41,7 @@ impl Server {
     pub(crate) async fn restart(&mut self) {
         self.kill();
         let port = free_port();
-        self.base = format!("http://127.0.0.1:{port}");
+        self.base = format!("{}://127.0.0.1:{port}", self.scheme);
         let child = Command::new(BINARY)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(self.data_dir())

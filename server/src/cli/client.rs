@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Identity, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::files;
@@ -21,6 +21,9 @@ pub(crate) struct ServerArgs {
     /// A file with the certificate authority of the server, in PEM.
     #[arg(long, env = "WATCHBELL_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// A file with a client certificate and its private key, in PEM, where the server asks for one.
+    #[arg(long, env = "WATCHBELL_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
 }
 
 /// One server, reached with one token.
@@ -49,6 +52,12 @@ impl ServerArgs {
             let certificates = Certificate::from_pem_bundle(&files::read(file, MAX_PEM_BYTES)?)
                 .with_context(|| format!("failed to read certificates from {}", file.display()))?;
             builder = builder.tls_certs_merge(certificates);
+        }
+        if let Some(file) = &self.client_cert {
+            let identity = Identity::from_pem(&files::read(file, MAX_PEM_BYTES)?).with_context(|| {
+                format!("failed to read a client certificate and its key from {}", file.display())
+            })?;
+            builder = builder.identity(identity);
         }
         let base = self.server.trim_end_matches('/').to_owned();
         Ok(Client { http: builder.build()?, base, token: token.trim().to_owned() })

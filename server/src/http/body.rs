@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
@@ -15,6 +16,7 @@ use super::error::ApiError;
 /// An API server gives up after 30 s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const UNIT_BYTES: u64 = 4 << 10;
+const MAX_JSON_BYTES: usize = 64 << 10;
 /// Memory is set aside for a body that announces its length, up to this; most bodies then need no copying.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
 
@@ -89,12 +91,7 @@ pub(crate) async fn read(
         let expected = announced.unwrap_or(0).min(MAX_RESERVED_BYTES);
         let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| {
-                ApiError::bad_request(
-                    "body_cut_off",
-                    "the connection ended before the whole body had arrived",
-                )
-            })?;
+            let frame = frame.map_err(|_| cut_off())?;
             let Ok(data) = frame.into_data() else { continue };
             let length = (bytes.len() + data.len()) as u64;
             if length > max_bytes {
@@ -107,11 +104,37 @@ pub(crate) async fn read(
     };
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(bytes) => Ok((bytes?, share)),
-        Err(_) => {
-            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message))
-        }
+        Err(_) => Err(too_slow()),
     }
+}
+
+/// Reads a small JSON document, which is what everything but events comes in.
+///
+/// # Errors
+/// 413 over the limit, 408 where it takes too long, 400 where it is not what is asked for.
+pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_JSON_BYTES).collect()).await;
+    let bytes = match read {
+        Ok(Ok(bytes)) => bytes.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {MAX_JSON_BYTES} bytes");
+            return Err(ApiError::too_large("body_too_large", message));
+        }
+        Ok(Err(_)) => return Err(cut_off()),
+        Err(_) => return Err(too_slow()),
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        ApiError::bad_request("bad_body", format!("the body is not what is expected here: {error}"))
+    })
+}
+
+fn cut_off() -> ApiError {
+    ApiError::bad_request("body_cut_off", "the connection ended before the whole body had arrived")
+}
+
+fn too_slow() -> ApiError {
+    let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::listener::Peer;
 use super::path::Segment;
 use super::query::Params;
-use crate::pipeline::{IngestError, Request};
+use crate::pipeline::{Compression, IngestError, Request};
 use crate::tokens::{Caller, Scope, check_cluster_name};
 
 pub(super) async fn audit(
@@ -31,7 +31,7 @@ pub(super) async fn audit(
     check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
-    let gzip = is_gzip(&headers)?;
+    let compression = compression(&headers)?;
     let read = body::read(&headers, body, app.max_body_bytes, &app.budget).await;
     let (bytes, mut share) = read.inspect_err(|error| {
         if error.status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -39,7 +39,7 @@ pub(super) async fn audit(
             tracing::error!(cluster, peer = %peer.0, "a batch was too large to be taken; its events will be lost");
         }
     })?;
-    let source = format!("{}/{cluster}", caller.token_id);
+    let source = format!("{}/{cluster}", caller.credential);
     app.quota.take(&source, bytes.len()).map_err(|wait| {
         metrics::counter!("watchbell_ingest_refused_total", "reason" => "quota").increment(1);
         let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
@@ -53,12 +53,12 @@ pub(super) async fn audit(
     // Room for the unpacked bytes is taken before unpacking: what is usual first, all that is allowed if need be.
     let usual = (bytes.len() as u64).saturating_mul(20).min(app.max_body_bytes);
     let mut ingested = Err(IngestError::TooLarge(String::new()));
-    let twice = gzip && usual < app.max_body_bytes;
+    let twice = compression.is_some() && usual < app.max_body_bytes;
     for max_bytes in if twice { vec![usual, app.max_body_bytes] } else { vec![app.max_body_bytes] } {
-        if gzip {
+        if compression.is_some() {
             app.budget.grow(&mut share, max_bytes)?;
         }
-        let request = Request { cluster: cluster.clone(), peer: peer.0, history, gzip, max_bytes };
+        let request = Request { cluster: cluster.clone(), peer: peer.0, history, compression, max_bytes };
         ingested = app.pipeline.ingest().take(request, bytes.clone()).await;
         if !matches!(ingested, Err(IngestError::TooLarge(_))) {
             break;
@@ -81,15 +81,17 @@ fn history(query: &str) -> Result<bool, ApiError> {
     Ok(history)
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
-    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(false) };
+/// How the body is compressed, if it is.
+///
+/// # Errors
+/// 415, with what is known in `Accept-Encoding`.
+pub(super) fn compression(headers: &HeaderMap) -> Result<Option<Compression>, ApiError> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
     match encoding.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(false),
-        "gzip" | "x-gzip" => Ok(true),
-        other => {
-            let message = format!("content-encoding {other:?} is not supported; known: gzip, identity");
-            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message))
-        }
+        "" | "identity" => Ok(None),
+        "gzip" | "x-gzip" => Ok(Some(Compression::Gzip)),
+        "zstd" => Ok(Some(Compression::Zstd)),
+        other => Err(ApiError::unknown_encoding(other)),
     }
 }
 

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use watchbell_ingest::decode::{
-    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+    Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
+    decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
@@ -42,7 +43,8 @@ pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
     pub(crate) history: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Of the body once it is unpacked.
     pub(crate) max_bytes: u64,
 }
 
@@ -149,10 +151,10 @@ impl IngestPort {
         body: Bytes,
     ) -> Result<Decoded, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+        let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
             Some(Ok(unpacked)) => unpacked,
-            Some(Err(error @ GunzipError::TooLong { .. })) => {
+            Some(Err(error @ DecompressError::TooLong { .. })) => {
                 return Err(IngestError::TooLarge(error.to_string()));
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
