@@ -11,7 +11,9 @@ mod linger;
 pub(crate) mod listener;
 mod openapi;
 mod path;
+mod quarantine;
 mod query;
+mod sources;
 mod tokens;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;
 use crate::self_audit::SelfAudit;
+use crate::sources::Sources;
 use crate::tls::Tls;
 use crate::tokens::Tokens;
 
@@ -47,6 +50,7 @@ pub(crate) struct App {
     self_audit: SelfAudit,
     pub(crate) pipeline: Pipeline,
     pub(crate) quota: SourceQuota,
+    sources: Sources,
     metrics: PrometheusHandle,
     metrics_public: bool,
     budget: Budget,
@@ -69,10 +73,11 @@ impl App {
             tls,
             self_audit,
             pipeline,
-            quota: SourceQuota::new(config.ingest.quota_bytes_per_second, config.ingest.quota_burst_bytes),
+            quota: SourceQuota::new(&config.ingest.quota, &config.ingest.quotas),
+            sources: Sources::default(),
             metrics,
             metrics_public: config.metrics_public,
-            budget: Budget::new(config.ingest.in_flight_bytes),
+            budget: Budget::new(config.ingest.in_flight_bytes, config.ingest.in_flight_per_source_bytes),
             max_body_bytes: config.ingest.max_body_bytes,
             searches: Arc::new(Semaphore::new(config.search.concurrency)),
             search_timeout: config.search.timeout,
@@ -89,7 +94,10 @@ fn routes() -> Vec<Route> {
         get("/api/v1/alerts", alerts::list),
         get("/api/v1/alerts/{id}", alerts::by_id),
         get("/api/v1/rules", health::rules),
-        get("/api/v1/quarantine", health::quarantine),
+        get("/api/v1/sources", sources::list),
+        get("/api/v1/quarantine", quarantine::list),
+        get("/api/v1/quarantine/{key}", quarantine::show),
+        post("/api/v1/quarantine/{key}/retry", quarantine::retry),
         get("/api/v1/tokens", tokens::list),
         post("/api/v1/tokens", tokens::create),
         delete("/api/v1/tokens/{id}", tokens::revoke),

@@ -11,6 +11,7 @@ mod pipeline;
 mod quota;
 mod rule_files;
 mod self_audit;
+mod sources;
 mod telemetry;
 mod tls;
 mod tokens;

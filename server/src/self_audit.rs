@@ -31,7 +31,7 @@ impl Actor {
     /// The sender of a request.
     pub(crate) fn caller(caller: &Caller, address: IpAddr) -> Self {
         let username = match &caller.credential {
-            Credential::Token(id) => format!("watchbell:token:{id}"),
+            Credential::Token { id, .. } => format!("watchbell:token:{id}"),
             Credential::Certificate(names) => format!("watchbell:certificate:{names}"),
         };
         Self { username, address }
@@ -83,6 +83,12 @@ impl SelfAudit {
         let details = json!({ "expires_at": reload.expires_at, "problem": reload.problem });
         let reloaded = Action { verb: "update", resource: "certificates", name: "tls", code, details };
         self.record(&Actor::operator(), reloaded).await;
+    }
+
+    pub(crate) async fn quarantine_retried(&self, actor: &Actor, key: &str, code: u16) {
+        let details = json!({});
+        let retried = Action { verb: "update", resource: "quarantine", name: key, code, details };
+        self.record(actor, retried).await;
     }
 
     async fn record(&self, actor: &Actor, action: Action<'_>) {
@@ -140,7 +146,8 @@ mod tests {
             created_at: clock::now(),
             revoked_at: None,
         };
-        let caller = Caller { credential: Credential::Token("cd34".to_owned()), scopes: vec![Scope::Admin] };
+        let credential = Credential::Token { id: "cd34".to_owned(), name: "ops".to_owned() };
+        let caller = Caller { credential, scopes: vec![Scope::Admin] };
         let actor = Actor::caller(&caller, Ipv4Addr::new(10, 0, 0, 7).into());
         let details = token_details(&token);
         let created = Action { verb: "create", resource: "tokens", name: "ab12", code: 200, details };

@@ -99,6 +99,12 @@ pub(crate) struct Token {
 }
 
 impl Token {
+    /// Who sends it.
+    fn holder(&self) -> Caller {
+        let credential = Credential::Token { id: self.id.clone(), name: self.name.clone() };
+        Caller { credential, scopes: self.scopes.clone() }
+    }
+
     /// What anybody may see who may list tokens: all but the hash.
     pub(crate) fn summary(&self) -> Value {
         let scopes: Vec<String> = self.scopes.iter().map(ToString::to_string).collect();
@@ -117,10 +123,10 @@ pub(crate) struct Caller {
 }
 
 /// What a caller showed to be known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Credential {
-    /// A bearer token, by its id.
-    Token(String),
+    /// A bearer token.
+    Token { id: String, name: String },
     /// A client certificate, by its names.
     Certificate(String),
 }
@@ -128,7 +134,7 @@ pub(crate) enum Credential {
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Token(id) => write!(f, "token {id}"),
+            Self::Token { id, name } => write!(f, "token {id} ({name})"),
             Self::Certificate(names) => write!(f, "certificate {names}"),
         }
     }
@@ -275,8 +281,7 @@ impl Tokens {
         }
         let known = state.tokens.get(id)?;
         let same: bool = hash(secret).as_bytes().ct_eq(known.secret_sha256.as_bytes()).into();
-        (same && known.revoked_at.is_none())
-            .then(|| Caller { credential: Credential::Token(known.id.clone()), scopes: known.scopes.clone() })
+        (same && known.revoked_at.is_none()).then(|| known.holder())
     }
 
     /// All tokens, the oldest first.

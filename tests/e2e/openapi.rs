@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use self::schema::{mistakes, resolve};
 use crate::sink::Sink;
-use crate::support::{Server, cluster_admin_binding, event, event_list};
+use crate::support::{Server, cluster_admin_binding, event, event_list, long_event};
 
 struct Described<'a> {
     server: &'a Server,
@@ -62,7 +62,10 @@ async fn every_operation_answers_as_the_document_says() {
     let rules = tempfile::tempdir().unwrap();
     std::fs::write(rules.path().join("broken.yml"), "title: [").unwrap();
     let config = format!("{}rules: {{directory: '{}'}}\n", sink.config(), rules.path().display());
-    let server = Server::start(&config).await;
+    let mut server = Server::start("ingest: {max_event: 64KiB}\n").await;
+    server.post("prod", event_list(&[long_event("o-0")]).to_string()).await;
+    server.configure(&config);
+    server.restart().await;
     let document: Value = server
         .http
         .get(format!("{}/api/v1/openapi.json", server.base))
@@ -98,8 +101,9 @@ async fn every_operation_answers_as_the_document_says() {
     let rules = api.ask("GET /api/v1/rules", "/api/v1/rules", "", 200).await;
     assert!(!rules["problems"].as_array().unwrap().is_empty(), "{rules}");
     api.ask("GET /api/v1/status", "/api/v1/status", "", 200).await;
-    let kept = api.ask("GET /api/v1/quarantine", "/api/v1/quarantine?limit=5", "", 200).await;
-    assert_eq!(kept["entries"].as_array().unwrap().len(), 2, "{kept}");
+    let sources = api.ask("GET /api/v1/sources", "/api/v1/sources", "", 200).await;
+    assert_eq!(sources["sources"][0]["refused"], json!({ "bad_body": 1 }), "{sources}");
+    quarantine(&mut api).await;
 
     let new = json!({ "name": "grafana", "scopes": ["read", "ingest:prod"] }).to_string();
     let made = api.ask("POST /api/v1/tokens", "/api/v1/tokens", &new, 201).await;
@@ -115,6 +119,33 @@ async fn every_operation_answers_as_the_document_says() {
     refusals(&mut api).await;
     let operations: BTreeSet<String> = operations(&api.document).into_iter().map(|(name, _)| name).collect();
     assert_eq!(api.succeeded, operations, "each operation is asked once at least");
+}
+
+/// Three entries, newest first: `hello`, `7`, and an event that was too long once.
+async fn quarantine(api: &mut Described<'_>) {
+    let list = "GET /api/v1/quarantine";
+    let first = api.ask(list, "/api/v1/quarantine?limit=1", "", 200).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let last = api.ask(list, &format!("/api/v1/quarantine?cursor={cursor}"), "", 200).await;
+    assert_eq!(
+        (last["entries"].as_array().unwrap().len(), &last["next_cursor"]),
+        (2, &Value::Null),
+        "{last}"
+    );
+    api.ask(list, "/api/v1/quarantine?cursor=x", "", 400).await;
+    let show = "GET /api/v1/quarantine/{key}";
+    let path = format!("/api/v1/quarantine/{cursor}");
+    let shown = api.ask(show, &path, "", 200).await;
+    assert_eq!(shown["text"], "hello");
+    api.ask(show, &format!("/api/v1/quarantine/{}", "0".repeat(32)), "", 404).await;
+    let retry = "POST /api/v1/quarantine/{key}/retry";
+    api.ask(retry, &format!("{path}/retry"), "", 422).await;
+    api.ask(retry, &format!("/api/v1/quarantine/{}/retry", "0".repeat(32)), "", 404).await;
+    let long = format!("/api/v1/quarantine/{}/retry", last["entries"][1]["key"].as_str().unwrap());
+    assert_eq!(api.ask(retry, &long, "", 200).await["done"], true);
+    api.ask(retry, &long, "", 409).await;
+    let listed = api.ask(list, "/api/v1/quarantine", "", 200).await;
+    assert!(listed["entries"][2]["done_at"].is_string(), "{listed}");
 }
 
 /// Without a token, with one that may do nothing, and with a body in an unknown form.

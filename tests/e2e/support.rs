@@ -32,9 +32,14 @@ impl Server {
     pub(crate) async fn start_with(scheme: &'static str, config: &str, http: reqwest::Client) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Self { dir, base: String::new(), http, scheme, child: None };
-        std::fs::write(server.dir.path().join("watchbell.yaml"), config).unwrap();
+        server.configure(config);
         server.restart().await;
         server
+    }
+
+    /// Changes the configuration for the next start.
+    pub(crate) fn configure(&self, config: &str) {
+        std::fs::write(self.dir.path().join("watchbell.yaml"), config).unwrap();
     }
 
     /// Starts the process again on the same data and waits until it answers.
@@ -213,6 +218,13 @@ pub(crate) fn event(audit_id: &str) -> Value {
         "stageTimestamp": "2026-01-31T08:15:00.004201Z",
         "annotations": { "authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "" }
     })
+}
+
+/// An event of 100 KiB that cannot be made shorter by leaving out what matters least.
+pub(crate) fn long_event(audit_id: &str) -> Value {
+    let mut event = event(audit_id);
+    event["user"]["groups"] = (0..2_000).map(|number| format!("{number:050}")).collect();
+    event
 }
 
 /// A binding to cluster-admin, which a shipped rule of level high or above alerts on.

@@ -22,7 +22,7 @@ impl<'a> Checker<'a> {
         let described = self.check_members(schema, value, place);
         let Some(members) = value.as_object().filter(|_| !described.open) else { return };
         for name in members.keys().filter(|name| !described.names.contains(&name.as_str())) {
-            self.wrong(place, format!("{name} is not described"));
+            self.wrong(place, &format!("{name} is not described"));
         }
     }
 
@@ -71,7 +71,14 @@ impl<'a> Checker<'a> {
                         described.names.extend(part.names);
                     }
                 }
-                other => self.wrong(place, format!("the keyword {other} is not known to this test")),
+                "anyOf" => {
+                    let parts = argument.as_array().unwrap();
+                    let fits = |part| mistakes(self.document, part, value).is_empty();
+                    let any = parts.iter().any(fits);
+                    self.expect(any, place, "is none of", argument);
+                    described.open = true;
+                }
+                other => self.wrong(place, &format!("the keyword {other} is not known to this test")),
             }
         }
         described
@@ -119,11 +126,11 @@ impl<'a> Checker<'a> {
 
     fn expect(&mut self, holds: bool, place: &str, what: &str, argument: &Value) {
         if !holds {
-            self.wrong(place, format!("{what} {argument}"));
+            self.wrong(place, &format!("{what} {argument}"));
         }
     }
 
-    fn wrong(&mut self, place: &str, what: String) {
+    fn wrong(&mut self, place: &str, what: &str) {
         self.mistakes.push(format!("{place}: {what}"));
     }
 }
