@@ -44,6 +44,14 @@ struct InForce {
     expires_at: Timestamp,
 }
 
+impl InForce {
+    /// Sets the gauges that say when what is in force runs out.
+    fn publish_expiry(&self) {
+        publish_expiry("server", self.expires_at);
+        self.clients.iter().for_each(Clients::publish_expiry);
+    }
+}
+
 struct State {
     config: TlsConfig,
     fingerprint: blake3::Hash,
@@ -69,6 +77,7 @@ impl Tls {
         let loaded = Files::read(&config)?;
         let fingerprint = loaded.fingerprint(&config);
         let in_force = loaded.load(&config)?;
+        in_force.publish_expiry();
         if in_force.expires_at <= clock::now() {
             let (file, expired_at) = (config.cert_file.display(), in_force.expires_at);
             tracing::error!(%file, %expired_at, "the certificate has expired; clients will refuse it");
@@ -142,6 +151,7 @@ impl Tls {
         tracing::info!(
             file = %config.cert_file.display(), expires_at = %in_force.expires_at, "took changed tls files"
         );
+        in_force.publish_expiry();
         self.in_force.store(Arc::new(in_force));
         state.fingerprint = fingerprint;
         state.config = config;
@@ -209,7 +219,6 @@ impl Files {
             .with_single_cert(chain, key)
             .with_context(|| format!("failed to use {cert_file} with the key {key_file}"))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        publish_expiry("server", expires_at);
         Ok(InForce { acceptor: TlsAcceptor::from(Arc::new(server)), clients, expires_at })
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,6 +27,7 @@ const MAX_TOKENS: usize = 10_000;
 const MAX_NAME_CHARS: usize = 100;
 const MAX_SCOPES: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a token's holder may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,14 +212,28 @@ impl TokenFile {
 
     /// Changes the file under a lock, so that two commands at once lose nothing.
     fn change(&self, change: impl FnOnce(&mut Vec<Token>) -> Result<()>) -> Result<()> {
-        let lock = std::fs::File::create(&self.lock_path)
+        let lock = File::create(&self.lock_path)
             .with_context(|| format!("failed to open {}", self.lock_path.display()))?;
-        lock.lock().with_context(|| format!("failed to lock {}", self.lock_path.display()))?;
+        wait_for_lock(&lock).with_context(|| format!("failed to lock {}", self.lock_path.display()))?;
         let mut tokens = self.read()?;
         change(&mut tokens)?;
         let mut text = serde_json::to_vec_pretty(&tokens)?;
         text.push(b'\n');
         files::write_private(&self.path, &text)
+    }
+}
+
+/// Whoever holds the lock has it for a moment only. One that was stopped in that moment must hold up nobody.
+fn wait_for_lock(file: &File) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -411,6 +427,18 @@ mod tests {
         let changes = tokens.take_changes();
         assert!(matches!(changes.as_slice(), [TokenChange::Created(created)] if created.id == other.id));
         assert!(tokens.revoke("unknown", now()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = File::create(dir.path().join("tokens.lock")).unwrap();
+        held.lock().unwrap();
+        let file = TokenFile::in_data_dir(dir.path());
+        let error = file.create("x", vec![Scope::Read], now()).unwrap_err();
+        assert!(format!("{error:#}").contains("tokens.lock"), "{error:#}");
+        drop(held);
+        file.create("x", vec![Scope::Read], now()).unwrap();
     }
 
     #[test]

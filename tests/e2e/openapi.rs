@@ -75,6 +75,7 @@ async fn every_operation_answers_as_the_document_says() {
         .json()
         .await
         .unwrap();
+    check_examples(&document, &document);
     let mut api = Described { server: &server, document, succeeded: BTreeSet::new() };
 
     let ingest = "POST /ingest/audit/{cluster}";
@@ -175,6 +176,18 @@ async fn refusals(api: &mut Described<'_>) {
     let packed = packed.header("content-encoding", "br").send().await.unwrap();
     assert_eq!(packed.headers()["accept-encoding"], "gzip, zstd");
     api.check("POST /ingest/audit/{cluster}", packed, 415).await;
+}
+
+/// Examples are what their schemas say.
+fn check_examples(document: &Value, part: &Value) {
+    if let (Some(schema), Some(example)) = (part.get("schema"), part.get("example")) {
+        let mistakes = mistakes(document, schema, example);
+        assert!(mistakes.is_empty(), "{example}: {mistakes:#?}");
+    }
+    let members = part.as_object().into_iter().flatten().map(|(_, member)| member);
+    for member in members.chain(part.as_array().into_iter().flatten()) {
+        check_examples(document, member);
+    }
 }
 
 /// All operations, by method and path.

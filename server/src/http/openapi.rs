@@ -96,6 +96,11 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_that_of_the_program() {
+        assert_eq!(parsed()["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         let document = parsed();
         let mut open = vec![&document];

@@ -31,6 +31,10 @@ pub(super) struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
     clusters: BTreeMap<String, String>,
     generation: u64,
+    /// When the first authority expires.
+    authorities_until: Timestamp,
+    /// When the first list of revoked certificates should have a successor.
+    revoked_until: Option<Timestamp>,
 }
 
 /// The files' bytes.
@@ -56,13 +60,13 @@ impl ClientFiles {
 impl Clients {
     pub(super) fn load(config: &ClientsConfig, files: &ClientFiles) -> Result<Self> {
         let authorities = certificates(&files.authorities, &config.ca_file)?;
-        publish_expiry("client_ca", earliest_expiry(&authorities, &config.ca_file)?);
+        let authorities_until = earliest_expiry(&authorities, &config.ca_file)?;
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             let added = roots.add(authority);
             added.with_context(|| format!("failed to use an authority in {}", config.ca_file.display()))?;
         }
-        let revoked = revocation_lists(config, files)?;
+        let (revoked, revoked_until) = revocation_lists(config, files)?;
         let mut builder = WebPkiClientVerifier::builder(Arc::new(roots));
         if !revoked.is_empty() {
             builder = builder.with_crls(revoked).only_check_end_entity_revocation();
@@ -73,7 +77,15 @@ impl Clients {
         let verifier = builder.build();
         let verifier = verifier.with_context(|| format!("failed to use {}", config.ca_file.display()))?;
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { verifier, clusters: config.clusters.clone(), generation })
+        let clusters = config.clusters.clone();
+        Ok(Self { verifier, clusters, generation, authorities_until, revoked_until })
+    }
+
+    pub(super) fn publish_expiry(&self) {
+        publish_expiry("client_ca", self.authorities_until);
+        if let Some(until) = self.revoked_until {
+            publish_expiry("client_crl", until);
+        }
     }
 
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
@@ -119,10 +131,11 @@ impl Clients {
     }
 }
 
+/// All lists, and when the first of them should have a successor.
 fn revocation_lists(
     config: &ClientsConfig,
     files: &ClientFiles,
-) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, Option<Timestamp>)> {
     let mut lists = Vec::new();
     let mut due: Option<Timestamp> = None;
     for (file, bytes) in config.crl_files.iter().zip(&files.revoked) {
@@ -133,10 +146,7 @@ fn revocation_lists(
             lists.push(list);
         }
     }
-    if let Some(due) = due {
-        publish_expiry("client_crl", due);
-    }
-    Ok(lists)
+    Ok((lists, due))
 }
 
 /// The lists of a file, which is PEM, or DER as authorities publish it.

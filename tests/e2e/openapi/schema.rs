@@ -43,6 +43,14 @@ impl<'a> Checker<'a> {
                     let enough = value.as_f64().is_none_or(|number| number >= argument.as_f64().unwrap());
                     self.expect(enough, place, "is less than", argument);
                 }
+                "minLength" | "minItems" | "maxLength" | "maxItems" => {
+                    let length = value.as_str().map(|text| text.chars().count());
+                    let length = length.or(value.as_array().map(Vec::len)).map(|length| length as u64);
+                    let (bound, least) = (argument.as_u64().unwrap(), keyword.starts_with("min"));
+                    let within =
+                        length.is_none_or(|length| if least { length >= bound } else { length <= bound });
+                    self.expect(within, place, &format!("breaks {keyword}"), argument);
+                }
                 "required" => self.check_required(argument, value, place),
                 "items" => {
                     for (index, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -159,7 +167,7 @@ fn what_differs_from_a_schema_is_found() {
     let schema = json!({ "allOf": [{ "$ref": "#/named" }, { "properties": {
         "at": { "type": ["string", "null"], "format": "date-time" },
         "counts": { "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 } },
-        "kinds": { "type": "array", "items": { "enum": ["a", "b"] } } } }] });
+        "kinds": { "type": "array", "maxItems": 2, "items": { "enum": ["a", "b"] } } } }] });
     for (value, expect) in [
         (json!({ "id": "abc", "at": null, "counts": { "x": 1 }, "kinds": ["a"] }), None),
         (json!({ "at": "2026-01-31T08:00:00Z" }), Some("$: lacks \"id\"")),
@@ -168,6 +176,7 @@ fn what_differs_from_a_schema_is_found() {
         (json!({ "id": "a", "at": "soon" }), Some("$.at: is not of the format \"date-time\"")),
         (json!({ "id": "a", "counts": { "x": -1 } }), Some("$.counts.x: is less than 0")),
         (json!({ "id": "a", "kinds": ["a", "c"] }), Some("$.kinds[1]: is not in [\"a\",\"b\"]")),
+        (json!({ "id": "a", "kinds": ["a", "b", "a"] }), Some("$.kinds: breaks maxItems 2")),
         (json!({ "id": "a", "more": 1 }), Some("$: more is not described")),
     ] {
         let found = mistakes(&document, &schema, &value);
