@@ -116,10 +116,8 @@ async fn connection(
 /// Anybody can break a handshake off, but a client whose certificate was refused wants to send something.
 fn report_handshake(peer: Peer, error: &std::io::Error) {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let certificate = match cause {
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => true,
-        Some(_) | None => false,
-    };
+    let certificate =
+        matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented));
     let reason = if certificate { "certificate" } else { "handshake" };
     metrics::counter!("watchbell_http_tls_failures_total", "reason" => reason).increment(1);
     if certificate {
