@@ -44,3 +44,40 @@ async fn sources_are_told_apart_with_what_was_taken_and_refused() {
         assert!(table.contains(expect), "{expect} is missing in\n{table}");
     }
 }
+
+/// A source that holds back bodies half sent gets no more room than its share, and others get theirs.
+#[tokio::test]
+async fn one_source_does_not_take_all_the_room_for_bodies() {
+    use tokio::io::AsyncWriteExt;
+    let config = "ingest: {max_body: 1MiB, in_flight: 2MiB, in_flight_per_source: 1MiB}\n";
+    let server = Server::start(config).await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut held = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /ingest/audit/greedy HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 1000000\r\n\r\n",
+        server.admin_token()
+    );
+    held.write_all(head.as_bytes()).await.unwrap();
+    held.write_all(&vec![b' '; 800 << 10]).await.unwrap();
+    let large = |name: &str| {
+        let mut event = event(name);
+        event["annotations"]["padding"] = json!("x".repeat(400 << 10));
+        event.to_string()
+    };
+    let started = std::time::Instant::now();
+    loop {
+        let refused = server.post("greedy", large("g-1")).await;
+        if refused.status() == 429 {
+            assert_eq!(refused.headers()["retry-after"], "1");
+            assert!(refused.text().await.unwrap().contains("ingest.in_flight_per_source"));
+            break;
+        }
+        assert!(started.elapsed().as_secs() < 10, "what is held back counts");
+    }
+    assert_eq!(server.post("modest", large("m-1")).await.status(), 200);
+    drop(held);
+    let started = std::time::Instant::now();
+    while server.post("greedy", large("g-2")).await.status() != 200 {
+        assert!(started.elapsed().as_secs() < 10, "what is given up counts no more");
+    }
+}

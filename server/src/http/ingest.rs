@@ -45,16 +45,16 @@ pub(super) async fn audit(
 }
 
 /// A body that may be sent, before anything of it was read.
-pub(super) struct Incoming<'a> {
-    pub(super) source: &'a Source,
-    pub(super) peer: IpAddr,
-    pub(super) history: bool,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) body: Body,
+struct Incoming<'a> {
+    source: &'a Source,
+    peer: IpAddr,
+    history: bool,
+    headers: &'a HeaderMap,
+    body: Body,
 }
 
 /// Takes a body in, under all limits, and counts it with its source.
-pub(super) async fn receive(app: &App, incoming: Incoming<'_>) -> Result<Ingested, ApiError> {
+async fn receive(app: &App, incoming: Incoming<'_>) -> Result<Ingested, ApiError> {
     let (source, peer) = (incoming.source, incoming.peer);
     let mut bytes = 0;
     let taken = read_and_take(app, incoming, &mut bytes).await;
