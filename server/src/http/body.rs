@@ -94,7 +94,10 @@ impl Budget {
             Some(held) => held.merge(permits),
             none => *none = Some(permits),
         }
-        held.insert(share.source.clone(), of_source);
+        match held.get_mut(&share.source) {
+            Some(bytes) => *bytes = of_source,
+            None => drop(held.insert(share.source.clone(), of_source)),
+        }
         share.bytes = bytes;
         Ok(())
     }
