@@ -47,6 +47,8 @@ pub struct RuleSet {
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
+    /// The fields that correlations read, by their numbers in the plan of correlations.
+    pub(crate) counted: Vec<Option<FieldId>>,
     /// Some rule reads a value that is computed from the event's document.
     pub(crate) derives: bool,
 }
@@ -87,8 +89,9 @@ impl RuleSet {
     fn of_rules(rules: Arc<[Rule]>, correlations: Arc<correlate::Plan>, traffic: Option<&Traffic>) -> Self {
         let mut table = atoms::Table::default();
         let conditions = rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
+        let counted = table.keep(&correlations.fields);
         let set = Self::of_conditions(Subject::Event, conditions, table, traffic);
-        Self { rules, correlations, ..set }
+        Self { rules, correlations, counted, ..set }
     }
 
     /// Compiles what must hold for a member of an array.
@@ -153,6 +156,7 @@ impl RuleSet {
             starvation,
             anywhere,
             facets,
+            counted: Vec::new(),
             derives,
         }
     }

@@ -1,12 +1,16 @@
 //! Turns matches into detections: what alerting needs to group, route and describe them.
 
 mod describe;
+mod explanation;
+mod matched;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use watchbell_event::audit::AuditEvent;
-use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
+use watchbell_event::{
+    ContributingEvent, CorrelationMatch, Deferred, Detection, EventId, Explanation, Facets, Record,
+};
 
 use crate::compile::{RuleSet, Traffic};
 use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Restored};
@@ -85,7 +89,6 @@ impl Detector {
             self.unreadable.increment(1);
         }
         let observed = Observed {
-            bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
             position: record.position,
@@ -93,20 +96,16 @@ impl Detector {
             received_at: envelope.received_at,
             history: envelope.history,
         };
-        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
             return;
         }
-        let subject = Subject::new(record);
+        let subject = Subject::new(record, set);
         let before = detections.len();
-        let alone = self.matches.iter().filter_map(|index| set.rules().get(*index));
-        detections.extend(alone.map(|rule| subject.detection(rule)));
-        for correlated in self.correlated.drain(..) {
-            let rule = set.rules().get(correlated.rule);
-            detections.extend(rule.map(|rule| subject.correlation(rule, correlated)));
-        }
+        detections.extend(self.matches.iter().filter_map(|index| subject.alone(*index)));
+        detections.extend(self.correlated.drain(..).filter_map(|found| subject.correlation(found)));
         for detection in detections.iter().skip(before) {
             let level = detection.level.name();
             metrics::counter!("watchbell_rules_detections_total", "level" => level).increment(1);
@@ -117,6 +116,7 @@ impl Detector {
 /// One event that some rule matched.
 struct Subject<'a> {
     record: &'a Record,
+    set: &'a Arc<RuleSet>,
     event: AuditEvent<'a>,
     request_key: EventId,
     labels: Vec<(Cow<'static, str>, String)>,
@@ -126,15 +126,26 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(record: &'a Record) -> Self {
+    fn new(record: &'a Record, set: &'a Arc<RuleSet>) -> Self {
         let event = AuditEvent::parse(&record.envelope.bytes);
         let request_key = event.request_key(&record.envelope.cluster);
         let labels = labels(&event);
         let summary = describe::summary(&event);
-        Self { record, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
+        Self { record, set, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
     }
 
-    fn detection(&self, rule: &Rule) -> Detection {
+    /// A match of the rule of this index.
+    fn alone(&self, index: usize) -> Option<Detection> {
+        let rule = self.set.rules().get(index)?;
+        let (set, envelope) = (Arc::clone(self.set), self.record.envelope.clone());
+        let explain = move || {
+            let rule = set.rules().get(index);
+            rule.map(|rule| explanation::of_event(rule, &envelope)).unwrap_or_default()
+        };
+        Some(self.detection(rule, Deferred::new(explain)))
+    }
+
+    fn detection(&self, rule: &Rule, explanation: Deferred<Explanation>) -> Detection {
         let envelope = &self.record.envelope;
         Detection {
             rule_id: rule.key.clone(),
@@ -152,11 +163,13 @@ impl<'a> Subject<'a> {
             summary: self.summary(rule),
             history: envelope.history,
             correlation: None,
+            explanation,
         }
     }
 
     /// A match of a correlation, decided when this event came.
-    fn correlation(&self, rule: &Rule, correlated: Correlated) -> Detection {
+    fn correlation(&self, correlated: Correlated) -> Option<Detection> {
+        let rule = self.set.rules().get(correlated.rule)?;
         // What waited for the watermark is not about the event that moved it.
         let is_last = correlated.events.last().is_some_and(|last| last.id == self.record.envelope.id);
         let mut labels = if is_last { self.labels.clone() } else { Vec::new() };
@@ -168,18 +181,21 @@ impl<'a> Subject<'a> {
         labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
         labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
         let summary = describe::correlation(rule, &correlated, is_last.then_some(self.summary.as_str()));
-        let Correlated { group_key, cluster, value, window_start, window_end, first, .. } = correlated;
         let events = correlated.events.iter().map(|event| ContributingEvent {
             id: event.id,
             position: event.position,
             event_time: event.time,
         });
-        Detection {
+        let events = events.collect();
+        let correlated = Arc::new(Correlated { events: Vec::new(), ..correlated });
+        let explanation = self.explain_correlation(Arc::clone(&correlated), is_last);
+        let Correlated { group_key, ref cluster, value, window_start, window_end, first, .. } = *correlated;
+        Some(Detection {
             labels,
             summary,
             event_id: first.id,
             event_time: window_end,
-            cluster,
+            cluster: Arc::clone(cluster),
             request_key: occurrence_key(&group_key, first.id, window_end.as_micros()),
             group_key,
             history: correlated.history,
@@ -187,11 +203,20 @@ impl<'a> Subject<'a> {
                 reached: float_text(value),
                 window_start,
                 window_end,
-                events: events.collect(),
+                events,
                 events_beyond: correlated.events_beyond,
             })),
-            ..self.detection(rule)
-        }
+            ..self.detection(rule, explanation)
+        })
+    }
+
+    fn explain_correlation(&self, correlated: Arc<Correlated>, is_last: bool) -> Deferred<Explanation> {
+        let set = Arc::clone(self.set);
+        let last = is_last.then(|| self.record.envelope.clone());
+        Deferred::new(move || {
+            let Some(rule) = set.rules().get(correlated.rule) else { return Explanation::default() };
+            explanation::of_correlation(&set, rule, &correlated, last.as_ref())
+        })
     }
 
     fn summary(&self, rule: &Rule) -> String {
@@ -249,13 +274,8 @@ fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> Event
     EventId::from_hash(&hasher.finalize())
 }
 
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
 /// The value of a facet, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
+fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
     Some(match name {
         "user.name" => facets.actor.map(str::to_owned),
         "event.action" => facets.action.map(str::to_owned),

@@ -146,6 +146,14 @@ impl Evaluator {
         self.candidates
     }
 
+    /// The values that the latest event has in a field that correlations read, given by its number in their plan;
+    /// the last one first. The text of values that are not empty.
+    pub(crate) fn counted(&self, field: usize) -> impl Iterator<Item = &str> {
+        let field = self.set.counted.get(field).copied().flatten();
+        let values = field.map(|field| self.event.values.of(field, self.event.number));
+        values.into_iter().flatten().filter(|text| !text.is_empty())
+    }
+
     fn next_event(&mut self) {
         self.event.truth.clear(self.event.hits.iter().chain(&self.event.late_hits));
         self.event.hits.clear();

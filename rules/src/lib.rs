@@ -42,7 +42,7 @@ pub use audit_policy::{
 };
 pub use compile::{RuleSet, Traffic};
 pub use correlate::{
-    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, SnapshotError,
+    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, Snapshot, SnapshotError,
     counted_rules,
 };
 pub use coverage::{Cell, TACTICS, coverage};

@@ -178,7 +178,6 @@ impl Run {
             self.alerts.push(alert(&rule, time, &[], None, &[name.to_owned()], 0, name));
         }
         let observed = Observed {
-            bytes: event.json.as_bytes(),
             cluster: &event.cluster,
             id: id(self.names.len() - 1),
             position,
@@ -187,7 +186,7 @@ impl Run {
             history: false,
         };
         let mut found = Vec::new();
-        self.correlator.take(&observed, &matches, &mut found);
+        self.correlator.take(&observed, &self.evaluator, &matches, &mut found);
         self.report(&found, &event.name);
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct App {
     metrics_public: bool,
     budget: Budget,
     max_body_bytes: u64,
+    /// Where people reach this server; absent if nothing is known of it.
+    external_url: Option<String>,
     /// Searches at one time.
     searches: Arc<Semaphore>,
     search_timeout: std::time::Duration,
@@ -79,6 +81,7 @@ impl App {
             metrics_public: config.metrics_public,
             budget: Budget::new(config.ingest.in_flight_bytes, config.ingest.in_flight_per_source_bytes),
             max_body_bytes: config.ingest.max_body_bytes,
+            external_url: config.alerting.dispatch.external_url.clone(),
             searches: Arc::new(Semaphore::new(config.search.concurrency)),
             search_timeout: config.search.timeout,
         }

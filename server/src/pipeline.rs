@@ -122,7 +122,7 @@ impl Pipeline {
 
     /// Puts the events a rule matched in place of `rule:ID`. Blocks on the alert database.
     pub(crate) fn resolve_rules(&self, query: Predicate) -> Result<Predicate, RuleQueryError> {
-        rule_query::resolve(query, &self.alerts)
+        rule_query::resolve(query, &self.alerts, &self.rules.current())
     }
 
     /// Knows alerts.

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use metrics::counter;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use watchbell_event::{ContributingEvent, Detection, EventId, Level, Positions, Timestamp};
+use watchbell_event::{ContributingEvent, Detection, EventId, Explanation, Level, Positions, Timestamp};
 
-use super::text::{MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip};
+use super::text::{
+    MAX_EXPLANATION_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip,
+};
 use super::{AlertStore, StoreConfig, StoreError, from_sql_int, micros, schema, sql_int};
 use crate::alert::hash_parts;
 use crate::route::Router;
@@ -100,6 +102,8 @@ struct Episode {
     seq: i64,
     count: u64,
     linked: u64,
+    /// Events that were counted and are not linked.
+    events_beyond: u64,
     level: Level,
     status: Status,
     history: bool,
@@ -196,8 +200,8 @@ impl<'a> Batch<'a> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO alert (id, episode, taking, rule_id, title, level, tags, cluster, labels,
                 first_summary, last_summary, first_event_time, last_event_time, first_received,
-                last_received, count, linked, history, status)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?10, ?11, ?11, 0, 0, ?12, 'open')
+                last_received, count, linked, history, status, explanation)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?10, ?11, ?11, 0, 0, ?12, 'open', ?13)
              ON CONFLICT (id) DO NOTHING",
         )?;
         let inserted = insert.execute(params![
@@ -213,6 +217,7 @@ impl<'a> Batch<'a> {
             event_time,
             received,
             detection.history,
+            explanation_json(detection.explanation.get()),
         ])?;
         if inserted == 0 {
             return Ok(None);
@@ -222,6 +227,7 @@ impl<'a> Batch<'a> {
             seq: self.connection.last_insert_rowid(),
             count: 0,
             linked: 0,
+            events_beyond: 0,
             level: detection.level,
             status: Status::Open,
             history: detection.history,
@@ -243,6 +249,7 @@ impl<'a> Batch<'a> {
             let (id, position, event_time) = (detection.event_id, detection.position, detection.event_time);
             return self.link(episode, &ContributingEvent { id, position, event_time });
         };
+        episode.events_beyond += correlation.events_beyond;
         correlation.events.iter().try_for_each(|event| self.link(episode, event))
     }
 
@@ -252,6 +259,7 @@ impl<'a> Batch<'a> {
         episode.first_event_time = episode.first_event_time.min(event_time);
         episode.last_event_time = episode.last_event_time.max(event_time);
         if episode.linked >= self.config.events_per_alert {
+            episode.events_beyond += 1;
             counter!("watchbell_alerting_events_beyond_limit_total").increment(1);
             return Ok(());
         }
@@ -317,7 +325,8 @@ impl<'a> Batch<'a> {
     fn write(&self, episode: &Episode, taking: bool) -> rusqlite::Result<()> {
         let mut update = self.connection.prepare_cached(
             "UPDATE alert SET count = ?2, linked = ?3, history = ?4, first_event_time = ?5,
-                last_event_time = ?6, last_received = ?7, last_summary = ?8, taking = ?9 WHERE seq = ?1",
+                last_event_time = ?6, last_received = ?7, last_summary = ?8, taking = ?9, events_beyond = ?10
+             WHERE seq = ?1",
         )?;
         update.execute(params![
             episode.seq,
@@ -329,6 +338,7 @@ impl<'a> Batch<'a> {
             episode.last_received,
             episode.last_summary,
             taking,
+            sql_int(episode.events_beyond),
         ])?;
         Ok(())
     }
@@ -338,7 +348,7 @@ impl<'a> Batch<'a> {
 fn load(connection: &Connection, key: &EventId) -> rusqlite::Result<Option<Episode>> {
     let mut find = connection.prepare_cached(
         "SELECT seq, count, linked, level, status, history, first_event_time, last_event_time,
-            last_received, last_summary FROM alert WHERE episode = ?1 AND taking = 1",
+            last_received, last_summary, events_beyond FROM alert WHERE episode = ?1 AND taking = 1",
     )?;
     find.query_row([key.0], |row| {
         Ok(Episode {
@@ -352,6 +362,7 @@ fn load(connection: &Connection, key: &EventId) -> rusqlite::Result<Option<Episo
             last_event_time: row.get(7)?,
             last_received: row.get(8)?,
             last_summary: row.get(9)?,
+            events_beyond: from_sql_int(row.get(10)?),
             told: None,
         })
     })
@@ -371,6 +382,31 @@ fn load_told(connection: &Connection, alert: i64) -> rusqlite::Result<HashMap<St
 fn tags_json(detection: &Detection) -> String {
     let tags = detection.tags.iter().take(MAX_TAGS).map(|tag| clip(tag, MAX_NAME_BYTES));
     serde_json::Value::from_iter(tags).to_string()
+}
+
+/// An explanation as JSON. Rules bound what they say; should one say more, the least important goes first.
+fn explanation_json(explanation: &Explanation) -> String {
+    let json =
+        |explanation: &Explanation| serde_json::to_string(explanation).unwrap_or_else(|_| "{}".to_owned());
+    let whole = json(explanation);
+    if whole.len() <= MAX_EXPLANATION_BYTES {
+        return whole;
+    }
+    let mut kept = Explanation {
+        description: clip(&explanation.description, MAX_LINE_BYTES).to_owned(),
+        matched: explanation.matched.clone(),
+        correlation: explanation.correlation.clone(),
+        ..Explanation::default()
+    };
+    while json(&kept).len() > MAX_EXPLANATION_BYTES && !kept.matched.is_empty() {
+        kept.matched.truncate(kept.matched.len() / 2);
+        kept.matched_beyond =
+            explanation.matched_beyond + (explanation.matched.len() - kept.matched.len()) as u64;
+    }
+    if json(&kept).len() > MAX_EXPLANATION_BYTES {
+        kept.correlation = None;
+    }
+    json(&kept)
 }
 
 /// Labels as a JSON object; serde_json keeps its keys sorted.

@@ -122,7 +122,6 @@ fn alerts(set: &Arc<RuleSet>, events: &[String]) -> Vec<(usize, String)> {
         let parsed: serde_json::Value = serde_json::from_str(event).unwrap();
         let time: Timestamp = parsed["stageTimestamp"].as_str().unwrap().parse().unwrap();
         let observed = Observed {
-            bytes: event.as_bytes(),
             cluster: &"prod".into(),
             id: EventId::from_hash(&blake3::hash(event.as_bytes())),
             position: Position { partition: 0, offset },
@@ -130,7 +129,7 @@ fn alerts(set: &Arc<RuleSet>, events: &[String]) -> Vec<(usize, String)> {
             received_at: time,
             history: false,
         };
-        correlator.take(&observed, &matches, &mut correlated);
+        correlator.take(&observed, &evaluator, &matches, &mut correlated);
         let alone = matches.iter().copied().filter(|rule| !set.is_silent(*rule));
         alerts.extend(
             alone.chain(correlated.drain(..).map(|found| found.rule)).map(|rule| (rule, event.clone())),

@@ -195,7 +195,6 @@ impl Trial {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_be_bytes());
             let observed = Observed {
-                bytes: line,
                 cluster: &self.cluster,
                 id: EventId(id),
                 position: Position { partition: 0, offset: number },
@@ -203,7 +202,7 @@ impl Trial {
                 received_at: time,
                 history: true,
             };
-            self.correlator.take(&observed, &self.matches, &mut self.correlated);
+            self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
             self.print_correlated()?;
         }
         Ok(readable)

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,6 +66,9 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
+    let external_url =
+        config.alerting.dispatch.external_url.get_or_insert_with(|| url_of(address, tls.is_some()));
+    let external_url = external_url.clone();
 
     let (stop, stopping) = watch::channel(false);
     let pipeline = Pipeline::start(&mut config, &stopping)?;
@@ -83,7 +86,8 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
     let serving =
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
-    tracing::info!(%address, tls = app.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
+    let data_dir = config.data_dir.display();
+    tracing::info!(%address, tls = app.tls.is_some(), %data_dir, %external_url, "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
     let failed = tokio::select! {
@@ -112,6 +116,17 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
             bail!("the {stage} stage broke down (see above); start again, it continues where it was")
         }
     }
+}
+
+/// Where this machine's own browsers reach the server.
+fn url_of(address: SocketAddr, tls: bool) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
 }
 
 /// Small regular chores: changed tokens, full quotas, gauges.

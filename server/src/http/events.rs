@@ -89,7 +89,7 @@ async fn blocking<T: Send + 'static>(
 
 fn rule_query_error(error: RuleQueryError) -> ApiError {
     match error {
-        RuleQueryError::NotAnId | RuleQueryError::TooMany(_) => {
+        RuleQueryError::NotAnId | RuleQueryError::Unknown { .. } | RuleQueryError::TooMany(_) => {
             ApiError::bad_request("bad_query", error.to_string())
         }
         RuleQueryError::Store(error) => ApiError::internal(&error),
