@@ -27,7 +27,7 @@ mod wire;
 
 pub use correlator::{Correlated, Correlator, Observed};
 pub use engine::{CorrelationConfig, EventRef};
-pub use plan::counted_rules;
+pub use plan::{counted_rules, with_counted};
 pub use snapshot::{Restored, Snapshot, SnapshotError};
 pub use state::CorrelationStats;
 

@@ -33,6 +33,8 @@ pub struct Detector {
     correlator: Correlator,
     matches: Vec<usize>,
     correlated: Vec<Correlated>,
+    /// For each rule, how often it matched.
+    matched: Vec<u64>,
     events: metrics::Counter,
     unreadable: metrics::Counter,
 }
@@ -43,6 +45,7 @@ impl Detector {
     pub fn new(set: Arc<RuleSet>, correlation: CorrelationConfig) -> Self {
         Self {
             evaluator: Evaluator::new(Arc::clone(&set)),
+            matched: vec![0; set.rules().len()],
             correlator: Correlator::new(set, correlation),
             matches: Vec::new(),
             correlated: Vec::new(),
@@ -68,9 +71,19 @@ impl Detector {
         &mut self.correlator
     }
 
+    /// For each rule of the set, how many events it matched, and of correlations, how often they did. Rules that only
+    /// feed correlations are counted, too.
+    #[must_use]
+    pub fn matched(&self) -> &[u64] {
+        &self.matched
+    }
+
     /// Runs another set from now on. If it has the same rules, counts go on (see [`Evaluator::follow`]), and so do
     /// correlations that did not change, from where they were.
     pub fn follow(&mut self, set: Arc<RuleSet>) -> Restored {
+        if !set.has_rules_of(self.evaluator.rules()) {
+            self.matched = vec![0; set.rules().len()];
+        }
         self.evaluator.follow(Arc::clone(&set));
         self.correlator.reload(set)
     }
@@ -97,6 +110,24 @@ impl Detector {
             history: envelope.history,
         };
         self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
+        self.tell(record, detections);
+    }
+
+    /// No more events come behind `last`: decides what correlations still wait for some to decide.
+    pub fn finish(&mut self, last: &Record, detections: &mut Vec<Detection>) {
+        self.matches.clear();
+        self.correlator.finish(&mut self.correlated);
+        self.tell(last, detections);
+    }
+
+    /// Makes detections of what matched when this record came.
+    fn tell(&mut self, record: &Record, detections: &mut Vec<Detection>) {
+        let correlated = self.correlated.iter().map(|correlated| correlated.rule);
+        for rule in self.matches.iter().copied().chain(correlated) {
+            if let Some(matched) = self.matched.get_mut(rule) {
+                *matched += 1;
+            }
+        }
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {

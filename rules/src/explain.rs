@@ -110,7 +110,7 @@ fn values(test: &Test, event: &Event<'_>) -> Vec<String> {
 }
 
 /// A comparison in words.
-fn comparison(test: &Test) -> String {
+pub(crate) fn comparison(test: &Test) -> String {
     let field = test.field.describe();
     match &test.check {
         Check::Folded(_) | Check::Reference(Reference { cased: false, .. }) => {

@@ -3,6 +3,7 @@
 mod alerts;
 pub(crate) mod client;
 mod cluster;
+mod export;
 mod ingest;
 pub(crate) mod output;
 mod policy;
@@ -38,7 +39,7 @@ enum Command {
     /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
     /// unless --notify is given.
     Ingest(ingest::IngestArgs),
-    /// Check, test, try, explain and list rules; needs no server.
+    /// Check, test, try, explain and list rules. Only `backtest` and `list --server` need a server.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
     /// Make the API server's audit policy; needs no server.

@@ -36,6 +36,9 @@ use crate::sources::Sources;
 use crate::tls::Tls;
 use crate::tokens::Tokens;
 
+/// The header that says where the next page of lines begins; there is none behind the last.
+pub(crate) const NEXT_CURSOR: &str = "watchbell-next-cursor";
+
 /// Who may do what, and where it is noted that somebody did.
 pub(crate) struct Access {
     pub(crate) tokens: Tokens,
@@ -93,6 +96,7 @@ fn routes() -> Vec<Route> {
     vec![
         post("/ingest/audit/{cluster}", ingest::audit),
         get("/api/v1/search", events::search),
+        get("/api/v1/export", events::export),
         get("/api/v1/events/{id}", events::by_id),
         get("/api/v1/alerts", alerts::list),
         get("/api/v1/alerts/{id}", alerts::by_id),

@@ -116,7 +116,7 @@ fn rules_are_tested_on_their_samples() {
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         expect.iter().for_each(|expect| assert!(text.contains(expect), "{expect} is not in {text}"));
     };
-    check(&["."], 0, &["1 rules, 2 samples, 0 failures"]);
+    check(&["."], 0, &["1 rules, 2 samples, 0 cases of the correlation suite, 0 failures"]);
     check(
         &["read.yml", "--mutate"],
         1,

@@ -13,6 +13,7 @@ mod openapi;
 mod operations;
 mod pki;
 mod quarantine;
+mod rule_tools;
 mod sink;
 mod sources;
 mod storage;

@@ -86,8 +86,15 @@ async fn every_operation_answers_as_the_document_says() {
     server.wait_for_count("cluster:prod", 2).await;
     server.wait_for_alerts("an alert", |alerts| !alerts.is_empty()).await;
 
+    let hit = json!({ "$ref": "#/components/schemas/Hit" });
     let found = api.ask("GET /api/v1/search", "/api/v1/search?limit=1", "", 200).await;
     api.ask("GET /api/v1/search", "/api/v1/search?q=verb:", "", 400).await;
+    let lines = api.ask("GET /api/v1/export", "/api/v1/export?q=cluster:prod", "", 200).await;
+    for line in lines.as_str().unwrap().lines() {
+        let mistakes = mistakes(&api.document, &hit, &serde_json::from_str(line).unwrap());
+        assert!(mistakes.is_empty(), "{line}: {mistakes:#?}");
+    }
+    api.ask("GET /api/v1/export", "/api/v1/export?limit=0", "", 400).await;
     let id = found["hits"][0]["id"].as_str().unwrap().to_owned();
     api.ask("GET /api/v1/events/{id}", &format!("/api/v1/events/{id}"), "", 200).await;
     api.ask("GET /api/v1/events/{id}", &format!("/api/v1/events/{}", "0".repeat(32)), "", 404).await;

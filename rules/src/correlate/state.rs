@@ -120,7 +120,8 @@ impl State {
             Content::Novelty(novelty) => {
                 let (span, warm_up) = (rule.span_micros, rule.warm_up_micros);
                 let (is_new, evicted) = novelty.see(entry.counted, entry.time, span, warm_up, floor);
-                let fire = is_new.then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, rule.kind, self.listed));
+                let fire = is_new
+                    .then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, rule.kind, self.listed));
                 (evicted, fire.flatten())
             }
             Content::Window(window) if rule.is_immediate() => {

@@ -85,6 +85,36 @@ fn stages_of_a_request_share_its_key_and_groups_follow_the_rule() {
     assert_ne!(by_address, keys(&nobody.replace("10.0.0.7", "10.0.0.8"), "prod").1);
 }
 
+const COUNTED: &str = "
+title: Secrets listed
+name: listed
+detection: {s: {objectRef.resource: secrets, verb: list}, condition: s}
+---
+title: Few
+id: few
+correlation: {type: event_count, rules: [listed], group-by: [user.name], timespan: 1h, condition: {eq: 2}}
+";
+
+#[test]
+fn matches_are_counted_and_the_end_decides_what_waits() {
+    let loaded = load(&[("rules.yml".to_owned(), COUNTED.to_owned())], &Lists::default());
+    assert_eq!(loaded.errors, []);
+    let set = Arc::new(RuleSet::compile(loaded.rules));
+    let mut detector = Detector::new(Arc::clone(&set), CorrelationConfig::default());
+    let mut detections = Vec::new();
+    for _ in 0..2 {
+        detector.detect(&record(LIST, "prod"), &mut detections);
+    }
+    assert_eq!((detections.len(), detector.matched()), (0, &[2, 0][..]));
+    detector.finish(&record(LIST, "prod"), &mut detections);
+    assert_eq!((detections.len(), detector.matched()), (1, &[2, 1][..]));
+    assert_eq!(&*detections[0].rule_id, "few");
+    detector.follow(Arc::new(set.replan(&Traffic::default())));
+    assert_eq!(detector.matched(), [2, 1]);
+    detector.follow(Arc::new(RuleSet::compile(Vec::new())));
+    assert_eq!(detector.matched(), [0_u64; 0]);
+}
+
 #[test]
 fn summaries_are_one_plain_line() {
     let check = |event: &str, expect: &str| {

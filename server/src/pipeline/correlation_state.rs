@@ -122,7 +122,8 @@ impl StateFile {
         match std::mem::replace(&mut self.step, Step::Waiting) {
             Step::Writing { positions, spent, thread } => {
                 self.due = Instant::now() + EVERY;
-                let written = thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
+                let written =
+                    thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
                 self.due = Instant::now() + EVERY.max((spent + written?) * SHARE);
                 Ok(Some(positions))
             }

@@ -11,6 +11,7 @@ use watchbell_ingest::log::{Batch, LogReader};
 use watchbell_rules::{CorrelationConfig, Correlator, Detector, Restored};
 
 use super::correlation_state::StateFile;
+use super::rule_counts::Publisher;
 use super::rules::RuleBook;
 use super::stage::{self, Checkpoints};
 use crate::clock;
@@ -34,6 +35,7 @@ pub(super) struct Detect {
     pub(super) state: StateFile,
     /// What correlations know at the reader's position.
     pub(super) snapshot: Option<Vec<u8>>,
+    pub(super) counts: Publisher,
 }
 
 impl Detect {
@@ -45,11 +47,15 @@ impl Detect {
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
         loop {
             let wait = if self.state.is_copying() { WAIT_WHILE_COPYING } else { COMMIT_EVERY };
-            let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else { break };
+            let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else {
+                break;
+            };
             if !self.rules.is_current(detector.evaluator().rules()) {
+                self.counts.publish(&detector);
                 report_dropped(&detector.follow(self.rules.current()));
             }
             self.evaluate(&mut detector, &batch, &mut detections, &mut positions, stopping);
+            self.counts.publish_if_due(&detector);
             if let Some(traffic) = detector.learned() {
                 self.rules.learn(detector.evaluator().rules(), traffic);
             }
@@ -152,11 +158,6 @@ fn report_dropped(outcome: &Restored) {
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
 fn publish_gauges(correlator: &Correlator) {
-    for stats in correlator.stats() {
-        let rule = stats.rule.to_string();
-        metrics::gauge!("watchbell_correlation_groups", "rule" => rule.clone()).set(stats.groups as f64);
-        metrics::gauge!("watchbell_correlation_bytes", "rule" => rule).set(stats.bytes as f64);
-    }
     for (cluster, watermark) in correlator.watermarks() {
         let seconds = watermark.as_micros() as f64 / 1e6;
         metrics::gauge!("watchbell_correlation_watermark_seconds", "cluster" => cluster.to_string())
