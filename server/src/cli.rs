@@ -7,10 +7,12 @@ mod export;
 mod ingest;
 pub(crate) mod output;
 mod policy;
+mod quarantine;
 mod rules;
 mod rules_test;
 mod search;
 mod serve;
+mod sources;
 mod token;
 mod verify;
 
@@ -46,6 +48,11 @@ enum Command {
     /// Read alerts.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    /// List what comes from whom: rates, totals, what was refused and why.
+    Sources(sources::SourcesArgs),
+    /// List, show and try again what could not be read.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Make, list and revoke tokens, on the machine that holds the data directory.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -75,6 +82,8 @@ impl Cli {
             Command::Rules(command) => command.run(),
             Command::Policy(command) => command.run(),
             Command::Alerts(command) => command.run(),
+            Command::Sources(args) => args.run(),
+            Command::Quarantine(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Cluster(command) => command.run(),

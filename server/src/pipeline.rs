@@ -31,9 +31,10 @@ use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
 use crate::clock;
 use crate::config::Config;
 
-pub(crate) use self::ingest::{IngestError, IngestPort, Request};
+pub(crate) use self::ingest::{IngestError, IngestPort, Ingested, Quarantined, Request, RetryError};
 pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
+pub(crate) use watchbell_ingest::decode::Compression;
 
 /// Everything between the HTTP surface and the disk.
 pub(crate) struct Pipeline {

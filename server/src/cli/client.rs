@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use reqwest::{Certificate, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Certificate, Identity, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::files;
@@ -30,6 +30,9 @@ pub(crate) struct AccessArgs {
     /// A file with the certificate authority of the server, in PEM.
     #[arg(long, env = "WATCHBELL_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// A file with a client certificate and its private key, in PEM, where the server asks for one.
+    #[arg(long, env = "WATCHBELL_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
 }
 
 /// One server, reached with one token.
@@ -67,6 +70,12 @@ impl AccessArgs {
             let certificates = Certificate::from_pem_bundle(&files::read(file, MAX_PEM_BYTES)?)
                 .with_context(|| format!("failed to read certificates from {}", file.display()))?;
             builder = builder.tls_certs_merge(certificates);
+        }
+        if let Some(file) = &self.client_cert {
+            let identity = Identity::from_pem(&files::read(file, MAX_PEM_BYTES)?).with_context(|| {
+                format!("failed to read a client certificate and its key from {}", file.display())
+            })?;
+            builder = builder.identity(identity);
         }
         let base = server.trim_end_matches('/').to_owned();
         Ok(Client { http: builder.build()?, base, token: token.trim().to_owned() })

@@ -1,27 +1,30 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod quarantine;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use watchbell_ingest::decode::{
-    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+    Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
+    decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
-use watchbell_ingest::quarantine::{
-    Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
-};
+use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
 use super::index::IndexView;
 use crate::clock;
 use crate::config::Config;
 use crate::files;
+
+pub(crate) use self::quarantine::{Quarantined, RetryError};
 
 /// The name of this source in records.
 const SOURCE: &str = "audit";
@@ -32,6 +35,8 @@ pub(crate) struct IngestPort {
     redactor: Redactor,
     limits: DecodeLimits,
     quarantine: Quarantine,
+    /// Held by whoever reads through the quarantine, which takes a while.
+    scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
@@ -42,7 +47,8 @@ pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
     pub(crate) history: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Of the body once it is unpacked.
     pub(crate) max_bytes: u64,
 }
 
@@ -93,6 +99,7 @@ impl IngestPort {
                 ..DecodeLimits::default()
             },
             quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
         })
@@ -115,11 +122,6 @@ impl IngestPort {
         let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded).await.map(drop)
-    }
-
-    /// What could not be read, newest first.
-    pub(crate) fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        self.quarantine.list(limit)
     }
 
     fn origin(&self, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
@@ -149,10 +151,10 @@ impl IngestPort {
         body: Bytes,
     ) -> Result<Decoded, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+        let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
             Some(Ok(unpacked)) => unpacked,
-            Some(Err(error @ GunzipError::TooLong { .. })) => {
+            Some(Err(error @ DecompressError::TooLong { .. })) => {
                 return Err(IngestError::TooLarge(error.to_string()));
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
