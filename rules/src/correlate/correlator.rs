@@ -5,7 +5,7 @@ use std::sync::Arc;
 use watchbell_event::{EventId, Position, Timestamp};
 
 use super::engine::{CorrelationConfig, Engine, EventRef, Fired, Incoming};
-use super::snapshot::{Restored, SnapshotError};
+use super::snapshot::{Restored, Snapshot, SnapshotError};
 use super::state::CorrelationStats;
 use super::watermark::Lane;
 use crate::compile::RuleSet;
@@ -60,7 +60,8 @@ pub struct Correlated {
     pub first: EventRef,
     /// The latest events, at most [`CorrelationConfig::listed_events`], oldest first.
     pub events: Vec<EventRef>,
-    /// How many more there were.
+    /// How many more there were. Where values or rules are counted, at least: of what is older than the allowed
+    /// lateness, events that make no difference are forgotten.
     pub events_beyond: u64,
     /// They are imported history.
     pub history: bool,
@@ -109,10 +110,29 @@ impl Correlator {
         outcome
     }
 
-    /// All that is known, as bytes with a version and a checksum.
+    /// Begins a snapshot of all that is known now, in place of one that is not done. Nothing else waits for it:
+    /// [`Self::copy`] goes on with it part by part, while further events are taken.
+    pub fn begin_snapshot(&mut self) {
+        self.engine.begin_snapshot();
+    }
+
+    /// Goes on with the snapshot until about so many bytes were copied, and returns it once it is done. None if
+    /// it is not, or if there is none, for instance because rules changed since.
+    pub fn copy(&mut self, most_bytes: usize) -> Option<Snapshot> {
+        self.engine.copy(most_bytes)
+    }
+
+    /// Whether a snapshot was begun that is not done.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        self.engine.snapshot()
+    pub fn is_copying(&self) -> bool {
+        self.engine.copying.is_some()
+    }
+
+    /// All that is known, as bytes with a version and a checksum, at once.
+    #[must_use]
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.begin_snapshot();
+        self.copy(usize::MAX).map(Snapshot::into_bytes).unwrap_or_default()
     }
 
     /// Goes on from a snapshot. To be given then: the events behind those it knows.

@@ -85,7 +85,12 @@ pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&st
 
 /// How long the window is, as rules write it.
 pub(super) fn window(correlated: &Correlated) -> String {
-    let seconds = correlated.window_end.micros_since(correlated.window_start) / 1_000_000;
+    span(correlated.window_end.micros_since(correlated.window_start))
+}
+
+/// A time span in microseconds, as rules write it.
+pub(super) fn span(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
     let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
     let unit = units.into_iter().find(|(length, _)| seconds % length == 0 && seconds >= *length);
     unit.map_or_else(|| format!("{seconds}s"), |(length, name)| format!("{}{name}", seconds / length))

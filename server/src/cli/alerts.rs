@@ -1,3 +1,5 @@
+mod show;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,33 +13,48 @@ use super::output::{self, Format};
 #[derive(Subcommand)]
 pub(crate) enum AlertsCommand {
     /// List alerts, newest first.
-    List {
-        /// Only this level or a higher one: informational, low, medium, high, critical.
-        #[arg(long)]
-        level: Option<String>,
-        /// Only this cluster.
-        #[arg(long)]
-        cluster: Option<String>,
-        /// Only alerts of this rule (its id).
-        #[arg(long)]
-        rule: Option<String>,
-        /// How many alerts.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        /// Where an earlier list left off.
-        #[arg(long)]
-        cursor: Option<String>,
-        /// `json` prints one alert per line.
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    List(ListArgs),
+    /// Show one alert: what matched, what to do, its events, where to look further and who was told.
+    Show(show::ShowArgs),
+}
+
+/// Which alerts to list.
+#[derive(clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only this level or a higher one: informational, low, medium, high, critical.
+    #[arg(long)]
+    level: Option<String>,
+    /// Only this cluster.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Only alerts of this rule (its id).
+    #[arg(long)]
+    rule: Option<String>,
+    /// How many alerts.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Where an earlier list left off.
+    #[arg(long)]
+    cursor: Option<String>,
+    /// `json` prints one alert per line.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl AlertsCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let Self::List { level, cluster, rule, limit, cursor, format, server } = self;
+        match self {
+            Self::List(args) => args.run(),
+            Self::Show(args) => args.run(),
+        }
+    }
+}
+
+impl ListArgs {
+    fn run(self) -> Result<ExitCode> {
+        let Self { level, cluster, rule, limit, cursor, format, server } = self;
         let mut query = vec![("limit", limit.to_string())];
         for (name, value) in [("level", level), ("cluster", cluster), ("rule", rule), ("cursor", cursor)] {
             query.extend(value.map(|value| (name, value)));
@@ -55,10 +72,10 @@ impl AlertsCommand {
     }
 }
 
-const HEADER: [&str; 7] = ["last seen", "level", "status", "count", "cluster", "rule", "what"];
+const HEADER: [&str; 8] = ["last seen", "level", "status", "count", "cluster", "rule", "what", "id"];
 
 fn row(alert: &Value) -> Vec<String> {
-    ["last_event_time", "level", "status", "count", "cluster", "title", "last_summary"]
+    ["last_event_time", "level", "status", "count", "cluster", "title", "last_summary", "id"]
         .into_iter()
         .map(|field| match &alert[field] {
             Value::String(text) => text.clone(),

@@ -1,0 +1,215 @@
+//! What an alert says beside its summary: what matched, what was counted, and what to do.
+
+use std::collections::BTreeMap;
+
+use watchbell_event::audit::AuditEvent;
+use watchbell_event::secrets::{REDACTED, redact};
+use watchbell_event::{Counted, CountedRule, Envelope, Explanation, Format, MetCondition};
+
+use super::describe::{plain, span};
+use super::matched::{self, Matched};
+use crate::compile::RuleSet;
+use crate::correlate::{Comparison, Condition, Correlated, Correlation, Kind, Presence};
+use crate::evaluate::naive::Event;
+use crate::formula::Field;
+use crate::rule::Rule;
+use crate::text::float_text;
+
+/// Longest description, in characters.
+const MAX_DESCRIPTION_CHARACTERS: usize = 2_000;
+/// Longest other text, in characters.
+const MAX_TEXT_CHARACTERS: usize = 300;
+/// Most steps, false positives, references, rules that are counted, and values.
+const MAX_TEXTS: usize = 10;
+
+/// Why a rule matched an event.
+pub(super) fn of_event(rule: &Rule, envelope: &Envelope) -> Explanation {
+    let event = Event::read_as(envelope.format, &envelope.bytes);
+    let mut found = event.map(|event| matched::find(&rule.formula, &event)).unwrap_or_default();
+    leave_out_secrets(&mut found, envelope.format);
+    Explanation {
+        matched: found.conditions,
+        matched_beyond: found.beyond,
+        context: context(envelope),
+        ..of_rule(rule)
+    }
+}
+
+/// Why a correlation matched; `last` is the event that made it match, if one did.
+pub(super) fn of_correlation(
+    set: &RuleSet,
+    rule: &Rule,
+    correlated: &Correlated,
+    last: Option<&Envelope>,
+) -> Explanation {
+    let Some(definition) = rule.correlation.as_deref() else { return of_rule(rule) };
+    let group = correlated.group.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let counted = Counted {
+        rules: counted_rules(set, definition),
+        what: what(definition),
+        reached: float_text(correlated.value),
+        condition: condition(definition),
+        group: group.map(|(name, value)| (text(name), text(&redact(value)))).collect(),
+        timespan: span(definition.span_micros),
+        window_start: correlated.window_start,
+        window_end: correlated.window_end,
+    };
+    let found = last.map(|last| matched_by_last(set, definition, last)).unwrap_or_default();
+    Explanation {
+        matched: found.conditions,
+        matched_beyond: found.beyond,
+        correlation: Some(counted),
+        context: last.map(context).unwrap_or_default(),
+        ..of_rule(rule)
+    }
+}
+
+/// What the last event met: the conditions of the first rule that it matched, behind the values that are new.
+fn matched_by_last(set: &RuleSet, definition: &Correlation, last: &Envelope) -> Matched {
+    let Some(event) = Event::read_as(last.format, &last.bytes) else { return Matched::default() };
+    let mut rules = referenced(set, definition).filter(|rule| rule.format == last.format);
+    let rule = rules.find(|rule| event.decide(&rule.formula) == Some(true));
+    let mut found = rule.map(|rule| matched::find(&rule.formula, &event)).unwrap_or_default();
+    found.conditions.splice(..0, new_values(definition, &event));
+    leave_out_secrets(&mut found, last.format);
+    found
+}
+
+/// Programs log under any name: what a member holds whose name says that it is a secret is left out.
+fn leave_out_secrets(found: &mut Matched, format: Format) {
+    if format != Format::Log {
+        return;
+    }
+    for condition in &mut found.conditions {
+        for value in &mut condition.values {
+            let named = format!("{}={value}", condition.field);
+            let told = redact(&named);
+            *value = told.strip_prefix(&format!("{}=", condition.field)).unwrap_or(REDACTED).to_owned();
+        }
+    }
+}
+
+/// What the rule says about itself.
+fn of_rule(rule: &Rule) -> Explanation {
+    Explanation {
+        description: plain(&rule.description, MAX_DESCRIPTION_CHARACTERS),
+        next_steps: texts(&rule.next_steps),
+        false_positives: texts(&rule.false_positives),
+        references: texts(&rule.references),
+        ..Explanation::default()
+    }
+}
+
+/// What people ask next about an audit event: as whom, with which client, from where exactly, and by which right.
+fn context(envelope: &Envelope) -> BTreeMap<String, String> {
+    if envelope.format != Format::KubernetesAudit {
+        return BTreeMap::new();
+    }
+    let event = AuditEvent::parse(&envelope.bytes);
+    let list = |values: &[std::borrow::Cow<'_, str>]| {
+        let shown = values.iter().take(MAX_TEXTS).map(|value| &**value).collect::<Vec<_>>().join(", ");
+        (!shown.is_empty()).then_some(shown)
+    };
+    let owned = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let object = &event.object_ref;
+    let context = [
+        ("user.username", owned(&event.user.username)),
+        ("user.groups", list(&event.user.groups)),
+        ("impersonatedUser.username", owned(&event.impersonated_user.username)),
+        ("impersonatedUser.groups", list(&event.impersonated_user.groups)),
+        ("userAgent", owned(&event.user_agent)),
+        ("sourceIPs", list(&event.source_ips)),
+        ("requestURI", owned(&event.request_uri)),
+        ("objectRef.apiGroup", owned(&object.api_group)),
+        ("objectRef.subresource", owned(&object.subresource)),
+        ("responseStatus.code", event.response_status.code.map(|code| code.to_string())),
+        ("authorization.k8s.io/reason", owned(&event.annotations.reason)),
+    ];
+    let known = context.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    known
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), plain(&value, MAX_TEXT_CHARACTERS)))
+        .collect()
+}
+
+/// The rules that a correlation refers to, as far as they are told.
+fn referenced<'a>(set: &'a RuleSet, definition: &'a Correlation) -> impl Iterator<Item = &'a Rule> {
+    definition.references.iter().take(MAX_TEXTS).filter_map(|reference| {
+        set.rules()
+            .iter()
+            .find(|rule| [&rule.id, &rule.name].into_iter().flatten().any(|name| *name == reference.name))
+    })
+}
+
+fn counted_rules(set: &RuleSet, definition: &Correlation) -> Vec<CountedRule> {
+    let rules = referenced(set, definition);
+    rules.map(|rule| CountedRule { id: text(&rule.key), title: text(&rule.title) }).collect()
+}
+
+fn what(definition: &Correlation) -> String {
+    let fields = definition.fields.join(", ");
+    text(&match definition.kind {
+        Kind::EventCount => "events".to_owned(),
+        Kind::ValueCount => format!("distinct values of {fields}"),
+        Kind::Temporal => "rules that matched".to_owned(),
+        Kind::TemporalOrdered => "rules that matched in order".to_owned(),
+        Kind::Sum => format!("the sum of {fields}"),
+        Kind::Average => format!("the average of {fields}"),
+        Kind::Percentile(percent) => format!("percentile {} of {fields}", float_text(percent)),
+        Kind::Median => format!("the median of {fields}"),
+        Kind::NewValue => format!("values of {fields} not seen before"),
+    })
+}
+
+fn condition(definition: &Correlation) -> String {
+    text(&match &definition.condition {
+        Condition::Number(bounds) => {
+            let bounds = bounds.iter().map(|bound| {
+                let sign = match bound.comparison {
+                    Comparison::Less => "<",
+                    Comparison::LessOrEqual => "<=",
+                    Comparison::Greater => ">",
+                    Comparison::GreaterOrEqual => ">=",
+                    Comparison::Equal => "=",
+                    Comparison::NotEqual => "!=",
+                };
+                format!("{sign} {}", float_text(bound.number))
+            });
+            bounds.collect::<Vec<_>>().join(" and ")
+        }
+        Condition::Rules(presence) => presence_words(presence, definition),
+    })
+}
+
+fn presence_words(presence: &Presence, definition: &Correlation) -> String {
+    let joined = |parts: &[Presence], word: &str| {
+        let parts: Vec<String> = parts.iter().map(|part| presence_words(part, definition)).collect();
+        format!("({})", parts.join(word))
+    };
+    match presence {
+        Presence::Rule(rule) => {
+            definition.references.get(*rule).map_or_else(String::new, |reference| reference.name.clone())
+        }
+        Presence::Not(part) => format!("not {}", presence_words(part, definition)),
+        Presence::All(parts) => joined(parts, " and "),
+        Presence::Any(parts) => joined(parts, " or "),
+    }
+}
+
+/// The values that had not been seen before.
+fn new_values(definition: &Correlation, event: &Event<'_>) -> Vec<MetCondition> {
+    if definition.kind != Kind::NewValue {
+        return Vec::new();
+    }
+    let test = format!("not seen for {}", span(definition.span_micros));
+    let fields = definition.fields.iter().filter_map(|field| Field::path(field).ok());
+    fields.map(|field| matched::told(&field, test.clone(), event)).collect()
+}
+
+fn texts(texts: &[String]) -> Vec<String> {
+    texts.iter().take(MAX_TEXTS).map(|known| text(known)).collect()
+}
+
+fn text(text: &str) -> String {
+    plain(text, MAX_TEXT_CHARACTERS)
+}
