@@ -6,10 +6,10 @@ use metrics::counter;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use watchbell_event::{ContributingEvent, Detection, EventId, Explanation, Level, Positions, Timestamp};
 
+use super::requests::{Requests, Staged};
 use super::text::{
     MAX_EXPLANATION_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip,
 };
-use super::requests::{Requests, Staged};
 use super::{AlertStore, StoreConfig, StoreError, Writer, from_sql_int, micros, schema, sql_int};
 use crate::alert::hash_parts;
 use crate::route::Router;
@@ -72,7 +72,8 @@ impl AlertStore {
             transaction.commit()?;
             Ok((report, staged))
         };
-        let (report, staged) = run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        let (report, staged) =
+            run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
         writer.requests.committed(staged);
         writer.positions = merged;
         drop(writer);
