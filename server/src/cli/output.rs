@@ -38,6 +38,15 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// A value of an answer as text, without quotes; empty if there is none.
+pub(crate) fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Text from events as a terminal may show it: control characters could change what is seen, and so could
 /// those that end lines, hide, or turn the direction of writing.
 pub(crate) fn printable(text: &str) -> String {
