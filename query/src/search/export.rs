@@ -259,7 +259,9 @@ fn documents(view: &View, segment: &Segment, weight: &dyn Weight, guard: &Guard)
     loop {
         guard.check()?;
         let filled = matching.fill_buffer(&mut block);
-        block.iter().take(filled).for_each(|doc| documents.insert(*doc));
+        for doc in block.iter().take(filled) {
+            documents.insert(*doc);
+        }
         if filled < block.len() {
             return Ok(documents);
         }
