@@ -139,8 +139,8 @@ mod tests {
         check(1_000, 2_000, 20_000, "very many conditions");
         let json = explanation_json(&Explanation {
             description: "\u{1}".repeat(10_000),
-            next_steps: vec![format!("look{}", "\u{1}".repeat(1_000)); 5_000],
-            references: vec!["r".repeat(100_000)],
+            next_steps: vec![format!("look{}", "\u{1}".repeat(300)); 100],
+            references: vec!["r".repeat(20_000)],
             ..Explanation::default()
         });
         let kept: Explanation = serde_json::from_str(&json).unwrap();
