@@ -103,7 +103,7 @@ mod tests {
         check(3, 8, 91, true, true);
         // What was imported is not part of the alert that is open, nor the other way round.
         check(1, 9, 200, true, true);
-        check(1, 10, 240, false, true);
-        check(1, 11, 241, false, false);
+        check(1, 10, 242, false, true);
+        check(1, 11, 243, false, false);
     }
 }
