@@ -19,7 +19,7 @@ impl AlertStore {
         let opening = self.opening(detections);
         let opening = opening.map_err(|source| StoreError::Sql { action: "look for open alerts", source })?;
         for detection in opening {
-            detection.explanation.get();
+            let _ = detection.explanation.get();
         }
         Ok(())
     }

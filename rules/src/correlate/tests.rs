@@ -200,7 +200,7 @@ proptest! {
         found.push(first.finish());
         prop_assert_eq!(found.last().unwrap(), &whole.finish());
         if let Some(snapshot) = snapshot.or(first.correlator.copy(usize::MAX)) {
-            let mut restored = Rig::new(&set, config.clone());
+            let mut restored = Rig::new(&set, config);
             let outcome = restored.correlator.restore(&snapshot.into_bytes()).unwrap();
             prop_assert_eq!((outcome.kept.len(), outcome.dropped.len()), (1, 0));
             for (next, found) in matches.iter().zip(&found).skip(at) {
