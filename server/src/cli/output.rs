@@ -25,6 +25,19 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
     line(&table.to_string())
 }
 
+/// Prints what a list holds: each as JSON on a line of its own, or all as rows of a table.
+pub(crate) fn list<'v>(
+    format: Format,
+    header: &[&str],
+    mut members: impl Iterator<Item = &'v serde_json::Value>,
+    row: impl Fn(&serde_json::Value) -> Vec<String>,
+) -> Result<()> {
+    match format {
+        Format::Json => members.try_for_each(|member| line(&member.to_string())),
+        Format::Table => table(header, members.map(row).collect()),
+    }
+}
+
 /// Prints one line; a reader that went away (`| head`) is no error.
 pub(crate) fn line(text: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {

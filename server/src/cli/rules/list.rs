@@ -62,23 +62,9 @@ impl ListArgs {
         let answer = block_on(self.access.client(server)?.get("/api/v1/rules", &[]))?;
         let empty = Vec::new();
         let rules = answer["rules"].as_array().unwrap_or(&empty);
-        match self.format {
-            Format::Table => {
-                let header = [
-                    "id",
-                    "title",
-                    "level",
-                    "needs",
-                    "matches",
-                    "not evaluable",
-                    "groups",
-                    "bytes",
-                    "evicted",
-                ];
-                output::table(&header, rules.iter().map(running_row).collect())?;
-                output::note(&format!("counted since {}", output::text(&answer["counted_since"])));
-            }
-            Format::Json => rules.iter().try_for_each(|rule| output::line(&rule.to_string()))?,
+        output::list(self.format, &RUNNING_HEADER, rules.iter(), running_row)?;
+        if self.format == Format::Table {
+            output::note(&format!("counted since {}", output::text(&answer["counted_since"])));
         }
         let problems = answer["problems"].as_array().unwrap_or(&empty);
         for problem in problems {
@@ -88,6 +74,9 @@ impl ListArgs {
         Ok(exit_code(problems.is_empty()))
     }
 }
+
+const RUNNING_HEADER: [&str; 9] =
+    ["id", "title", "level", "needs", "matches", "not evaluable", "groups", "bytes", "evicted"];
 
 fn row(rule: &Rule, needs: &BTreeSet<&'static str>) -> Vec<String> {
     vec![

@@ -8,7 +8,7 @@ use watchbell_event::{EventId, Timestamp};
 use watchbell_ingest::decode::{Decoded, decode_audit};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
 
-use super::{IngestError, IngestPort, Ingested, SOURCE, entry};
+use super::{IngestError, IngestPort, Ingested, SOURCE};
 use crate::clock;
 
 /// An entry with what is kept of its bytes.
@@ -86,8 +86,7 @@ impl IngestPort {
             let reason = decoded.rejected.first().map(|rejected| rejected.reason.to_string());
             return Err(RetryError::StillUnreadable(reason.unwrap_or_default()));
         }
-        let rejected: Vec<_> = decoded.rejected.iter().map(|rejected| entry(&origin, rejected)).collect();
-        self.keep(&rejected)?;
+        self.keep_rejected(&origin, &decoded)?;
         Ok(decoded)
     }
 
