@@ -6,6 +6,7 @@
 
 mod commit;
 mod dead;
+mod explanation;
 mod list;
 mod outbox;
 mod prune;

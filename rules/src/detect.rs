@@ -125,8 +125,7 @@ impl Detector {
 
     /// Makes detections of what matched when this record came.
     fn tell(&mut self, record: &Record, detections: &mut Vec<Detection>) {
-        let correlated = self.correlated.iter().map(|correlated| correlated.rule);
-        for rule in self.matches.iter().copied().chain(correlated) {
+        for rule in self.matches.iter().chain(self.correlator.matched()).copied() {
             if let Some(matched) = self.matched.get_mut(rule) {
                 *matched += 1;
             }

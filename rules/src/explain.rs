@@ -95,11 +95,12 @@ fn values(test: &Test, event: &Event<'_>) -> Vec<String> {
     if test.field == Field::Anywhere || matches!(test.check, Check::Members(_)) {
         return Vec::new();
     }
-    let mut values = event.values(&test.field).into_iter().filter_map(|value| match value {
+    let found = event.values(&test.field);
+    let mut values = found.iter().filter_map(|value| match value {
         Value::Array(_) => None,
         Value::Null => Some("null".to_owned()),
         Value::Object(_) => Some("{…}".to_owned()),
-        value => scalar_text(&value),
+        value => scalar_text(value),
     });
     let mut shown: Vec<_> = values.by_ref().take(MAX_VALUES).collect();
     let more = values.count();

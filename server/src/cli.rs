@@ -6,6 +6,7 @@ mod cluster;
 mod export;
 mod ingest;
 pub(crate) mod output;
+mod page;
 mod policy;
 mod quarantine;
 mod rules;

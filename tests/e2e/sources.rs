@@ -52,13 +52,20 @@ async fn one_source_does_not_take_all_the_room_for_bodies() {
     let config = "ingest: {max_body: 1MiB, in_flight: 2MiB, in_flight_per_source: 1MiB}\n";
     let server = Server::start(config).await;
     let address = server.base.strip_prefix("http://").unwrap();
-    let mut held = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST /ingest/audit/greedy HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 1000000\r\n\r\n",
         server.admin_token()
     );
-    held.write_all(head.as_bytes()).await.unwrap();
-    held.write_all(&vec![b' '; 800 << 10]).await.unwrap();
+    // Until the server has read the half, or noticed that a body was given up, it does not count.
+    let noticed = || tokio::time::sleep(std::time::Duration::from_millis(100));
+    let hold_back = async || {
+        let mut held = tokio::net::TcpStream::connect(address).await.unwrap();
+        held.write_all(head.as_bytes()).await.unwrap();
+        held.write_all(&vec![b' '; 800 << 10]).await.unwrap();
+        noticed().await;
+        held
+    };
+    let mut held = hold_back().await;
     let large = |name: &str| {
         let mut event = event(name);
         event["annotations"]["padding"] = json!("x".repeat(400 << 10));
@@ -73,6 +80,10 @@ async fn one_source_does_not_take_all_the_room_for_bodies() {
             break;
         }
         assert!(started.elapsed().as_secs() < 10, "what is held back counts");
+        // It came before the half, and it was the half that was refused.
+        drop(held);
+        noticed().await;
+        held = hold_back().await;
     }
     assert_eq!(server.post("modest", large("m-1")).await.status(), 200);
     drop(held);

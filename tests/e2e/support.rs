@@ -116,13 +116,20 @@ impl Server {
         self.http.post(url).bearer_auth(self.admin_token()).body(body).send().await.unwrap()
     }
 
-    /// Posts events as an API server does; they must be stored.
+    /// Posts events as an API server does, again while the log is catching up; they must be stored.
     pub(crate) async fn ingest(&self, cluster: &str, events: &[Value]) -> Value {
-        let response = self.post(cluster, event_list(events).to_string()).await;
-        let status = response.status();
-        let answer = response.text().await.unwrap();
-        assert!(status.is_success(), "{status}: {answer}");
-        serde_json::from_str(&answer).unwrap()
+        let started = Instant::now();
+        loop {
+            let response = self.post(cluster, event_list(events).to_string()).await;
+            let status = response.status();
+            let answer = response.text().await.unwrap();
+            if status.is_success() {
+                return serde_json::from_str(&answer).unwrap();
+            }
+            let again = answer.contains("log_busy") && started.elapsed() < PATIENCE;
+            assert!(again, "{status}: {answer}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {

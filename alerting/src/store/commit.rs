@@ -4,12 +4,11 @@ use std::collections::HashMap;
 
 use metrics::counter;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use watchbell_event::{ContributingEvent, Detection, EventId, Explanation, Level, Positions, Timestamp};
+use watchbell_event::{ContributingEvent, Detection, EventId, Level, Positions, Timestamp};
 
-use super::text::{
-    MAX_EXPLANATION_BYTES, MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip,
-};
+use super::explanation::explanation_json;
 use super::requests::{Requests, Staged};
+use super::text::{MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip};
 use super::{AlertStore, StoreConfig, StoreError, Writer, from_sql_int, micros, schema, sql_int};
 use crate::alert::hash_parts;
 use crate::route::Router;
@@ -47,6 +46,7 @@ impl AlertStore {
         if let Some(beyond) = detections.iter().find(|detection| !positions.covers(detection.position)) {
             return Err(StoreError::BeyondPositions(beyond.position));
         }
+        self.explain_ahead(detections)?;
         let router = self.router();
         let mut writer = self.writer();
         let known = writer.positions.clone();
@@ -72,7 +72,8 @@ impl AlertStore {
             transaction.commit()?;
             Ok((report, staged))
         };
-        let (report, staged) = run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        let (report, staged) =
+            run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
         writer.requests.committed(staged);
         writer.positions = merged;
         drop(writer);
@@ -84,9 +85,14 @@ impl AlertStore {
     }
 }
 
+/// What the episodes of a rule and group have in common.
+pub(super) fn episode_key(detection: &Detection) -> EventId {
+    hash_parts(&[detection.rule_id.as_bytes(), &detection.group_key.0])
+}
+
 /// Whether a detection was committed before. One that counted several events was only if all of them were
 /// known: after a restart, partitions may be read in another order.
-fn is_replayed(detection: &Detection, known: &Positions) -> bool {
+pub(super) fn is_replayed(detection: &Detection, known: &Positions) -> bool {
     let counted = detection.correlation.iter().flat_map(|correlation| &correlation.events);
     known.covers(detection.position) && counted.into_iter().all(|event| known.covers(event.position))
 }
@@ -154,7 +160,7 @@ impl<'a> Batch<'a> {
             self.report.suppressed += 1;
             return Ok(());
         }
-        let key = hash_parts(&[detection.rule_id.as_bytes(), &detection.group_key.0]);
+        let key = episode_key(detection);
         let episode = match self.episodes.remove(&key) {
             Some(episode) => Some(episode),
             None => load(self.connection, &key)?,
@@ -371,31 +377,6 @@ fn load_told(connection: &Connection, alert: i64) -> rusqlite::Result<HashMap<St
 fn tags_json(detection: &Detection) -> String {
     let tags = detection.tags.iter().take(MAX_TAGS).map(|tag| clip(tag, MAX_NAME_BYTES));
     serde_json::Value::from_iter(tags).to_string()
-}
-
-/// An explanation as JSON. Rules bound what they say; should one say more, the least important goes first.
-fn explanation_json(explanation: &Explanation) -> String {
-    let json =
-        |explanation: &Explanation| serde_json::to_string(explanation).unwrap_or_else(|_| "{}".to_owned());
-    let whole = json(explanation);
-    if whole.len() <= MAX_EXPLANATION_BYTES {
-        return whole;
-    }
-    let mut kept = Explanation {
-        description: clip(&explanation.description, MAX_LINE_BYTES).to_owned(),
-        matched: explanation.matched.clone(),
-        correlation: explanation.correlation.clone(),
-        ..Explanation::default()
-    };
-    while json(&kept).len() > MAX_EXPLANATION_BYTES && !kept.matched.is_empty() {
-        kept.matched.truncate(kept.matched.len() / 2);
-        kept.matched_beyond =
-            explanation.matched_beyond + (explanation.matched.len() - kept.matched.len()) as u64;
-    }
-    if json(&kept).len() > MAX_EXPLANATION_BYTES {
-        kept.correlation = None;
-    }
-    json(&kept)
 }
 
 /// Labels as a JSON object; serde_json keeps its keys sorted.

@@ -376,6 +376,19 @@ fn an_alert_keeps_why_it_opened_within_bounds() {
 }
 
 #[test]
+fn nobody_who_wants_to_write_waits_for_an_explanation() {
+    let fixture = fixture(StoreConfig::default());
+    fixture.commit(&[grouped(1, 1)]);
+    let store = fixture.store.clone();
+    let explanation = watchbell_event::Deferred::new(move || watchbell_event::Explanation {
+        description: format!("free: {}", store.shared.writer.try_lock().is_ok()),
+        ..watchbell_event::Explanation::default()
+    });
+    fixture.commit(&[grouped(2, 1), Detection { explanation, ..grouped(3, 2) }]);
+    assert_eq!(fixture.alerts()[0].explanation.description, "free: true");
+}
+
+#[test]
 fn a_database_of_the_first_version_is_brought_up_to_date() {
     let fixture = fixture(StoreConfig { events_per_alert: 1, ..StoreConfig::default() });
     fixture.commit(&[grouped(1, 1), grouped(2, 1), grouped(3, 1)]);

@@ -16,8 +16,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tantivy::DocId;
 use tantivy::query::Weight;
+use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocId};
 use watchbell_event::predicate::Predicate;
 
 use super::collect::compile;
@@ -146,7 +146,7 @@ impl Page {
         guard: &Arc<Guard>,
     ) -> Result<(), SearchError> {
         for partition in partitions {
-            // What is not needed is not even opened.
+            // What is outside of the window is not even opened. How far the others reach is known once they are.
             if !self.place.window.overlaps(partition.span) {
                 continue;
             }
@@ -160,6 +160,7 @@ impl Page {
             let everything = *query == Predicate::All;
             let weight = (!everything).then(|| compile(&view, query, guard)).transpose();
             let weight = weight.map_err(read_failed())?;
+            let mut matching = Matching::new(&view, weight.as_deref());
             // Of the newest partition only what was there when the export began.
             let end = self.place.end.min(last.saturating_add(1));
             while self.place.next < end {
@@ -167,7 +168,7 @@ impl Page {
                     return Ok(());
                 }
                 let upto = (end - 1).min(self.place.next.saturating_add(self.range - 1));
-                self.take(&view, upto, weight.as_deref(), guard)?;
+                self.take(&mut matching, upto, guard)?;
             }
         }
         self.place.next = self.place.end;
@@ -175,24 +176,18 @@ impl Page {
     }
 
     /// Takes the events up to this `seq`, or as many of them as fit on the page.
-    fn take(
-        &mut self,
-        view: &View,
-        upto: u64,
-        weight: Option<&dyn Weight>,
-        guard: &Guard,
-    ) -> Result<(), SearchError> {
-        let mut found = self.find(view, upto, weight, guard).map_err(read_failed())?;
+    fn take(&mut self, matching: &mut Matching<'_>, upto: u64, guard: &Guard) -> Result<(), SearchError> {
+        let mut found = self.find(matching, upto, guard).map_err(read_failed())?;
         found.sort_unstable_by_key(|found| found.seq);
         // Where there is little to find, more is looked at together.
-        let sparse = found.len() < self.limit / 4;
+        let sparse = found.len() * 4 < self.limit;
         self.range = if sparse { (self.range * 4).min(MAX_RANGE) } else { MIN_RANGE.max(self.limit as u64) };
         for Found { seq, segment, doc } in found {
             if self.hits.len() >= self.limit || self.bytes >= MAX_PAGE_BYTES {
                 return Ok(());
             }
             guard.check().map_err(read_failed())?;
-            let hit = hit(view, &view.segments[segment], doc)?;
+            let hit = hit(matching.view, &matching.view.segments[segment], doc)?;
             self.bytes += hit.event.get().len();
             self.hits.push(hit);
             self.place.next = seq + 1;
@@ -201,13 +196,8 @@ impl Page {
         Ok(())
     }
 
-    fn find(
-        &self,
-        view: &View,
-        upto: u64,
-        weight: Option<&dyn Weight>,
-        guard: &Guard,
-    ) -> tantivy::Result<Vec<Found>> {
+    fn find(&self, matching: &mut Matching<'_>, upto: u64, guard: &Guard) -> tantivy::Result<Vec<Found>> {
+        let view = matching.view;
         let Place { next, window, .. } = self.place;
         let (mut found, mut docs) = (Vec::new(), Vec::new());
         for (number, segment) in view.segments.iter().enumerate() {
@@ -218,8 +208,8 @@ impl Page {
             docs.clear();
             let all = 0..view.searcher.segment_reader(segment.ord).max_doc();
             segment.seqs.get_docids_for_value_range(next..=upto, all, &mut docs);
-            if let Some(weight) = weight {
-                keep_matching(view, segment, weight, &mut docs)?;
+            if !docs.is_empty() {
+                matching.retain(number, &mut docs, guard)?;
             }
             for &doc in &docs {
                 let micros = segment.times.first(doc).map_or(0, tantivy::DateTime::into_timestamp_micros);
@@ -233,20 +223,49 @@ impl Page {
     }
 }
 
-/// Keeps the documents, given in their order, that a query matches.
-fn keep_matching(
-    view: &View,
-    segment: &Segment,
-    weight: &dyn Weight,
-    docs: &mut Vec<DocId>,
-) -> tantivy::Result<()> {
-    let mut matching = weight.scorer(view.searcher.segment_reader(segment.ord), 1.0)?;
-    docs.retain(|doc| {
-        let at = matching.doc();
-        let at = if at < *doc { matching.seek(*doc) } else { at };
-        at == *doc
-    });
-    Ok(())
+/// The documents of a partition that a query matches, found once for each segment and page however many ranges of `seq`
+/// are looked at: patterns walk through whole dictionaries, and count what they find.
+struct Matching<'a> {
+    view: &'a View,
+    /// None if everything matches.
+    weight: Option<&'a dyn Weight>,
+    /// Of each segment that was needed.
+    documents: Vec<Option<BitSet>>,
+}
+
+impl<'a> Matching<'a> {
+    fn new(view: &'a View, weight: Option<&'a dyn Weight>) -> Self {
+        let documents = std::iter::repeat_with(|| None).take(view.segments.len()).collect();
+        Self { view, weight, documents }
+    }
+
+    /// Keeps those of a segment's documents that match.
+    fn retain(&mut self, segment: usize, docs: &mut Vec<DocId>, guard: &Guard) -> tantivy::Result<()> {
+        let Some(weight) = self.weight else { return Ok(()) };
+        let documents = match &mut self.documents[segment] {
+            Some(documents) => documents,
+            none => none.insert(documents(self.view, &self.view.segments[segment], weight, guard)?),
+        };
+        docs.retain(|doc| documents.contains(*doc));
+        Ok(())
+    }
+}
+
+fn documents(view: &View, segment: &Segment, weight: &dyn Weight, guard: &Guard) -> tantivy::Result<BitSet> {
+    let reader = view.searcher.segment_reader(segment.ord);
+    let mut documents = BitSet::with_max_value(reader.max_doc());
+    let mut matching = weight.scorer(reader, 1.0)?;
+    let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
+    loop {
+        guard.check()?;
+        let filled = matching.fill_buffer(&mut block);
+        for doc in block.iter().take(filled) {
+            documents.insert(*doc);
+        }
+        if filled < block.len() {
+            return Ok(documents);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -344,5 +363,38 @@ mod tests {
             index.searcher().search(&SearchRequest { limit: 5, ..request("*") }).unwrap().next_cursor;
         let crossed = SearchRequest { cursor, ..request("*") };
         assert!(matches!(index.searcher().export(&crossed), Err(SearchError::Cursor)));
+    }
+
+    #[test]
+    fn values_are_counted_once_however_many_ranges_a_page_looks_at() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut index = Index::open(small(), dir.path()).unwrap();
+        let records: Vec<_> = (0..5_000_u64)
+            .map(|n| {
+                let verb = if n == 4_999 { "delete" } else { "get" };
+                record(
+                    n,
+                    n.cast_signed(),
+                    &format!(r#"{{"verb":"{verb}","objectRef":{{"name":"web-{n}"}}}}"#),
+                )
+            })
+            .collect();
+        index.add(&records).unwrap();
+        index.commit().unwrap();
+        let fill = |query: &str, limit: usize| {
+            let request = SearchRequest { limit, ..request(query) };
+            let published = index.searcher().shared.published();
+            let guard = Guard::new(request.deadline);
+            let place = Place { next: 0, end: published.end_seq, window: Window::of(&request) };
+            let mut page = Page::new(&request, place);
+            page.fill(&published.partitions, &request.query, &guard).unwrap();
+            (page, guard.values())
+        };
+        let (page, values) = fill("objectRef.name:web-* AND verb:delete", 1_000);
+        assert_eq!((page.hits.len(), values), (1, 5_000));
+        for limit in [1, 3, 1_000] {
+            let (page, _) = fill("verb:nothing", limit);
+            assert!(page.range > MIN_RANGE, "{limit}: where nothing is found, more is looked at together");
+        }
     }
 }

@@ -51,6 +51,12 @@ impl Guard {
         Err(TantivyError::InternalError("the deadline has passed".to_owned()))
     }
 
+    /// How many values matched so far.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
+    }
+
     fn count_value(&self) -> tantivy::Result<()> {
         if self.values.fetch_add(1, Ordering::Relaxed) < MAX_EXPANDED_VALUES {
             return Ok(());

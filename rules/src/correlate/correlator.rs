@@ -20,6 +20,8 @@ pub struct Correlator {
     set: Arc<RuleSet>,
     engine: Engine,
     fired: Vec<Fired>,
+    /// The rules that matched last, with those that only feed others.
+    matched: Vec<usize>,
 }
 
 /// One event, in the order of the log.
@@ -56,7 +58,7 @@ pub struct Correlated {
     pub window_start: Timestamp,
     /// When it ended: at the event that made the condition true.
     pub window_end: Timestamp,
-    /// The first event.
+    /// The first event; where values or rules are counted, the first of those that are listed.
     pub first: EventRef,
     /// The latest events, at most [`CorrelationConfig::listed_events`], oldest first.
     pub events: Vec<EventRef>,
@@ -72,7 +74,7 @@ impl Correlator {
     #[must_use]
     pub fn new(set: Arc<RuleSet>, config: CorrelationConfig) -> Self {
         let engine = Engine::new(Arc::clone(&set.correlations), config);
-        Self { set, engine, fired: Vec::new() }
+        Self { set, engine, fired: Vec::new(), matched: Vec::new() }
     }
 
     /// Takes the next event and the indexes of the rules it matched, and adds the correlations that match.
@@ -110,8 +112,8 @@ impl Correlator {
         outcome
     }
 
-    /// Begins a snapshot of all that is known now, in place of one that is not done. Nothing else waits for it:
-    /// [`Self::copy`] goes on with it part by part, while further events are taken.
+    /// Begins a snapshot of all that is known now, in place of one that is not done. [`Self::copy`] goes on with it
+    /// part by part, while further events are taken; a group that is about to change is copied before.
     pub fn begin_snapshot(&mut self) {
         self.engine.begin_snapshot();
     }
@@ -161,10 +163,19 @@ impl Correlator {
         live.map(|(lane, clock)| (&lane.cluster, Timestamp::from_micros(clock.watermark.now())))
     }
 
+    /// The indexes of the correlations that matched at the last call of [`Self::take`] or [`Self::finish`], each as
+    /// often as it did; also those that only feed others and are not reported.
+    #[must_use]
+    pub fn matched(&self) -> &[usize] {
+        &self.matched
+    }
+
     /// Rules that only feed others are silent.
     fn report(&mut self, found: &mut Vec<Correlated>) {
+        self.matched.clear();
         for (index, fire) in self.fired.drain(..) {
             let Some(planned) = self.engine.plan.correlations.get(index) else { continue };
+            self.matched.push(planned.rule);
             if self.set.is_silent(planned.rule) {
                 continue;
             }

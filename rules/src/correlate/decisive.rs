@@ -20,7 +20,7 @@ pub(super) fn needed<'a>(
     rule: &Correlation,
     listed: usize,
 ) -> Vec<bool> {
-    let unlisted = entries.len().saturating_sub(listed);
+    let events = entries.clone();
     let mut needed = match rule.kind {
         Kind::ValueCount => latest(entries, |entry| Some(entry.counted)),
         Kind::Temporal => latest(entries, |entry| Some(u128::from(entry.member))),
@@ -39,7 +39,17 @@ pub(super) fn needed<'a>(
         }
         _ => vec![true; entries.len()],
     };
-    needed.iter_mut().skip(unlisted).for_each(|needed| *needed = true);
+    // An event that several rules matched has several entries, which stand together, and is listed once.
+    let (mut distinct, mut latest) = (0, None);
+    for (needed, entry) in needed.iter_mut().rev().zip(events.rev()) {
+        if latest.replace(entry.position) != Some(entry.position) {
+            distinct += 1;
+        }
+        if distinct > listed {
+            break;
+        }
+        *needed = true;
+    }
     needed
 }
 

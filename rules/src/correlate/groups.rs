@@ -218,17 +218,21 @@ impl Groups {
         self.copying = None;
     }
 
-    /// Goes on with the copy until about so many bytes were added, and returns how many.
+    /// Goes on with the copy, a whole group at a time, until about so many bytes were copied or passed over, and
+    /// returns how many.
     pub(super) fn copy(&mut self, most_bytes: usize) -> usize {
         let Some(copying) = &mut self.copying else { return 0 };
         let before = copying.copied.bytes.0.len();
-        while copying.next < copying.end && copying.copied.bytes.0.len() - before < most_bytes {
+        let mut passed = 0;
+        while copying.next < copying.end && copying.copied.bytes.0.len() - before + passed < most_bytes {
+            // Passing an empty slot takes time, too.
+            passed += size_of::<EventId>();
             if let Some(Some(slot)) = self.slots.get_mut(copying.next) {
                 copying.copied.add(slot, self.copies);
             }
             copying.next += 1;
         }
-        copying.copied.bytes.0.len() - before
+        copying.copied.bytes.0.len() - before + passed
     }
 
     /// The copy, if it is done.

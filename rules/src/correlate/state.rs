@@ -35,7 +35,7 @@ pub(crate) struct Fire {
     pub(crate) time: i64,
     /// The number reached.
     pub(crate) value: f64,
-    /// The first event.
+    /// The first event; if entries are dropped that make no difference, the first of those that are listed.
     pub(crate) first: EventRef,
     /// The latest events, oldest first; bounded in number.
     pub(crate) events: Vec<EventRef>,

@@ -58,6 +58,10 @@ impl Rig {
     fn take(&mut self, next: &Match) -> Vec<Found> {
         let json =
             format!(r#"{{"member":{},"group":"g{}","value":{}}}"#, next.member, next.group, next.value);
+        self.take_json(next, &json)
+    }
+
+    fn take_json(&mut self, next: &Match, json: &str) -> Vec<Found> {
         let mut matches = Vec::new();
         self.evaluator.matches(json.as_bytes(), &mut matches);
         let mut id = [0; 16];
@@ -196,7 +200,7 @@ proptest! {
         found.push(first.finish());
         prop_assert_eq!(found.last().unwrap(), &whole.finish());
         if let Some(snapshot) = snapshot.or(first.correlator.copy(usize::MAX)) {
-            let mut restored = Rig::new(&set, config.clone());
+            let mut restored = Rig::new(&set, config);
             let outcome = restored.correlator.restore(&snapshot.into_bytes()).unwrap();
             prop_assert_eq!((outcome.kept.len(), outcome.dropped.len()), (1, 0));
             for (next, found) in matches.iter().zip(&found).skip(at) {
@@ -300,4 +304,18 @@ fn entries_that_make_no_difference_are_forgotten() {
     check("  type: value_count\n  condition: {field: value, gte: 4}\n", 60_000);
     check("  type: temporal\n", 60_000);
     check("  type: temporal_ordered\n", 60_000);
+}
+
+#[test]
+fn an_event_that_two_rules_match_is_listed_once_however_much_is_forgotten() {
+    let set = set("  type: temporal\n  timespan: 1h\n");
+    let config = CorrelationConfig { listed_events: 30, ..config(SECOND, SECOND) };
+    let mut rig = Rig::new(&set, config);
+    let mut take = |number: usize, member: &str| {
+        let json = format!(r#"{{"member":{member},"group":"g0"}}"#);
+        rig.take_json(&at(number, number as i64, 0), &json)
+    };
+    assert!((0..500).all(|number| take(number, "[0,1]").is_empty()));
+    let found = take(500, "2");
+    assert_eq!(found[0].3, (471..=500).collect::<Vec<_>>());
 }

@@ -6,7 +6,7 @@ use watchbell_event::audit::AuditEvent;
 use watchbell_event::secrets::{REDACTED, redact};
 use watchbell_event::{Counted, CountedRule, Envelope, Explanation, Format, MetCondition};
 
-use super::describe::{plain, span};
+use super::describe::{measure, plain, span, without_parameters};
 use super::matched::{self, Matched};
 use crate::compile::RuleSet;
 use crate::correlate::{Comparison, Condition, Correlated, Correlation, Kind, Presence};
@@ -67,9 +67,8 @@ pub(super) fn of_correlation(
 /// What the last event met: the conditions of the first rule that it matched, behind the values that are new.
 fn matched_by_last(set: &RuleSet, definition: &Correlation, last: &Envelope) -> Matched {
     let Some(event) = Event::read_as(last.format, &last.bytes) else { return Matched::default() };
-    let mut rules = referenced(set, definition).filter(|rule| rule.format == last.format);
-    let rule = rules.find(|rule| event.decide(&rule.formula) == Some(true));
-    let mut found = rule.map(|rule| matched::find(&rule.formula, &event)).unwrap_or_default();
+    let rules = matching_rules(set, definition).into_iter().filter(|rule| rule.format == last.format);
+    let mut found = matched::find_first(rules.map(|rule| &rule.formula), &event);
     found.conditions.splice(..0, new_values(definition, &event));
     leave_out_secrets(&mut found, last.format);
     found
@@ -119,7 +118,7 @@ fn context(envelope: &Envelope) -> BTreeMap<String, String> {
         ("impersonatedUser.groups", list(&event.impersonated_user.groups)),
         ("userAgent", owned(&event.user_agent)),
         ("sourceIPs", list(&event.source_ips)),
-        ("requestURI", owned(&event.request_uri)),
+        ("requestURI", event.request_uri.as_deref().map(without_parameters)),
         ("objectRef.apiGroup", owned(&object.api_group)),
         ("objectRef.subresource", owned(&object.subresource)),
         ("responseStatus.code", event.response_status.code.map(|code| code.to_string())),
@@ -141,23 +140,33 @@ fn referenced<'a>(set: &'a RuleSet, definition: &'a Correlation) -> impl Iterato
     })
 }
 
+/// The rules that match events, of those that a correlation counts, directly or through other correlations.
+fn matching_rules<'a>(set: &'a RuleSet, definition: &'a Correlation) -> Vec<&'a Rule> {
+    let (mut correlations, mut found) = (vec![definition], Vec::new());
+    let mut at = 0;
+    while let Some(definition) = correlations.get(at).copied() {
+        for rule in referenced(set, definition) {
+            match rule.correlation.as_deref() {
+                Some(inner) if correlations.len() < MAX_TEXTS => correlations.push(inner),
+                Some(_) => {}
+                None => found.push(rule),
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
 fn counted_rules(set: &RuleSet, definition: &Correlation) -> Vec<CountedRule> {
     let rules = referenced(set, definition);
     rules.map(|rule| CountedRule { id: text(&rule.key), title: text(&rule.title) }).collect()
 }
 
 fn what(definition: &Correlation) -> String {
-    let fields = definition.fields.join(", ");
-    text(&match definition.kind {
-        Kind::EventCount => "events".to_owned(),
-        Kind::ValueCount => format!("distinct values of {fields}"),
-        Kind::Temporal => "rules that matched".to_owned(),
-        Kind::TemporalOrdered => "rules that matched in order".to_owned(),
-        Kind::Sum => format!("the sum of {fields}"),
-        Kind::Average => format!("the average of {fields}"),
-        Kind::Percentile(percent) => format!("percentile {} of {fields}", float_text(percent)),
-        Kind::Median => format!("the median of {fields}"),
-        Kind::NewValue => format!("values of {fields} not seen before"),
+    let measure = measure(definition.kind);
+    text(&match definition.fields.as_slice() {
+        [] => measure,
+        fields => format!("{measure} of {}", fields.join(", ")),
     })
 }
 

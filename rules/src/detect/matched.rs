@@ -1,12 +1,14 @@
 //! Which conditions of a rule an event met, and with which values: the rule's formula, walked along the parts that
 //! make it true.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use watchbell_event::MetCondition;
 use watchbell_event::secrets::redact;
 
-use super::describe::plain;
-use crate::derived::{Step, scalar_text};
+use super::describe::{plain, without_parameters};
+use crate::derived::{Derived, Shape, Step, scalar_text};
 use crate::evaluate::naive::Event;
 use crate::explain::predicate;
 use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Test, Which};
@@ -19,8 +21,10 @@ const MAX_VALUES: usize = 3;
 const MAX_MEMBERS: usize = 2;
 /// Longest value, test or name of a field, in characters.
 const MAX_CHARACTERS: usize = 200;
-/// How many tests are decided for one explanation; of lists beyond that, what matched is not found.
-const MAX_TESTS: usize = 1_000;
+/// How much is looked at for one explanation: values, and their text in parts of [`PART_BYTES`], each as often as a test
+/// looks at it. What would be found beyond that is not.
+const MAX_WORK: usize = 200_000;
+const PART_BYTES: usize = 64;
 
 /// Conditions that were met, those that ask for something before those that rule something out.
 #[derive(Default)]
@@ -31,8 +35,23 @@ pub(super) struct Matched {
 
 /// Finds what made a formula true.
 pub(super) fn find(formula: &Formula, event: &Event<'_>) -> Matched {
-    let mut search = Search { tests_left: MAX_TESTS, ..Search::default() };
+    let mut search = Search { work_left: MAX_WORK, ..Search::default() };
     search.holds(formula, event, "");
+    conditions(search)
+}
+
+/// Finds what made the first formula true that is.
+pub(super) fn find_first<'f>(mut formulas: impl Iterator<Item = &'f Formula>, event: &Event<'_>) -> Matched {
+    let mut search = Search { work_left: MAX_WORK, ..Search::default() };
+    match formulas.find(|formula| search.decide(formula, event) == Some(true)) {
+        Some(formula) => search.holds(formula, event, ""),
+        None => search.unknown += u64::from(search.work_left == 0),
+    }
+    conditions(search)
+}
+
+/// What was found, each field with these values once.
+fn conditions(search: Search) -> Matched {
     let mut matched = Matched { beyond: search.unknown, ..Matched::default() };
     let exceptions = search.exceptions.into_iter().map(Exceptions::into_condition);
     for condition in search.found.into_iter().chain(exceptions) {
@@ -65,7 +84,7 @@ pub(super) fn told(field: &Field, test: String, event: &Event<'_>) -> MetConditi
 struct Search {
     found: Vec<MetCondition>,
     exceptions: Vec<Exceptions>,
-    tests_left: usize,
+    work_left: usize,
     /// Alternatives that were not looked at.
     unknown: u64,
 }
@@ -119,17 +138,58 @@ impl Search {
         }
         let mut deciding = Vec::new();
         for part in parts {
-            let size = part.size();
-            if size > self.tests_left {
-                self.unknown += u64::from(deciding.is_empty());
-                break;
-            }
-            self.tests_left -= size;
-            if event.decide(part) == Some(verdict) {
+            if self.decide(part, event) == Some(verdict) {
                 deciding.push(part);
             }
+            if self.work_left == 0 {
+                break;
+            }
+        }
+        if deciding.is_empty() && self.work_left == 0 {
+            self.unknown += 1;
         }
         deciding
+    }
+
+    /// Whether a formula holds; none if that depends on a missing body, or is too much to look at.
+    fn decide(&mut self, formula: &Formula, event: &Event<'_>) -> Option<bool> {
+        if self.work_left == 0 {
+            return None;
+        }
+        match formula {
+            Formula::Not(part) => self.decide(part, event).map(|holds| !holds),
+            Formula::All(parts) => self.decide_all(parts, false, event),
+            Formula::Any(parts) => self.decide_all(parts, true, event),
+            Formula::Test(test) => {
+                let values = weight(&event.values(&test.field));
+                let times = match &test.check {
+                    Check::Members(members) => members.body.size(),
+                    Check::Reference(reference) => weight(&event.values(&reference.other)),
+                    _ => 1,
+                };
+                self.spend(values.saturating_mul(times)).then(|| event.decide(formula)).flatten()
+            }
+        }
+    }
+
+    /// Decides parts one of which is enough if it comes to `decisive`.
+    fn decide_all(&mut self, parts: &[Formula], decisive: bool, event: &Event<'_>) -> Option<bool> {
+        let mut verdict = Some(!decisive);
+        for part in parts {
+            match self.decide(part, event) {
+                Some(holds) if holds == decisive => return Some(decisive),
+                Some(_) => {}
+                None => verdict = None,
+            }
+        }
+        verdict
+    }
+
+    /// Whether so much may still be looked at; if not, nothing more is.
+    fn spend(&mut self, work: usize) -> bool {
+        let left = self.work_left.checked_sub(work.saturating_add(1));
+        self.work_left = left.unwrap_or(0);
+        left.is_some()
     }
 
     fn note(&mut self, test: &Test, event: &Event<'_>, prefix: &str) {
@@ -163,22 +223,36 @@ impl Search {
 
     /// Notes what the members satisfy that satisfy the conditions.
     fn members(&mut self, field: &Field, members: &Members, event: &Event<'_>, prefix: &str) {
+        if !self.spend(weight(&event.values(field))) {
+            self.unknown += 1;
+            return;
+        }
         let mut left = MAX_MEMBERS;
         for array in event.arrays(field) {
             for (at, member) in array.iter().enumerate() {
                 let wanted = members.which == Which::Any || members.which.position(array.len()) == Some(at);
-                let size = members.body.size();
-                if !wanted || left == 0 || size > self.tests_left {
-                    continue;
-                }
-                self.tests_left -= size;
-                if member.decide(&members.body) == Some(true) {
+                if wanted && left > 0 && self.decide(&members.body, member) == Some(true) {
                     left -= 1;
                     self.holds(&members.body, member, &format!("{}[{at}]", name(field, prefix)));
                 }
             }
         }
     }
+}
+
+/// How much there is to look at in values.
+fn weight(values: &[Value]) -> usize {
+    values.iter().map(weight_of).sum()
+}
+
+fn weight_of(value: &Value) -> usize {
+    let below = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() / PART_BYTES,
+        Value::Array(members) => weight(members),
+        Value::Object(members) => members.values().map(weight_of).sum(),
+    };
+    below + 1
 }
 
 impl Exceptions {
@@ -210,15 +284,33 @@ fn shown(field: &Field, name: &str, values: &[Value]) -> Vec<String> {
     if *field == Field::Anywhere || holds_content(field, name) {
         return Vec::new();
     }
-    let count = values.len();
     let whole = matches!(field, Field::Derived(_));
-    let mut shown: Vec<String> =
-        values.iter().filter_map(|value| text(value, whole)).take(MAX_VALUES).collect();
-    shown.dedup();
-    if count > MAX_VALUES {
-        shown.push(format!("… {} more", count - MAX_VALUES));
+    let texts = values.iter().filter_map(|value| match value {
+        Value::String(uri) if is_uri(field) => Some(plain(&without_parameters(uri), MAX_CHARACTERS)),
+        value => text(value, whole),
+    });
+    let (mut shown, mut known) = (Vec::new(), BTreeSet::new());
+    for text in texts {
+        if known.insert(text.clone()) && shown.len() < MAX_VALUES {
+            shown.push(text);
+        }
+    }
+    if known.len() > MAX_VALUES {
+        shown.push(format!("… {} more", known.len() - MAX_VALUES));
     }
     shown
+}
+
+/// Whether the values are the whole address that was requested.
+fn is_uri(field: &Field) -> bool {
+    match field {
+        Field::Derived(derived) => comes_from_uri(derived),
+        field => field.is("requestURI"),
+    }
+}
+
+fn comes_from_uri(derived: &Derived) -> bool {
+    matches!(derived.from.first(), Some(Step::Name(name)) if **name == *"requestURI")
 }
 
 /// One value; what is computed may be the text of a `whole` object.
@@ -234,14 +326,19 @@ fn text(value: &Value, whole: bool) -> Option<String> {
 
 fn holds_content(field: &Field, name: &str) -> bool {
     let holds = |segment: &str| matches!(segment, "data" | "stringData" | "binaryData" | "env" | "token");
-    match field {
-        Field::Derived(derived) => {
-            derived.from.iter().any(|step| matches!(step, Step::Name(name) if holds(name)))
-        }
-        _ => {
-            let mut segments = name.split(['.', '[']);
-            let body = segments.next().and_then(Body::named);
-            body.is_some() && (segments.any(holds) || name.contains("last-applied-configuration"))
-        }
+    let segments: Vec<&str> = match field {
+        // What is given to a command may be a password.
+        Field::Derived(derived) if matches!(derived.shape, Shape::QueryParameter(_)) => return true,
+        Field::Derived(derived) => derived.from.iter().filter_map(Step::name).collect(),
+        _ => name.split(['.', '[']).collect(),
+    };
+    let Some((first, below)) = segments.split_first() else { return false };
+    if Body::named(first).is_none() && !matches!(field, Field::Derived(_)) {
+        return false;
     }
+    // A patch is a list of changes, each with the `value` that it sets.
+    let is_number =
+        |segment: &str| segment.ends_with(']') || segment.bytes().all(|byte| byte.is_ascii_digit());
+    let sets_value = below.iter().find(|segment| !is_number(segment)) == Some(&"value");
+    sets_value || below.iter().any(|segment| holds(segment)) || name.contains("last-applied-configuration")
 }

@@ -117,6 +117,25 @@ fn matches_are_counted_and_the_end_decides_what_waits() {
 }
 
 #[test]
+fn rules_in_order_may_be_none() {
+    let rules = format!(
+        "title: Created\nname: created\ndetection: {{s: {{verb: create}}, condition: s}}\n---\n{}",
+        COUNTED.replace("event_count, rules: [listed]", "temporal_ordered, rules: [created, listed]")
+    );
+    for (condition, expect) in [("lt: 1", 1), ("eq: 0", 1), ("gte: 1", 0)] {
+        let rules = rules.replace("eq: 2", condition);
+        let loaded = load(&[("rules.yml".to_owned(), rules)], &Lists::default());
+        assert_eq!(loaded.errors, []);
+        let set = Arc::new(RuleSet::compile(loaded.rules));
+        let mut detector = Detector::new(set, CorrelationConfig::default());
+        let mut detections = Vec::new();
+        detector.detect(&record(LIST, "prod"), &mut detections);
+        detector.finish(&record(LIST, "prod"), &mut detections);
+        assert_eq!(detections.len(), expect, "{condition}");
+    }
+}
+
+#[test]
 fn summaries_are_one_plain_line() {
     let check = |event: &str, expect: &str| {
         assert_eq!(describe::summary(&AuditEvent::parse(event.as_bytes())), expect);
@@ -284,6 +303,8 @@ fn what_configuration_maps_and_environments_hold_is_not_told() {
         ("requestObject.stringData.key", r#"{"requestObject":{"stringData":{"key":"sesame"}}}"#),
         ("responseObject.spec.env.value", r#"{"responseObject":{"spec":{"env":[{"value":"sesame"}]}}}"#),
         ("requestObject.status.token", r#"{"requestObject":{"status":{"token":"sesame"}}}"#),
+        ("requestObject.value", r#"{"requestObject":[{"op":"add","path":"/data/key","value":"sesame"}]}"#),
+        ("responseObject.value", r#"{"responseObject":{"value":"sesame"}}"#),
     ] {
         let rule = format!("title: t\ndetection: {{s: {{{field}|contains: e}}, condition: s}}\n");
         assert_eq!(matched(&rule, event), [format!("{field} contains \"e\": ")]);
@@ -312,6 +333,74 @@ fn secrets_that_programs_log_are_not_told() {
 }
 
 #[test]
+fn what_is_given_to_commands_is_not_told() {
+    let uri =
+        "/api/v1/namespaces/shop/pods/web/exec?command=mysql&command=-psesame&watch&container=web#sesame";
+    let event = format!(r#"{{"verb":"create","requestURI":"{uri}","userAgent":"kubectl"}}"#);
+    let rule = "title: t\ndetection: {s: {requestURI|contains: 'command='}, condition: s}\n";
+    let shown = "/api/v1/namespaces/shop/pods/web/exec?command=…&watch&container=…";
+    assert_eq!(matched(rule, &event), [format!("requestURI contains \"command=\": {shown}")]);
+    let loaded = load(&[("rules.yml".to_owned(), rule.to_owned())], &Lists::default());
+    let explanation = explanation::of_event(&loaded.rules[0], &record(&event, "prod").envelope);
+    assert_eq!(explanation.context["requestURI"], shown);
+    let falco = "- rule: r\n  desc: d\n  condition: ka.uri.param[command] contains sql and ka.uri contains exec\n  \
+        priority: NOTICE\n  source: k8s_audit\n  output: x\n";
+    let loaded = load(&[("falco.yaml".to_owned(), falco.to_owned())], &Lists::shipped());
+    assert_eq!(loaded.errors, []);
+    let explanation = explanation::of_event(&loaded.rules[0], &record(&event, "prod").envelope);
+    let values: Vec<_> = explanation.matched.iter().map(|met| met.values.join("|")).collect();
+    assert_eq!(values, ["", shown]);
+}
+
+#[test]
+fn values_beyond_those_that_are_told_are_counted_once_and_only_if_they_could_be_told() {
+    for (values, expect) in [
+        (r#""a","b","a","c""#, "a|b|c"),
+        (r#""a",["b"],"c","d""#, "a|b|c|… 1 more"),
+        (r#""a","a","b","c","d","e","d""#, "a|b|c|… 2 more"),
+    ] {
+        let event = format!(r#"{{"x":[{values}]}}"#);
+        let rule = "title: t\ndetection: {s: {x|exists: true}, condition: s}\n";
+        assert_eq!(matched(rule, &event), [format!("x is there: {expect}")], "{values}");
+    }
+}
+
+#[test]
+fn the_work_for_an_explanation_is_bounded() {
+    let words: Vec<String> = (0..3_000).map(|number| format!("w{number:04}x")).collect();
+    let rules = format!(
+        "title: Read\nname: read\ndetection: {{s: [{}], condition: s}}\n---\n\
+         title: Many\nid: c\ncorrelation: {{type: event_count, rules: [read], timespan: 5m, condition: {{gte: 1}}}}\n",
+        words.join(", ")
+    );
+    let leaves = vec!["x".repeat(60); 4_000];
+    let event = format!(r#"{{"verb":"w2999x","r":["{}"]}}"#, leaves.join("\",\""));
+    let began = std::time::Instant::now();
+    assert_eq!(matched(&rules, &event), ["+1"], "what is not looked at is counted");
+    let loaded = load(&[("rules.yml".to_owned(), rules)], &Lists::default());
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)), CorrelationConfig::default());
+    let mut detections = Vec::new();
+    detector.detect(&record(&event, "prod"), &mut detections);
+    let explanation = detections[0].explanation.get();
+    assert_eq!((explanation.matched.len(), explanation.matched_beyond), (0, 1));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_correlation_over_correlations_says_what_its_last_event_met() {
+    let rules = "title: Read\nname: read\ndetection: {s: {objectRef.resource: secrets}, condition: s}\n---\n\
+        title: Some\nname: some\ncorrelation: {type: event_count, rules: [read], timespan: 5m, condition: {gte: 1}}\n---\n\
+        title: Many\nid: many\ncorrelation: {type: event_count, rules: [some], timespan: 5m, condition: {gte: 1}}\n";
+    let loaded = load(&[("rules.yml".to_owned(), rules.to_owned())], &Lists::default());
+    assert_eq!(loaded.errors, []);
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(loaded.rules)), CorrelationConfig::default());
+    let mut detections = Vec::new();
+    detector.detect(&record(LIST, "prod"), &mut detections);
+    assert_eq!((detections.len(), &*detections[0].rule_id), (1, "many"));
+    assert_eq!(detections[0].explanation.get().matched[0].field, "objectRef.resource");
+}
+
+#[test]
 fn an_explanation_is_bounded_whatever_the_rule_and_the_event_say() {
     let values: Vec<String> = (0..3_000).map(|number| format!("v{number}")).collect();
     let long = "x".repeat(100_000);
@@ -323,8 +412,7 @@ fn an_explanation_is_bounded_whatever_the_rule_and_the_event_say() {
     let lines = matched(&rule, &event);
     assert_eq!((lines.len(), lines.last().map(String::as_str)), (17, Some("+2984")));
     let rule = format!("title: t\ndetection: {{s: {{a: [{}]}}, condition: s}}\n", values.join(", "));
-    let lines = matched(&rule, r#"{"a":"v2999"}"#);
-    assert_eq!(lines, ["+1"], "what is not looked at is counted");
+    assert_eq!(matched(&rule, r#"{"a":"v2999"}"#), ["a is \"v2999\": v2999"]);
     let loaded = load(&[("rules.yml".to_owned(), rule)], &Lists::shipped());
     let explanation = explanation::of_event(&loaded.rules[0], &record(&event, "prod").envelope);
     assert!(serde_json::to_string(&explanation).unwrap().len() < 8_000);

@@ -23,12 +23,13 @@ pub(super) fn contradictions(formula: &Formula) -> Vec<String> {
 pub(super) fn unreachable_count(correlation: &Correlation) -> Option<String> {
     let Condition::Number(bounds) = &correlation.condition else { return None };
     let range = bounds.iter().map(|bound| Range::beside(*bound)).fold(Range::EVERYTHING, Range::and);
+    let rules = correlation.references.len();
     let is_empty = match correlation.kind {
         // A window holds the event at which it ends.
-        Kind::EventCount | Kind::ValueCount => range.and(Range::from_one_to(None)).has_no_whole_number(),
-        Kind::Temporal | Kind::TemporalOrdered => {
-            range.and(Range::from_one_to(Some(correlation.references.len()))).has_no_whole_number()
-        }
+        Kind::EventCount | Kind::ValueCount => range.and(Range::between(1, None)).has_no_whole_number(),
+        Kind::Temporal => range.and(Range::between(1, Some(rules))).has_no_whole_number(),
+        // That event may be of a rule whose predecessors did not match, so that not even the first one is counted.
+        Kind::TemporalOrdered => range.and(Range::between(0, Some(rules))).has_no_whole_number(),
         Kind::Sum | Kind::Average | Kind::Percentile(_) | Kind::Median => range.is_empty(),
         Kind::NewValue => false,
     };

@@ -223,6 +223,10 @@ fn conditions_that_no_window_satisfies_are_named() {
         ),
         ("temporal", "{gte: 2}", None),
         ("temporal", "{gte: 3}", Some("in no window is what it counts >= 3")),
+        ("temporal", "{lt: 1}", Some("in no window is what it counts < 1")),
+        ("temporal_ordered", "{lt: 1}", None),
+        ("temporal_ordered", "{eq: 0}", None),
+        ("temporal_ordered", "{lt: 0}", Some("in no window is what it counts < 0")),
         ("temporal", "a and not b", None),
     ] {
         let text = CORRELATION.replace("GROUP", "user.name").replace("VERB", "verb: get");

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::client::{ServerArgs, block_on};
-use super::output::{self, Format};
+use super::output;
+use super::page::{self, List, PageArgs};
 
 /// What to do with alerts.
 #[derive(Subcommand)]
@@ -30,17 +30,8 @@ pub(crate) struct ListArgs {
     /// Only alerts of this rule (its id).
     #[arg(long)]
     rule: Option<String>,
-    /// How many alerts.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
-    /// Where an earlier list left off.
-    #[arg(long)]
-    cursor: Option<String>,
-    /// `json` prints one alert per line.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
     #[command(flatten)]
-    server: ServerArgs,
+    page: PageArgs,
 }
 
 impl AlertsCommand {
@@ -54,33 +45,23 @@ impl AlertsCommand {
 
 impl ListArgs {
     fn run(self) -> Result<ExitCode> {
-        let Self { level, cluster, rule, limit, cursor, format, server } = self;
-        let mut query = vec![("limit", limit.to_string())];
-        for (name, value) in [("level", level), ("cluster", cluster), ("rule", rule), ("cursor", cursor)] {
-            query.extend(value.map(|value| (name, value)));
-        }
-        let answer = block_on(server.client()?.get("/api/v1/alerts", &query))?;
-        let alerts = answer["alerts"].as_array().cloned().unwrap_or_default();
-        match format {
-            Format::Json => alerts.iter().try_for_each(|alert| output::line(&alert.to_string()))?,
-            Format::Table => output::table(&HEADER, alerts.iter().map(row).collect())?,
-        }
-        if let Some(cursor) = answer["next_cursor"].as_str() {
-            output::note(&format!("more: --cursor {cursor}"));
-        }
+        let Self { level, cluster, rule, page } = self;
+        let answer = page.show(&ALERTS, vec![("level", level), ("cluster", cluster), ("rule", rule)])?;
+        page::note_more(&answer);
         Ok(ExitCode::SUCCESS)
     }
 }
 
-const HEADER: [&str; 8] = ["last seen", "level", "status", "count", "cluster", "rule", "what", "id"];
+const ALERTS: List = List {
+    path: "/api/v1/alerts",
+    member: "alerts",
+    header: &["last seen", "level", "status", "count", "cluster", "rule", "what", "id"],
+    row,
+};
 
 fn row(alert: &Value) -> Vec<String> {
     ["last_event_time", "level", "status", "count", "cluster", "title", "last_summary", "id"]
         .into_iter()
-        .map(|field| match &alert[field] {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
-        })
+        .map(|field| output::text(&alert[field]))
         .collect()
 }

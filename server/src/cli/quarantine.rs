@@ -8,24 +8,16 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::client::{Client, ServerArgs, Upload, block_on, refusal};
-use super::output::{self, Format};
+use super::output;
+use super::page::{self, List, PageArgs};
 
 /// What to do with what could not be read.
 #[derive(Subcommand)]
 pub(crate) enum QuarantineCommand {
     /// List it, newest first, without the bytes.
     List {
-        /// How many entries.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        /// Where an earlier list left off.
-        #[arg(long)]
-        cursor: Option<String>,
-        /// `json` prints one entry per line.
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
         #[command(flatten)]
-        server: ServerArgs,
+        page: PageArgs,
     },
     /// Print the bytes of one entry as they were kept; they may hold secrets. What is known of it goes to
     /// standard error.
@@ -52,7 +44,7 @@ pub(crate) enum QuarantineCommand {
 impl QuarantineCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            Self::List { limit, cursor, format, server } => list(&server.client()?, limit, cursor, format),
+            Self::List { page } => list(page),
             Self::Show { key, server } => show(&server.client()?, &key),
             Self::Retry { keys, all, server } => block_on(retry(&server.client()?, keys, all)),
         }
@@ -60,20 +52,15 @@ impl QuarantineCommand {
 }
 
 const PATH: &str = "/api/v1/quarantine";
-const HEADER: [&str; 7] = ["key", "time", "cluster", "source", "bytes", "state", "reason"];
+const ENTRIES: List = List {
+    path: PATH,
+    member: "entries",
+    header: &["key", "time", "cluster", "source", "bytes", "state", "reason"],
+    row,
+};
 
-fn list(client: &Client, limit: u32, cursor: Option<String>, format: Format) -> Result<ExitCode> {
-    let mut query = vec![("limit", limit.to_string())];
-    query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    let answer = block_on(client.get(PATH, &query))?;
-    let entries = answer["entries"].as_array().cloned().unwrap_or_default();
-    match format {
-        Format::Json => entries.iter().try_for_each(|entry| output::line(&entry.to_string()))?,
-        Format::Table => output::table(&HEADER, entries.iter().map(row).collect())?,
-    }
-    if let Some(cursor) = answer["next_cursor"].as_str() {
-        output::note(&format!("more: --cursor {cursor}"));
-    }
+fn list(page: PageArgs) -> Result<ExitCode> {
+    page::note_more(&page.show(&ENTRIES, Vec::new())?);
     Ok(ExitCode::SUCCESS)
 }
 

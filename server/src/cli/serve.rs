@@ -66,9 +66,12 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
-    let external_url =
-        config.alerting.dispatch.external_url.get_or_insert_with(|| url_of(address, tls.is_some()));
+    let external_url = &mut config.alerting.dispatch.external_url;
+    *external_url = external_url.take().or_else(|| local_url(address, tls.is_some(), with_demo));
     let external_url = external_url.clone();
+    if external_url.is_none() && !config.alerting.receivers.is_empty() {
+        tracing::warn!("alerting.external_url is not set: messages carry ids instead of links");
+    }
 
     let (stop, stopping) = watch::channel(false);
     let pipeline = Pipeline::start(&mut config, &stopping)?;
@@ -87,7 +90,7 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
     let data_dir = config.data_dir.display();
-    tracing::info!(%address, tls = app.tls.is_some(), %data_dir, %external_url, "serving");
+    tracing::info!(%address, tls = app.tls.is_some(), %data_dir, external_url, "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
     let failed = tokio::select! {
@@ -118,15 +121,19 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
     }
 }
 
-/// Where this machine's own browsers reach the server.
-fn url_of(address: SocketAddr, tls: bool) -> String {
+/// Where this machine's own browsers reach the server. None if it serves others: such a link would lead them to their own
+/// machine.
+fn local_url(address: SocketAddr, tls: bool, with_demo: bool) -> Option<String> {
+    if !address.ip().is_loopback() && !with_demo {
+        return None;
+    }
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
     let scheme = if tls { "https" } else { "http" };
-    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+    Some(format!("{scheme}://{}", SocketAddr::new(host, address.port())))
 }
 
 /// Small regular chores: changed tokens, full quotas, gauges.
@@ -218,4 +225,24 @@ fn ensure_admin_token(data_dir: &Path) -> Result<String> {
     files::write_private(&path, format!("{token}\n").as_bytes())?;
     tracing::info!(path = %path.display(), "wrote the admin token");
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_this_machine_only_if_nobody_else_is_told() {
+        for (address, tls, demo, expect) in [
+            ("127.0.0.1:8080", false, false, Some("http://127.0.0.1:8080")),
+            ("[::1]:8443", true, false, Some("https://[::1]:8443")),
+            ("0.0.0.0:8080", false, false, None),
+            ("[::]:8080", true, false, None),
+            ("10.0.0.7:8080", true, false, None),
+            ("0.0.0.0:8080", false, true, Some("http://127.0.0.1:8080")),
+        ] {
+            let url = local_url(address.parse().unwrap(), tls, demo);
+            assert_eq!(url.as_deref(), expect, "{address} {demo}");
+        }
+    }
 }

@@ -33,14 +33,10 @@ const HEADER: [&str; 10] = [
 impl SourcesArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let answer = block_on(self.server.client()?.get("/api/v1/sources", &[]))?;
-        let sources = answer["sources"].as_array().cloned().unwrap_or_default();
-        match self.format {
-            Format::Json => sources.iter().try_for_each(|source| output::line(&source.to_string()))?,
-            Format::Table => {
-                let other = Some(&answer["other"]).filter(|other| !other.is_null());
-                output::table(&HEADER, sources.iter().chain(other).map(row).collect())?;
-            }
-        }
+        let sources = answer["sources"].as_array().into_iter().flatten();
+        // Those that are not told apart are no source; people see their sums.
+        let other = Some(&answer["other"]).filter(|other| self.format == Format::Table && !other.is_null());
+        output::list(self.format, &HEADER, sources.chain(other), row)?;
         Ok(ExitCode::SUCCESS)
     }
 }

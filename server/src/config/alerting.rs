@@ -61,7 +61,8 @@ fn read_dispatch(section: &Section<'_>) -> DispatchConfig {
     let default = DispatchConfig::default();
     let external_url = section.text("external_url");
     if external_url.as_deref().is_some_and(|url| !leads_here(url)) {
-        let reason = "alerting.external_url must be an http or https address without a query";
+        let reason =
+            "alerting.external_url must be an http or https address without user, password and query";
         section.errors().add(section.line_of("external_url"), reason);
     }
     DispatchConfig { external_url: external_url.map(|url| url.trim_end_matches('/').to_owned()), ..default }
@@ -72,6 +73,9 @@ fn leads_here(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
+            // Links are in messages and logs.
+            && url.username().is_empty()
+            && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none()
     })
@@ -287,9 +291,13 @@ mod tests {
             ("watch.example.org", false),
             ("mailto:soc@example.org", false),
             ("https://watch.example.org/?a=b", false),
+            ("https://user:sesame@watch.example.org", false),
+            ("https://user@watch.example.org", false),
+            ("https://:sesame@watch.example.org", false),
         ] {
             let config = Config::parse(&format!("alerting: {{external_url: '{url}'}}"), "w");
             assert_eq!(config.is_ok(), is_sound, "{url}");
+            assert!(config.err().is_none_or(|error| !error.to_string().contains("sesame")), "{url}");
         }
     }
 

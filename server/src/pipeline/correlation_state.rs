@@ -36,6 +36,8 @@ pub(super) struct StateFile {
     path: PathBuf,
     due: Instant,
     step: Step,
+    /// The positions that the file counts up to, if this process wrote it.
+    written: Option<Positions>,
 }
 
 /// How far the next file is.
@@ -58,7 +60,7 @@ struct Header {
 impl StateFile {
     /// Below this data directory.
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE), due: Instant::now(), step: Step::Waiting }
+        Self { path: data_dir.join(FILE), due: Instant::now(), step: Step::Waiting, written: None }
     }
 
     /// Where to read on, and the snapshot that counts up to there; none if correlations begin anew, where
@@ -79,9 +81,18 @@ impl StateFile {
         }
     }
 
-    /// Whether it is time for a snapshot.
-    pub(super) fn is_due(&self) -> bool {
-        matches!(self.step, Step::Waiting) && Instant::now() >= self.due
+    /// Whether it is time for a snapshot of what counts up to these positions.
+    pub(super) fn is_due(&self, positions: &Positions) -> bool {
+        matches!(self.step, Step::Waiting)
+            && Instant::now() >= self.due
+            && self.written.as_ref() != Some(positions)
+    }
+
+    /// Gives up a snapshot that is not done, to make a newer one.
+    pub(super) fn give_up_copying(&mut self) {
+        if self.is_copying() {
+            self.step = Step::Waiting;
+        }
     }
 
     /// Whether a snapshot is being made.
@@ -125,6 +136,7 @@ impl StateFile {
                 let written =
                     thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
                 self.due = Instant::now() + EVERY.max((spent + written?) * SHARE);
+                self.written = Some(positions.clone());
                 Ok(Some(positions))
             }
             _ => Ok(None),
@@ -198,11 +210,13 @@ mod tests {
         assert_eq!(file.resume(&positions(9)), (positions(9), None));
         let set = Arc::new(RuleSet::compile(Vec::new()));
         let mut correlator = Correlator::new(set, CorrelationConfig::default());
-        assert!(file.is_due());
+        assert!(file.is_due(&positions(7)));
         file.begin(&mut correlator, &positions(7));
-        assert!(file.is_copying() && !file.is_due());
+        assert!(file.is_copying() && !file.is_due(&positions(7)));
         assert_eq!(file.go_on(&mut correlator, true).unwrap(), Some(positions(7)));
-        assert!(!file.is_due() && file.go_on(&mut correlator, true).unwrap().is_none());
+        file.due = Instant::now();
+        assert!(!file.is_due(&positions(7)) && file.is_due(&positions(8)));
+        assert!(file.go_on(&mut correlator, true).unwrap().is_none());
         let saved = Some(correlator.snapshot());
         assert_eq!(file.resume(&positions(9)), (positions(7), saved.clone()));
         assert_eq!(file.resume(&positions(7)), (positions(7), saved));

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use watchbell_alerting::AlertStore;
 use watchbell_event::{Detection, Positions};
 use watchbell_ingest::log::{Batch, LogReader};
-use watchbell_rules::{CorrelationConfig, Correlator, Detector, Restored};
+use watchbell_rules::{CorrelationConfig, Detector, Restored};
 
 use super::correlation_state::StateFile;
 use super::rule_counts::Publisher;
@@ -66,12 +66,12 @@ impl Detect {
                 }
                 (committed, committed_at) = (positions.clone(), Instant::now());
             }
-            if positions == committed && self.state.is_due() {
+            if positions == committed && self.state.is_due(&positions) {
                 self.state.begin(detector.correlator_mut(), &positions);
-                publish_gauges(detector.correlator());
             }
             self.save(&mut detector, false);
         }
+        self.state.give_up_copying();
         self.save(&mut detector, true);
         if self.commit(&mut detections, &positions, stopping) {
             self.state.begin(detector.correlator_mut(), &positions);
@@ -153,14 +153,5 @@ impl Detect {
 fn report_dropped(outcome: &Restored) {
     for rule in &outcome.dropped {
         tracing::warn!(rule_id = &**rule, "a correlation changed or went; what it had counted was dropped");
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-fn publish_gauges(correlator: &Correlator) {
-    for (cluster, watermark) in correlator.watermarks() {
-        let seconds = watermark.as_micros() as f64 / 1e6;
-        metrics::gauge!("watchbell_correlation_watermark_seconds", "cluster" => cluster.to_string())
-            .set(seconds);
     }
 }

@@ -205,9 +205,7 @@ impl IngestPort {
         };
         match decoded {
             Ok(decoded) => {
-                let entries: Vec<_> =
-                    decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
-                self.keep(&entries)?;
+                self.keep_rejected(origin, &decoded)?;
                 Ok(decoded)
             }
             Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
@@ -232,6 +230,12 @@ impl IngestPort {
             Ok(()) => IngestError::Body(reason),
             Err(error) => error,
         }
+    }
+
+    /// Keeps what of a body could not be kept otherwise.
+    fn keep_rejected(&self, origin: &Origin, decoded: &Decoded) -> Result<(), IngestError> {
+        let entries: Vec<_> = decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+        self.keep(&entries)
     }
 
     fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), IngestError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use watchbell_event::Timestamp;
-use watchbell_rules::{CorrelationStats, Detector, RuleSet};
+use watchbell_rules::{CorrelationStats, Correlator, Detector, RuleSet};
 
 /// Rules that metrics name.
 const MAX_LABELS: usize = 1_000;
@@ -111,6 +111,7 @@ impl Publisher {
         }
         let stats = detector.correlator().stats();
         self.publish_gauges(&stats);
+        publish_watermarks(detector.correlator());
         let mut by_rule = self.counts.lock();
         for stats in stats {
             let rule = Arc::clone(&stats.rule);
@@ -172,6 +173,15 @@ impl Publisher {
             self.labels.insert(Arc::clone(rule));
         }
         rule.chars().take(MAX_LABEL_CHARACTERS).collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+fn publish_watermarks(correlator: &Correlator) {
+    for (cluster, watermark) in correlator.watermarks() {
+        let seconds = watermark.as_micros() as f64 / 1e6;
+        metrics::gauge!("watchbell_correlation_watermark_seconds", "cluster" => cluster.to_string())
+            .set(seconds);
     }
 }
 

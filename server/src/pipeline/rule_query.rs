@@ -15,6 +15,8 @@ const MAX_SHOWN_CHARACTERS: usize = 64;
 const MAX_SUGGESTIONS: usize = 3;
 /// How alike a suggestion must be, from 0 to 1.
 const LIKENESS: f64 = 0.7;
+/// How many names are compared for suggestions; comparing takes microseconds, and there may be 50,000 rules.
+const MAX_COMPARED: usize = 20_000;
 
 /// Why a query with `rule:` cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -98,20 +100,33 @@ fn is_known(id: &str, alerts: &AlertStore, rules: &RuleSet) -> Result<bool, Stor
 /// The rules of which the id, the name, the title or the file is most like what was asked for.
 fn closest(asked: &str, rules: &[Rule]) -> Vec<String> {
     let asked = shown(asked).to_lowercase();
-    let likeness = |rule: &Rule| {
+    let mut compared = 0;
+    let mut compare = |name: &str| {
+        // Names of which the length alone makes them too different are most.
+        if !may_be_alike(&asked, name) || compared >= MAX_COMPARED {
+            return 0.0;
+        }
+        compared += 1;
+        strsim::normalized_levenshtein(&asked, &shown(name).to_lowercase())
+    };
+    let mut likeness = |rule: &Rule| {
         let file = rule.file.rsplit('/').next().unwrap_or_default().trim_end_matches(".yml");
         let names = [Some(&*rule.key), rule.name.as_deref(), Some(&*rule.title), Some(file)];
-        let likeness = names
-            .into_iter()
-            .flatten()
-            .map(|name| strsim::normalized_levenshtein(&asked, &shown(name).to_lowercase()));
-        likeness.fold(0.0, f64::max)
+        names.into_iter().flatten().map(&mut compare).fold(0.0, f64::max)
     };
     let mut alike: Vec<(f64, &Rule)> = rules.iter().map(|rule| (likeness(rule), rule)).collect();
     alike.retain(|(likeness, _)| *likeness >= LIKENESS);
     alike.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     alike.truncate(MAX_SUGGESTIONS);
     alike.iter().map(|(_, rule)| format!("{} ({})", rule.key, rule.title)).collect()
+}
+
+/// Whether the lengths allow for [`LIKENESS`]: each character that one has more than the other is a difference.
+fn may_be_alike(one: &str, other: &str) -> bool {
+    let length =
+        |text: &str| u32::try_from(text.chars().take(MAX_SHOWN_CHARACTERS).count()).unwrap_or(u32::MAX);
+    let (one, other) = (f64::from(length(one)), f64::from(length(other)));
+    one.min(other) >= LIKENESS * one.max(other)
 }
 
 fn shown(text: &str) -> String {
@@ -125,6 +140,20 @@ mod tests {
     use watchbell_rules::{Lists, library, load};
 
     use super::*;
+
+    #[test]
+    fn names_are_compared_only_if_their_lengths_allow_for_likeness() {
+        for (one, other, expect) in [
+            ("abcdefghij", "abcdefg", true),
+            ("abcdefghij", "abcdef", false),
+            ("abcdef", "abcdefghij", false),
+            ("ééééé", "ééééé", true),
+            ("", "abc", false),
+        ] {
+            assert_eq!(may_be_alike(one, other), expect, "{one} {other}");
+            assert!(expect || strsim::normalized_levenshtein(one, other) < LIKENESS, "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_rule_that_nobody_knows_is_named_with_those_that_may_be_meant() {

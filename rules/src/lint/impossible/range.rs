@@ -48,11 +48,11 @@ impl Range {
     /// All numbers.
     pub(super) const EVERYTHING: Self = Self { low: None, high: None };
 
-    /// The numbers from one to this, or to any.
-    pub(super) fn from_one_to(high: Option<usize>) -> Self {
-        let high = high.and_then(|high| u32::try_from(high).ok()).map(f64::from);
-        let edge = |at| Edge { at, included: true };
-        Self { low: Some(edge(1.0)), high: high.map(edge) }
+    /// The numbers from one to the other, or to any.
+    pub(super) fn between(low: u32, high: Option<usize>) -> Self {
+        let high = high.and_then(|high| u32::try_from(high).ok());
+        let edge = |at| Edge { at: f64::from(at), included: true };
+        Self { low: Some(edge(low)), high: high.map(edge) }
     }
 
     /// The numbers that one part of the condition of a correlation lets pass; all if it only excludes one.
@@ -117,9 +117,7 @@ impl Range {
             _ => false,
         }
     }
-}
 
-impl Range {
     /// Whether no whole number lies in it.
     pub(super) fn has_no_whole_number(self) -> bool {
         let whole = |at| Edge { at, included: true };

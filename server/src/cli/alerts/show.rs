@@ -114,18 +114,10 @@ fn events(alert: &Shown) -> Vec<String> {
 
 fn pairs(object: &Value) -> Vec<String> {
     let members = object.as_object().into_iter().flatten();
-    members.map(|(name, value)| format!("{name}: {}", word(value))).collect()
+    members.map(|(name, value)| format!("{name}: {}", output::text(value))).collect()
 }
 
 fn words(object: &Value, names: &[&str]) -> String {
-    let words: Vec<String> = names.iter().map(|name| word(&object[*name])).collect();
+    let words: Vec<String> = names.iter().map(|name| output::text(&object[*name])).collect();
     words.join("  ").trim_end().to_owned()
-}
-
-fn word(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }

@@ -62,32 +62,21 @@ impl ListArgs {
         let answer = block_on(self.access.client(server)?.get("/api/v1/rules", &[]))?;
         let empty = Vec::new();
         let rules = answer["rules"].as_array().unwrap_or(&empty);
-        match self.format {
-            Format::Table => {
-                let header = [
-                    "id",
-                    "title",
-                    "level",
-                    "needs",
-                    "matches",
-                    "not evaluable",
-                    "groups",
-                    "bytes",
-                    "evicted",
-                ];
-                output::table(&header, rules.iter().map(running_row).collect())?;
-                output::note(&format!("counted since {}", text(&answer["counted_since"])));
-            }
-            Format::Json => rules.iter().try_for_each(|rule| output::line(&rule.to_string()))?,
+        output::list(self.format, &RUNNING_HEADER, rules.iter(), running_row)?;
+        if self.format == Format::Table {
+            output::note(&format!("counted since {}", output::text(&answer["counted_since"])));
         }
         let problems = answer["problems"].as_array().unwrap_or(&empty);
         for problem in problems {
-            let [file, line, reason] = ["file", "line", "reason"].map(|field| text(&problem[field]));
+            let [file, line, reason] = ["file", "line", "reason"].map(|field| output::text(&problem[field]));
             output::note(&output::printable(&format!("{file}:{line}: {reason}")));
         }
         Ok(exit_code(problems.is_empty()))
     }
 }
+
+const RUNNING_HEADER: [&str; 9] =
+    ["id", "title", "level", "needs", "matches", "not evaluable", "groups", "bytes", "evicted"];
 
 fn row(rule: &Rule, needs: &BTreeSet<&'static str>) -> Vec<String> {
     vec![
@@ -110,21 +99,14 @@ fn object(rule: &Rule, needs: &BTreeSet<&'static str>) -> Value {
 
 /// What a server says of a rule; what a correlation had to give up, groups and entries, in one number.
 fn running_row(rule: &Value) -> Vec<String> {
-    let needs = rule["needs"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+    let needs =
+        rule["needs"].as_array().into_iter().flatten().map(output::text).collect::<Vec<_>>().join(", ");
     let correlation = &rule["correlation"];
     let evicted =
         ["evicted_groups", "evicted_entries"].into_iter().filter_map(|field| correlation[field].as_u64());
     let evicted = if correlation.is_null() { String::new() } else { evicted.sum::<u64>().to_string() };
     let [id, title, level, matches, not_evaluable] =
-        ["id", "title", "level", "matches", "not_evaluable"].map(|field| text(&rule[field]));
-    let [groups, bytes] = ["groups", "bytes"].map(|field| text(&correlation[field]));
+        ["id", "title", "level", "matches", "not_evaluable"].map(|field| output::text(&rule[field]));
+    let [groups, bytes] = ["groups", "bytes"].map(|field| output::text(&correlation[field]));
     vec![id, title, level, needs, matches, not_evaluable, groups, bytes, evicted]
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

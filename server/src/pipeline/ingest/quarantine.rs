@@ -9,7 +9,7 @@ use watchbell_ingest::decode::logs::{BodyForm, Sequence, decode_log_body};
 use watchbell_ingest::decode::{DecodeError, Decoded, Origin, decode_audit};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
 
-use super::{AUDIT, IngestError, IngestPort, Ingested, LOGS, WHOLE_BODY, entry};
+use super::{AUDIT, IngestError, IngestPort, Ingested, LOGS, WHOLE_BODY};
 use crate::clock;
 
 /// An entry with what is kept of its bytes.
@@ -91,8 +91,7 @@ impl IngestPort {
             let reason = decoded.rejected.first().map(|rejected| rejected.reason.to_string());
             return Err(RetryError::StillUnreadable(reason.unwrap_or_default()));
         }
-        let rejected: Vec<_> = decoded.rejected.iter().map(|rejected| entry(&origin, rejected)).collect();
-        self.keep(&rejected)?;
+        self.keep_rejected(&origin, &decoded)?;
         Ok(decoded)
     }
 

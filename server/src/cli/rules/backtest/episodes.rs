@@ -14,8 +14,8 @@ const MAX_REQUESTS: usize = 50_000;
 /// is seen at two stages counts once.
 pub(super) struct Episodes {
     quiet_micros: i64,
-    /// When the last occurrence came.
-    open: HashMap<Key, i64>,
+    /// When the last occurrence came; of imported history, when it happened.
+    open: HashMap<(Key, bool), i64>,
     requests: [HashSet<Key>; 2],
     /// More alerts were open than are followed, so some may be counted twice.
     pub(super) is_estimate: bool,
@@ -35,7 +35,8 @@ impl Episodes {
         }
         // What was imported arrived all at once, so when it happened is all that tells how long it was quiet.
         let at = if detection.history { detection.event_time } else { detection.received_at }.as_micros();
-        let key = (Arc::clone(&detection.rule_id), detection.group_key);
+        // The times of history and of what is live say nothing about each other.
+        let key = ((Arc::clone(&detection.rule_id), detection.group_key), detection.history);
         match self.open.get_mut(&key) {
             Some(last) if at.saturating_sub(*last) <= self.quiet_micros => {
                 *last = at.max(*last);
@@ -100,5 +101,9 @@ mod tests {
         check(3, 6, 0, true, true);
         check(3, 7, 30, true, false);
         check(3, 8, 91, true, true);
+        // What was imported is not part of the alert that is open, nor the other way round.
+        check(1, 9, 200, true, true);
+        check(1, 10, 242, false, true);
+        check(1, 11, 243, false, false);
     }
 }

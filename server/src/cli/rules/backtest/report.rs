@@ -6,7 +6,7 @@ use watchbell_event::{EventId, Timestamp};
 use watchbell_rules::{Rule, counted_rules};
 
 use super::Trial;
-use super::findings::{Findings, Sample, Values};
+use super::findings::{Day, Findings, Sample, Values};
 use crate::cli::output::{self, Format};
 
 /// How many values of each label are shown.
@@ -63,7 +63,7 @@ impl Outcome<'_> {
         self.trial.detector.evaluator().rules().is_silent(self.index)
     }
 
-    /// On how many events it, or the rules that it counts, could not be decided.
+    /// How often it, or a rule that it counts, could not be decided; an event counts for each of them.
     fn not_evaluable(&self) -> u64 {
         let counts = self.trial.detector.evaluator().not_evaluable();
         let of = |index: &usize| counts.get(*index).copied().unwrap_or(0);
@@ -95,6 +95,16 @@ impl Outcome<'_> {
     }
 
     fn table(&self) -> Result<()> {
+        self.print_headline()?;
+        if self.findings.days.is_empty() {
+            return Ok(());
+        }
+        self.print_days()?;
+        self.print_labels()?;
+        self.print_samples()
+    }
+
+    fn print_headline(&self) -> Result<()> {
         let Rule { title, key, level, .. } = self.rule;
         output::line("")?;
         output::line(&output::printable(&format!("{title} ({key}, {level})")))?;
@@ -108,39 +118,35 @@ impl Outcome<'_> {
         let not_evaluable = self.not_evaluable();
         if not_evaluable > 0 {
             output::line(&format!(
-                "  {not_evaluable} events could not be decided: they lack a body that it reads (see rules lint \
-                 --audit-policy)"
+                "  could not be decided {not_evaluable} times, because an event lacks a body that is read (see rules \
+                 lint --audit-policy)"
             ))?;
         }
-        if self.findings.days.is_empty() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    fn print_days(&self) -> Result<()> {
         output::line("")?;
-        let days = self.findings.days.iter();
-        let days = days
-            .map(|(day, counts)| vec![day.clone(), counts.matches.to_string(), counts.alerts.to_string()]);
-        output::table(&["day", "matches", "alerts"], days.collect())?;
+        let row = |(day, counts): (&String, &Day)| {
+            vec![day.clone(), counts.matches.to_string(), counts.alerts.to_string()]
+        };
+        output::table(&["day", "matches", "alerts"], self.findings.days.iter().map(row).collect())
+    }
+
+    fn print_labels(&self) -> Result<()> {
         output::line("")?;
         let labels = self.findings.labels.iter().flat_map(|(name, values)| top_rows(name, values));
-        output::table(&["label", "value", "matches"], labels.collect())?;
+        output::table(&["label", "value", "matches"], labels.collect())
+    }
+
+    fn print_samples(&self) -> Result<()> {
         let mut samples: Vec<(&EventId, &Sample)> = self.findings.samples.iter().collect();
-        samples.sort_by_key(|(_, sample)| sample.time);
         if samples.is_empty() {
             return Ok(());
         }
+        samples.sort_by_key(|(_, sample)| sample.time);
         output::line("")?;
-        let rows = samples.into_iter().map(|(id, sample)| {
-            let label = |name| sample.labels.get(name).cloned().unwrap_or_default();
-            let time = sample.time.to_string();
-            vec![
-                id.to_string(),
-                time,
-                sample.cluster.clone(),
-                label("user.name"),
-                object(sample),
-                cell(&sample.summary),
-            ]
-        });
+        let rows = samples.into_iter().map(|(id, sample)| sample_row(*id, sample));
         output::table(&["event", "time", "cluster", "actor", "object", "what"], rows.collect())
     }
 }
@@ -202,6 +208,12 @@ fn sample_json(id: EventId, sample: &Sample) -> Value {
         "event_id": id, "time": sample.time, "cluster": sample.cluster, "actor": sample.labels.get("user.name"),
         "object": object(sample), "summary": sample.summary, "labels": sample.labels, "events": sample.events,
     })
+}
+
+fn sample_row(id: EventId, sample: &Sample) -> Vec<String> {
+    let actor = sample.labels.get("user.name").cloned().unwrap_or_default();
+    let time = sample.time.to_string();
+    vec![id.to_string(), time, sample.cluster.clone(), actor, object(sample), cell(&sample.summary)]
 }
 
 /// What it was about, as in `pods/web in shop`.
