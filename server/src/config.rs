@@ -4,7 +4,9 @@
 mod alerting;
 mod inputs;
 mod reader;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,11 @@ use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
 use crate::files;
+use crate::tokens::check_cluster_name;
 
 pub(crate) use self::alerting::AlertingConfig;
-pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SyslogConfig};
+pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SharedKey, SyslogConfig};
+pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -45,13 +49,6 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
 }
 
-/// HTTPS.
-#[derive(Debug)]
-pub(crate) struct TlsConfig {
-    pub(crate) cert_file: PathBuf,
-    pub(crate) key_file: PathBuf,
-}
-
 /// What the receiver accepts.
 #[derive(Debug)]
 pub(crate) struct IngestConfig {
@@ -61,16 +58,26 @@ pub(crate) struct IngestConfig {
     pub(crate) max_event_bytes: u64,
     /// Bodies being read or decoded at one time, all sources together.
     pub(crate) in_flight_bytes: u64,
-    /// Bytes of request bodies each source may send per second.
-    pub(crate) quota_bytes_per_second: u64,
-    /// How much a source may send at once after a pause.
-    pub(crate) quota_burst_bytes: u64,
+    /// Of these, what one source may have at one time.
+    pub(crate) in_flight_per_source_bytes: u64,
+    /// What each source may send.
+    pub(crate) quota: QuotaConfig,
+    /// What each source of these clusters may send instead.
+    pub(crate) quotas: BTreeMap<String, QuotaConfig>,
     /// How long ids are remembered to recognise duplicates.
     pub(crate) dedupe_window: Duration,
     pub(crate) dedupe_max_events: u64,
     /// Further paths whose values are redacted before anything is stored.
     pub(crate) redact: Vec<String>,
     pub(crate) quarantine_max_bytes: u64,
+}
+
+/// Bytes of request bodies that one source may send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuotaConfig {
+    pub(crate) bytes_per_second: u64,
+    /// How much may come at once after a pause.
+    pub(crate) burst_bytes: u64,
 }
 
 /// The disk journal.
@@ -156,6 +163,7 @@ impl Config {
     fn read(root: &Section<'_>) -> Self {
         let allow_plaintext = root.flag("allow_plaintext", false);
         let tls = TlsConfig::read(root.section("tls"));
+        let ingest = IngestConfig::read(root.section("ingest"));
         Self {
             listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             allow_plaintext,
@@ -163,10 +171,10 @@ impl Config {
             shutdown_deadline: root.duration("shutdown_deadline", Duration::from_secs(25)),
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
-            ingest: IngestConfig::read(root.section("ingest")),
-            syslog: SyslogConfig::read(root.section("syslog"), tls.is_some()),
-            forward: ForwardConfig::read(root.section("forward"), tls.is_some(), allow_plaintext),
+            syslog: SyslogConfig::read(root.section("syslog"), tls.as_ref(), ingest.max_body_bytes),
+            forward: ForwardConfig::read(root.section("forward"), tls.as_ref(), allow_plaintext),
             tls,
+            ingest,
             journal: JournalConfig::read(root.section("journal")),
             rules: RulesConfig::read(root.section("rules")),
             index: IndexConfig::read(root.section("index")),
@@ -177,33 +185,24 @@ impl Config {
     }
 }
 
-impl TlsConfig {
-    fn read(section: Section<'_>) -> Option<Self> {
-        let (cert_file, key_file) = (section.path("cert_file"), section.path("key_file"));
-        let tls = match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
-            (None, None) => None,
-            _ => {
-                section.errors().add(section.line(), "tls needs both cert_file and key_file");
-                None
-            }
-        };
-        section.finish();
-        tls
-    }
-}
-
 impl IngestConfig {
     fn read(section: Section<'_>) -> Self {
         // An API server takes objects of 3 MiB, which its encoder can blow up six-fold and write twice. An
         // event that is cut cannot be judged by its body, so by default none is.
         let max_body_bytes = section.bytes("max_body", 64 * MIB);
+        let in_flight_bytes = section.bytes("in_flight", 256 * MIB);
+        let share = (in_flight_bytes / 2).max(max_body_bytes);
+        let quota = QuotaConfig {
+            bytes_per_second: section.bytes("quota_per_second", 64 * MIB),
+            burst_bytes: section.bytes("quota_burst", 256 * MIB),
+        };
         let config = Self {
             max_body_bytes,
             max_event_bytes: section.bytes("max_event", max_body_bytes),
-            in_flight_bytes: section.bytes("in_flight", 256 * MIB),
-            quota_bytes_per_second: section.bytes("quota_per_second", 64 * MIB),
-            quota_burst_bytes: section.bytes("quota_burst", 256 * MIB),
+            in_flight_bytes,
+            in_flight_per_source_bytes: section.bytes("in_flight_per_source", share),
+            quota,
+            quotas: quotas(&section.section("quotas"), quota, max_body_bytes),
             dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
             redact: section.texts("redact"),
@@ -211,19 +210,43 @@ impl IngestConfig {
         };
         for (key, value, low, high) in [
             ("max_body", config.max_body_bytes, 1 << 10, GIB),
-            ("max_event", config.max_event_bytes, 1 << 10, config.max_body_bytes),
-            ("in_flight", config.in_flight_bytes, config.max_body_bytes, 64 * GIB),
-            ("quota_per_second", config.quota_bytes_per_second, 1 << 10, GIB << 10),
-            ("quota_burst", config.quota_burst_bytes, config.max_body_bytes, GIB << 10),
+            ("max_event", config.max_event_bytes, 1 << 10, max_body_bytes),
+            ("in_flight", in_flight_bytes, max_body_bytes, 64 * GIB),
+            ("in_flight_per_source", config.in_flight_per_source_bytes, max_body_bytes, in_flight_bytes),
+            ("quota_per_second", quota.bytes_per_second, 1 << 10, GIB << 10),
+            ("quota_burst", quota.burst_bytes, max_body_bytes, GIB << 10),
         ] {
-            if !(low..=high).contains(&value) {
-                let reason =
-                    format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
-                section.errors().add(section.line_of(key), reason);
-            }
+            check_range(&section, key, value, low, high);
         }
         section.finish();
         config
+    }
+}
+
+/// `quotas: {CLUSTER: {per_second, burst}}`; what is not given is as usual.
+fn quotas(section: &Section<'_>, usual: QuotaConfig, max_body_bytes: u64) -> BTreeMap<String, QuotaConfig> {
+    let mut quotas = BTreeMap::new();
+    for entry in section.entries() {
+        if let Err(error) = check_cluster_name(&entry.key) {
+            section.errors().add(entry.line, format!("{}: {error}", section.name(&entry.key)));
+        }
+        let own = Section::new(section.name(&entry.key), Some(&entry.value), section.errors());
+        let quota = QuotaConfig {
+            bytes_per_second: own.bytes("per_second", usual.bytes_per_second),
+            burst_bytes: own.bytes("burst", usual.burst_bytes),
+        };
+        check_range(&own, "per_second", quota.bytes_per_second, 1 << 10, GIB << 10);
+        check_range(&own, "burst", quota.burst_bytes, max_body_bytes, GIB << 10);
+        own.finish();
+        quotas.insert(entry.key.clone(), quota);
+    }
+    quotas
+}
+
+fn check_range(section: &Section<'_>, key: &str, value: u64, low: u64, high: u64) {
+    if !(low..=high).contains(&value) {
+        let reason = format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
+        section.errors().add(section.line_of(key), reason);
     }
 }
 
@@ -392,31 +415,22 @@ mod tests {
     }
 
     #[test]
-    fn inputs_are_off_and_safe_unless_told_otherwise() {
-        let config = Config::parse("", "test").unwrap();
-        assert!(config.forward.listen.is_none() && config.syslog.listen_udp.is_none());
-        let text = "syslog: {listen_udp: '127.0.0.1:514', cluster: prod}\nforward: {listen: '[::1]:24224', cluster: a}";
-        assert!(Config::parse(text, "test").is_ok());
-        for (text, expect) in [
-            (
-                "syslog: {listen_udp: '0.0.0.0:514', cluster: a}",
-                "syslog.listen_udp is not loopback, so everybody",
-            ),
-            ("syslog: {listen_tcp: '127.0.0.1:514'}", "syslog.cluster: a cluster name is 1 to 63"),
-            ("syslog: {listen_tls: '127.0.0.1:514', cluster: a}", "TLS needs tls.cert_file"),
-            ("syslog: {allow: [10.0.0.0/33]}", "syslog.allow must hold addresses"),
-            (
-                "forward: {listen: '0.0.0.0:1', cluster: a, shared_key: k}",
-                "forward.listen is not loopback and records",
-            ),
-            ("forward: {listen: '127.0.0.1:1', cluster: a, shared_key: ''}", "forward.shared_key is empty"),
-        ] {
-            let mistakes = mistakes(text);
-            assert!(mistakes.len() == 1 && mistakes[0].contains(expect), "{text}: {mistakes:?}");
+    fn clusters_may_have_a_quota_of_their_own() {
+        let text =
+            "ingest:\n  max_body: 1MiB\n  quotas:\n    prod: {per_second: 128MiB}\n    edge: {burst: 2MiB}\n";
+        let quotas = Config::parse(text, "test").unwrap().ingest.quotas;
+        assert_eq!((quotas["prod"].bytes_per_second, quotas["prod"].burst_bytes), (128 << 20, 256 << 20));
+        assert_eq!(quotas["edge"].burst_bytes, 2 << 20);
+        let wrong = mistakes("ingest:\n  quotas:\n    a/b: {}\n    c: {burst: 1KiB}\n    d: {rate: 1}\n");
+        let expect = [
+            "3: ingest.quotas.a/b: a cluster name",
+            "4: ingest.quotas.c.burst must be from",
+            "5: unknown setting \"rate\"",
+        ];
+        assert_eq!(wrong.len(), expect.len(), "{wrong:#?}");
+        for (wrong, expect) in wrong.iter().zip(expect) {
+            assert!(wrong.starts_with(&format!("watchbell.yaml:{expect}")), "{wrong}");
         }
-        let open = "allow_plaintext: true\nforward: {listen: '0.0.0.0:1', cluster: a, shared_key: k}\n\
-            syslog: {listen_tcp: '0.0.0.0:514', cluster: a, allow: [10.0.0.0/8, '::1']}";
-        assert!(Config::parse(open, "test").is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! same pipeline; where HTTP would answer "later", they stop reading.
 
 mod forward;
+mod sender;
 mod stream;
 mod syslog;
 
@@ -13,9 +14,12 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::clock;
 use crate::config::Config;
 use crate::http::{self, ApiError, App, Share};
 use crate::pipeline::{Ingested, Request, stopped};
+use crate::sources::{Delivery, Source};
+use crate::tls::Tls;
 
 /// Longest time between two attempts to deliver.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -30,11 +34,11 @@ impl Inputs {
     /// Binds all addresses.
     ///
     /// # Errors
-    /// Names the address or the file that cannot be used.
-    pub(crate) async fn bind(config: &Config) -> Result<Self> {
+    /// Names the address that cannot be used.
+    pub(crate) async fn bind(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Self> {
         Ok(Self {
-            syslog: syslog::Listeners::bind(&config.syslog, config.tls.as_ref()).await?,
-            forward: forward::Listener::bind(&config.forward, config.tls.as_ref()).await?,
+            syslog: syslog::Listeners::bind(&config.syslog, tls).await?,
+            forward: forward::Listener::bind(&config.forward, tls).await?,
         })
     }
 
@@ -52,22 +56,26 @@ impl Inputs {
 /// If it can never be stored, or the server stops.
 async fn deliver(
     app: &App,
-    source: &str,
+    source: &Source,
     share: &mut Share,
-    (request, bytes): (Request, Bytes),
+    (request, body): (Request, Bytes),
     stopping: &watch::Receiver<bool>,
 ) -> Result<Ingested, ApiError> {
-    loop {
-        let error = match http::take(app, source, share, request.clone(), bytes.clone()).await {
-            Ok(ingested) => return Ok(ingested),
+    let (peer, bytes) = (request.peer, body.len() + request.payload.bytes_beside_body());
+    let taken = loop {
+        let error = match http::take(app, source, share, (request.clone(), body.clone())).await {
+            Ok(ingested) => break Ok(ingested),
             Err(error) => error,
         };
-        let Some(seconds) = error.retry_after_seconds else { return Err(error) };
+        let Some(seconds) = error.retry_after_seconds else { break Err(error) };
         if *stopping.borrow() {
-            return Err(error);
+            break Err(error);
         }
         pause(Duration::from_secs(seconds.into()).min(MAX_WAIT), stopping).await;
-    }
+    };
+    let outcome = taken.as_ref().map_err(|error| error.code);
+    app.sources.note(source, &Delivery { peer, bytes: bytes as u64, outcome }, clock::now());
+    taken
 }
 
 /// Makes the share cover `bytes`, and waits until it can.

@@ -5,17 +5,6 @@ use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// A token that may send for these clusters.
-fn token(server: &Server, clusters: &[&str]) -> String {
-    let mut args = vec!["token", "create", "agent"];
-    let scopes: Vec<String> = clusters.iter().map(|cluster| format!("ingest:{cluster}")).collect();
-    scopes.iter().for_each(|scope| args.extend(["--scope", scope]));
-    let output = server.run(&args);
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.split_whitespace().find(|word| word.starts_with("wb_")).unwrap().to_owned()
-}
-
 fn bulk(server: &Server, path: &str, token: &str, body: &str) -> RequestBuilder {
     let request = server.http.post(format!("{}{path}", server.base)).basic_auth("elastic", Some(token));
     request.header("content-type", "application/x-ndjson").body(body.to_owned())
@@ -40,7 +29,7 @@ const DOCUMENTS: &str = concat!(
 #[tokio::test]
 async fn documents_are_stored_once_and_found() {
     let server = Server::start("").await;
-    let token = token(&server, &["prod"]);
+    let token = server.token(&["prod"]);
     let (status, answer) = sent(bulk(&server, "/_bulk", &token, DOCUMENTS)).await;
     assert_eq!(status, 200, "{answer}");
     assert!(answer.starts_with(r#"{"errors":false,"items":[{"create":{"#), "{answer}");
@@ -58,7 +47,7 @@ async fn documents_are_stored_once_and_found() {
 async fn each_item_is_answered_and_a_request_is_never_half_refused() {
     let config = "ingest: {max_body: 1KiB, in_flight: 1KiB, quota_per_second: 1KiB, quota_burst: 1KiB}\n";
     let server = Server::start(config).await;
-    let token = token(&server, &["prod", "test"]);
+    let token = server.token(&["prod", "test"]);
     let body = concat!(
         "{\"index\":{\"_index\":\"test\"}}\n{\"message\":\"one\"}\n",
         "{\"delete\":{\"_index\":\"test\",\"_id\":\"1\"}}\n",
@@ -98,7 +87,7 @@ async fn each_item_is_answered_and_a_request_is_never_half_refused() {
 #[tokio::test]
 async fn agents_find_what_they_ask_for_first() {
     let server = Server::start("").await;
-    let token = token(&server, &["prod"]);
+    let token = server.token(&["prod"]);
     for (method, path, field, expect) in [
         (Method::GET, "/", "/version/number", json!("8.19.0")),
         (Method::GET, "/elasticsearch/", "/version/number", json!("8.19.0")),

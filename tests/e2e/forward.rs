@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use watchbell_ingest::decode::logs::{ForwardFrames, ack};
 
-use crate::support::{Server, free_port};
+use crate::support::Server;
 
 const MESSAGE: &[u8] = include_bytes!("../../ingest/src/decode/logs/forward/fixtures/message.msgpack");
 const PACKED: &[u8] = include_bytes!("../../ingest/src/decode/logs/forward/fixtures/packed.msgpack");
@@ -19,8 +19,8 @@ struct Sender {
 }
 
 impl Sender {
-    async fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    async fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", server.input_port("forward"))).await.unwrap();
         Self { stream, buffer: BytesMut::new() }
     }
 
@@ -56,9 +56,8 @@ impl Sender {
 
 #[tokio::test]
 async fn chunks_are_acknowledged_once_stored_and_stored_once() {
-    let port = free_port();
-    let mut server = Server::start(&format!("forward: {{listen: '127.0.0.1:{port}', cluster: prod}}")).await;
-    let mut sender = Sender::connect(port).await;
+    let mut server = Server::start("forward: {listen: '127.0.0.1:0', cluster: prod}").await;
+    let mut sender = Sender::connect(&server).await;
     for message in [PACKED, COMPRESSED] {
         sender.send(message).await;
         assert_eq!(sender.answer().await.unwrap(), ack(CHUNK));
@@ -70,7 +69,7 @@ async fn chunks_are_acknowledged_once_stored_and_stored_once() {
     // what was acknowledged survives a crash, and is known when it is sent again
     server.kill();
     server.restart().await;
-    let mut sender = Sender::connect(port).await;
+    let mut sender = Sender::connect(&server).await;
     sender.send(&[PACKED, MESSAGE].concat()).await;
     assert_eq!(sender.answer().await.unwrap(), ack(CHUNK));
     assert_eq!(sender.answer().await.unwrap(), ack(CHUNK));
@@ -89,22 +88,20 @@ async fn chunks_are_acknowledged_once_stored_and_stored_once() {
 
 #[tokio::test]
 async fn who_does_not_know_the_shared_key_sends_nothing() {
-    let port = free_port();
-    let config = format!("forward: {{listen: '127.0.0.1:{port}', cluster: prod, shared_key: s3cret}}");
-    let server = Server::start(&config).await;
-    let mut sender = Sender::connect(port).await;
+    let server = Server::start("forward: {listen: '127.0.0.1:0', cluster: prod, shared_key: s3cret}").await;
+    let mut sender = Sender::connect(&server).await;
     sender.ping("wrong").await;
     let pong = sender.answer().await.unwrap();
     assert!(pong.windows(8).any(|window| window == b"mismatch"), "{pong:?}");
     sender.send(PACKED).await;
     assert_eq!(sender.answer().await, None);
 
-    let mut sender = Sender::connect(port).await;
+    let mut sender = Sender::connect(&server).await;
     sender.send(PACKED).await;
     assert!(sender.answer().await.is_some_and(|helo| helo.windows(4).any(|window| window == b"HELO")));
     assert_eq!(sender.answer().await, None);
 
-    let mut sender = Sender::connect(port).await;
+    let mut sender = Sender::connect(&server).await;
     sender.ping("s3cret").await;
     let pong = sender.answer().await.unwrap();
     assert!(pong.windows(9).any(|window| window == b"watchbell"), "{pong:?}");

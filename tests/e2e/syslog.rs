@@ -1,15 +1,10 @@
 //! Syslog over UDP, TCP and TLS.
 
-use std::sync::Arc;
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio_rustls::TlsConnector;
 
-use crate::support::{BINARY, Server, free_port};
+use crate::pki::Authority;
+use crate::support::Server;
 
 const NEW: &str = "<86>1 2026-01-31T08:15:00Z bastion sshd 812 - - \
     Failed password for root from 203.0.113.9 port 22 ssh2";
@@ -18,19 +13,18 @@ const OLD: &str =
 
 #[tokio::test]
 async fn messages_are_found_whatever_brings_them() {
-    let (tcp, udp) = (free_port(), free_port());
-    let mut server = Server::start(&format!(
-        "syslog: {{listen_tcp: '127.0.0.1:{tcp}', listen_udp: '127.0.0.1:{udp}', cluster: prod, \
-         max_message: 1KiB}}"
-    ))
+    let mut server = Server::start(
+        "syslog: {listen_tcp: '127.0.0.1:0', listen_udp: '127.0.0.1:0', cluster: prod, max_message: 1KiB}",
+    )
     .await;
-    let mut stream = TcpStream::connect(("127.0.0.1", tcp)).await.unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", server.input_port("syslog_tcp"))).await.unwrap();
     let long = format!("<13>{}\n", "endless ".repeat(100_000));
     let both = format!("{} {NEW}{OLD}\n{long}", NEW.len());
     stream.write_all(both.as_bytes()).await.unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for message in [NEW, OLD] {
-        socket.send_to(message.as_bytes(), ("127.0.0.1", udp)).await.unwrap();
+        let to = ("127.0.0.1", server.input_port("syslog_udp"));
+        socket.send_to(message.as_bytes(), to).await.unwrap();
     }
     server.wait_for_count("source:log AND cluster:prod", 5).await;
     for (query, expect) in [
@@ -50,86 +44,45 @@ async fn messages_are_found_whatever_brings_them() {
     server.wait_for_count("message:\"the last one\"", 1).await;
 }
 
-/// A certificate authority, and what it has signed.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    /// Sends one message over TLS; false if the other side does not take it.
-    async fn send(&self, port: u16, client: &Self, message: &str) -> bool {
-        let mut roots = rustls::RootCertStore::empty();
-        let (certificate, key) = client.sign("agent");
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, stream).await else {
-            return false;
-        };
-        let sent = async {
-            stream.write_all(message.as_bytes()).await?;
-            stream.shutdown().await?;
-            stream.read(&mut [0; 1]).await
-        };
-        sent.await.is_ok()
-    }
+/// Sends one message over a connection of its own, and waits until the other side has ended it.
+async fn send(server: &Server, authority: &Authority, identity: Option<&str>, message: &str) {
+    let mut stream = authority.connect(server.input_port("syslog_tls"), identity).await;
+    let _ = stream.write_all(message.as_bytes()).await;
+    let _ = stream.shutdown().await;
+    while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
 }
 
 #[tokio::test]
-async fn over_tls_a_sender_needs_a_certificate() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (ours, others) = (Authority::new(), Authority::new());
-    let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    let (certificate, key) = ours.sign("localhost");
-    write("tls.crt", &certificate.pem());
-    write("tls.key", &key.serialize_pem());
-    write("ca.crt", &ours.pem);
-    let (http, port) = (free_port(), free_port());
-    write(
-        "w.yaml",
-        &format!(
-            "tls: {{cert_file: tls.crt, key_file: tls.key}}\n\
-             syslog: {{listen_tls: '127.0.0.1:{port}', cluster: prod, client_ca_file: ca.crt}}\n"
-        ),
-    );
-    let mut child = std::process::Command::new(BINARY)
-        .args(["serve", "--config", "w.yaml", "--data-dir", "data", "--listen", &format!("127.0.0.1:{http}")])
-        .current_dir(dir.path())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    for _ in 0..200 {
-        if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+async fn over_tls_a_certificate_says_whose_events_these_are() {
+    let authority = Authority::new();
+    let config = authority.config("  client_clusters: {web-1: prod}\n");
+    let config = format!("{config}syslog: {{listen_tls: '127.0.0.1:0'}}\n");
+    let server = Server::start_with("https", &config, authority.http(None)).await;
+    let stranger = Authority::new().client(7, "web-1", None);
+    let nobody = authority.client(7, "nobody", None);
+    for (identity, reason) in [
+        (Some(&stranger), "refused a connection for its client certificate"),
+        (Some(&nobody), "stands for no cluster (tls.client_clusters)"),
+        (None, "has shown no client certificate"),
+    ] {
+        send(&server, &authority, identity.map(String::as_str), NEW).await;
+        server.wait_for_log(reason).await;
     }
-    assert!(!ours.send(port, &others, NEW).await, "a certificate of somebody else was taken");
-    assert!(ours.send(port, &ours, &format!("{} {NEW}", NEW.len())).await);
-    let _ = std::process::Command::new("kill").arg(child.id().to_string()).status();
-    assert!(child.wait().unwrap().success());
-    // the data directory serves without TLS just as well
-    let server = Server::start_in(dir, "").await;
-    server.wait_for_count("event.dataset:sshd AND host.name:bastion", 1).await;
+    let known = authority.client(8, "web-1", None);
+    send(&server, &authority, Some(&known), &format!("{} {NEW}", NEW.len())).await;
+    server.wait_for_count("source:log AND cluster:prod AND event.dataset:sshd", 1).await;
+    assert_eq!(server.count("source:log").await, 1);
+    let sources = server.json("/api/v1/sources").await.to_string();
+    assert!(sources.contains(r#""credential":"certificate CN \"web-1\"""#), "{sources}");
+
+    // a connection that is open already does not outlive the right to it
+    let mut stream = authority.connect(server.input_port("syslog_tls"), Some(&known)).await;
+    stream.write_all(format!("{OLD}\n").as_bytes()).await.unwrap();
+    server.wait_for_count("source:log AND user.name:eve", 1).await;
+    authority.revoke(&[8]);
+    server.wait_for_log("took changed tls files").await;
+    stream.write_all(format!("{NEW}\n").as_bytes()).await.unwrap();
+    while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
+    server.wait_for_log("ended a syslog connection").await;
+    assert_eq!(server.count("source:log").await, 2);
 }

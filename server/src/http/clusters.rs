@@ -11,7 +11,7 @@ const HEADER: &str = "watchbell-cluster";
 #[derive(Clone, Debug)]
 pub(crate) struct Clusters {
     named: Option<String>,
-    caller: Caller,
+    scopes: Vec<Scope>,
 }
 
 impl Clusters {
@@ -19,7 +19,7 @@ impl Clusters {
     ///
     /// # Errors
     /// 400 if that is no name, 403 if the caller may not send for it, or for none at all.
-    pub(super) fn of(caller: Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(super) fn of(caller: &Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
         let named = headers.get(HEADER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
         if let Some(cluster) = &named {
             check_cluster_name(cluster)
@@ -30,7 +30,12 @@ impl Clusters {
         if !caller.scopes.iter().any(may_send) {
             caller.require(&Scope::Ingest { cluster: "CLUSTER".to_owned() })?;
         }
-        Ok(Self { named, caller })
+        Ok(Self { named, scopes: caller.scopes.clone() })
+    }
+
+    /// This one, whatever an index is called.
+    pub(crate) fn just(cluster: &str) -> Self {
+        Self { named: Some(cluster.to_owned()), scopes: Vec::new() }
     }
 
     /// The cluster of a request that names no index.
@@ -50,36 +55,32 @@ impl Clusters {
     /// or else the only one it may send for.
     pub(crate) fn of_index(&self, index: Option<&str>) -> Option<String> {
         let may = |index: &&str| {
-            check_cluster_name(index).is_ok()
-                && self.caller.may(&Scope::Ingest { cluster: (*index).to_owned() })
+            let wanted = Scope::Ingest { cluster: (*index).to_owned() };
+            check_cluster_name(index).is_ok() && self.scopes.iter().any(|scope| scope.allows(&wanted))
         };
         let index = || index.filter(may).map(str::to_owned);
-        self.named.clone().or_else(index).or_else(|| match self.caller.scopes.as_slice() {
+        self.named.clone().or_else(index).or_else(|| match self.scopes.as_slice() {
             [Scope::Ingest { cluster }] => Some(cluster.clone()),
             _ => None,
         })
-    }
-
-    /// Whose quota a request counts against.
-    pub(super) fn quota(&self, cluster: &str) -> String {
-        format!("{}/{cluster}", self.caller.token_id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokens::Credential;
 
     #[test]
     fn the_cluster_is_named_or_is_the_index_or_is_the_only_one() {
         let check = |scopes: &[&str], named: Option<&str>, index: Option<&str>, expect: Option<&str>| {
             let scopes = scopes.iter().map(|scope| Scope::parse(scope).unwrap()).collect();
-            let caller = Caller { token_id: "1".to_owned(), scopes };
+            let caller = Caller { credential: Credential::Certificate(String::new()), scopes };
             let mut headers = HeaderMap::new();
             if let Some(named) = named {
                 headers.insert(HEADER, named.parse().unwrap());
             }
-            let found = Clusters::of(caller, &headers).ok().and_then(|clusters| clusters.of_index(index));
+            let found = Clusters::of(&caller, &headers).ok().and_then(|clusters| clusters.of_index(index));
             assert_eq!(found.as_deref(), expect, "{named:?} {index:?}");
         };
         check(&["ingest:prod"], None, None, Some("prod"));

@@ -1,60 +1,73 @@
-//! As much of Elasticsearch as log agents need to send to it: `_bulk`, and what they ask before they do. Served at the
-//! root and below `/elasticsearch`. Templates, policies and pipelines are agreed to and kept nowhere: documents here
+//! As much of Elasticsearch as log agents need to send to it: `_bulk`, and what they ask before they do. Served below
+//! `/elasticsearch`, and at the root too for clients that cannot be told a path. Templates, policies and pipelines are agreed to and kept nowhere: documents here
 //! need none.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, head, post};
-use axum::{Extension, Json, Router, middleware};
+use axum::routing::head;
+use axum::{Extension, Json, middleware};
 use serde_json::{Map, Value, json};
 use watchbell_ingest::decode::logs::{BulkItem, BulkRefusal};
 
 use super::App;
 use super::clusters::Clusters;
 use super::error::ApiError;
-use super::ingest::{self, Incoming};
+use super::ingest::{self, Incoming, Packing};
 use super::listener::Peer;
 use super::path::Segment;
+use super::{Route, get, post, put};
 use crate::pipeline::Payload;
+use crate::sources::Source;
 use crate::tokens::Caller;
 
 /// The version whose protocol is spoken. Clients of version 8 and 9 refuse one without the header, and below 7.
 const VERSION: &str = "8.19.0";
 const PRODUCT: HeaderValue = HeaderValue::from_static("Elasticsearch");
-/// What agents set up in Elasticsearch before they send.
-const SETUP: [&str; 7] = [
-    "/_alias/{name}",
-    "/_component_template/{name}",
-    "/_data_stream/{name}",
-    "/_ilm/policy/{name}",
-    "/_index_template/{name}",
-    "/_ingest/pipeline/{name}",
-    "/_template/{name}",
-];
+/// Below which everything here is served, and at the root too.
+const PREFIX: &str = "/elasticsearch";
 
-/// The routes, at the root and below the prefix.
-pub(super) fn routes() -> Router<Arc<App>> {
-    below_prefix()
-        .nest("/elasticsearch", below_prefix())
-        .route("/elasticsearch/", get(product))
-        .layer(middleware::map_response(say_product))
+/// The routes below the prefix.
+pub(super) fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        get("/elasticsearch", product),
+        get("/elasticsearch/", product),
+        post("/elasticsearch/_bulk", bulk),
+        put("/elasticsearch/_bulk", bulk),
+        post("/elasticsearch/{index}/_bulk", bulk_of_index),
+        put("/elasticsearch/{index}/_bulk", bulk_of_index),
+        get("/elasticsearch/_cluster/health", health),
+        get("/elasticsearch/_cat/health", cat_health),
+        get("/elasticsearch/_license", license),
+        get("/elasticsearch/_nodes/http", nodes),
+        (Method::HEAD, "/elasticsearch/{index}", head(index_exists).fallback(super::not_found)),
+    ];
+    // what agents set up before they send
+    for path in [
+        "/elasticsearch/_alias/{name}",
+        "/elasticsearch/_component_template/{name}",
+        "/elasticsearch/_data_stream/{name}",
+        "/elasticsearch/_ilm/policy/{name}",
+        "/elasticsearch/_index_template/{name}",
+        "/elasticsearch/_ingest/pipeline/{name}",
+        "/elasticsearch/_template/{name}",
+    ] {
+        routes.extend([get(path, nothing_set_up), put(path, agreed)]);
+    }
+    let says_product =
+        |(method, path, handler): Route| (method, path, handler.layer(middleware::map_response(say_product)));
+    routes.into_iter().map(says_product).collect()
 }
 
-fn below_prefix() -> Router<Arc<App>> {
-    let router = Router::new()
-        .route("/", get(product))
-        .route("/_bulk", post(bulk).put(bulk))
-        .route("/{index}/_bulk", post(bulk_of_index).put(bulk_of_index))
-        .route("/_cluster/health", get(health))
-        .route("/_cat/health", get(cat_health))
-        .route("/_license", get(license))
-        .route("/_nodes/http", get(nodes))
-        .route("/{index}", head(index_exists).fallback(super::not_found));
-    SETUP.into_iter().fold(router, |router, path| router.route(path, get(nothing_set_up).put(agreed)))
+/// The same routes at the root, for clients that cannot be told a path.
+pub(super) fn routes_at_root() -> impl Iterator<Item = Route> {
+    routes().into_iter().filter_map(|(method, path, handler)| match path.strip_prefix(PREFIX)? {
+        "" => None,
+        rest => Some((method, rest, handler)),
+    })
 }
 
 /// Clients of Elasticsearch refuse whoever does not say this.
@@ -116,7 +129,7 @@ async fn bulk_of_index(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    take(&app, Some(index), Clusters::of(caller, &headers)?, peer, &headers, body).await
+    take(&app, Some(index), caller, peer, &headers, body).await
 }
 
 async fn bulk(
@@ -126,7 +139,7 @@ async fn bulk(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    take(&app, None, Clusters::of(caller, &headers)?, peer, &headers, body).await
+    take(&app, None, caller, peer, &headers, body).await
 }
 
 /// Takes all documents or, under pressure, none: an agent that sees some items refused and some taken drops the former
@@ -134,17 +147,19 @@ async fn bulk(
 async fn take(
     app: &App,
     index: Option<String>,
-    clusters: Clusters,
+    caller: Caller,
     peer: Peer,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
+    let clusters = Clusters::of(&caller, headers)?;
     // each document has a cluster of its own; what cannot be read at all is known by this one
     let cluster = clusters.of_index(index.as_deref()).unwrap_or_default();
-    let source = clusters.quota(&cluster);
-    let (delivery, packing) = (ingest::delivery(headers), ingest::packing(headers)?);
-    let incoming = Incoming { source, cluster, peer: peer.0, history: false, headers, packing, body };
-    let ingested = ingest::receive(app, incoming, Payload::Bulk { index, clusters, delivery }).await?;
+    let payload = Payload::Bulk { index, clusters, delivery: ingest::delivery(headers) };
+    let source = Source { cluster, route: payload.source(), credential: caller.credential };
+    let packing = Packing::of(headers);
+    let incoming = Incoming { peer: peer.0, history: false, headers, packing, body, payload };
+    let ingested = ingest::receive(app, &source, incoming).await?;
     let errors = ingested.items.iter().any(|item| item.refused.is_some());
     let items: Vec<Value> = ingested.items.into_iter().map(answer).collect();
     // keys are written in alphabetical order, and some agents look for `"errors":false,"items":[`

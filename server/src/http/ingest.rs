@@ -19,7 +19,9 @@ use super::listener::Peer;
 use super::otlp;
 use super::path::Segment;
 use super::query::Params;
-use crate::pipeline::{IngestError, Ingested, Payload, Request};
+use crate::clock;
+use crate::pipeline::{Compression, IngestError, Ingested, Payload, Request};
+use crate::sources::{Delivery, Source};
 use crate::tokens::{Caller, Scope, check_cluster_name};
 
 pub(super) async fn audit(
@@ -74,10 +76,10 @@ async fn by_path(app: &App, sent: Sent, payload: Payload) -> Result<Json<Value>,
     check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
-    let source = format!("{}/{cluster}", caller.token_id);
-    let packing = packing(&headers)?;
-    let incoming = Incoming { source, cluster, peer: peer.0, history, headers: &headers, packing, body };
-    let ingested = receive(app, incoming, payload).await?;
+    let source = Source { cluster, route: payload.source(), credential: caller.credential };
+    let packing = Packing::of(&headers);
+    let incoming = Incoming { peer: peer.0, history, headers: &headers, packing, body, payload };
+    let ingested = receive(app, &source, incoming).await?;
     Ok(Json(json!({
         "stored": ingested.stored, "duplicates": ingested.duplicates, "rejected": ingested.rejected,
         "durability": "fsync",
@@ -86,84 +88,114 @@ async fn by_path(app: &App, sent: Sent, payload: Payload) -> Result<Json<Value>,
 
 /// A body that may be sent, before anything of it was read.
 pub(super) struct Incoming<'a> {
-    /// Whose quota it counts against.
-    pub(super) source: String,
-    /// Empty where each record has its own.
-    pub(super) cluster: String,
     pub(super) peer: IpAddr,
     pub(super) history: bool,
     pub(super) headers: &'a HeaderMap,
-    pub(super) packing: Packing,
+    /// Or why it cannot be unpacked.
+    pub(super) packing: Result<Packing, ApiError>,
     pub(super) body: Body,
+    pub(super) payload: Payload,
 }
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Packing {
-    Plain,
-    Gzip,
+    /// Whole, if it is compressed.
+    Body(Option<Compression>),
     /// One message in gRPC's framing, which says whether this one is compressed.
-    Grpc {
-        /// How, if it is.
-        gzip: bool,
-    },
+    Grpc(Option<Compression>),
 }
 
-/// Reads a body and takes it in, under all limits.
+impl Packing {
+    /// What `Content-Encoding` says.
+    ///
+    /// # Errors
+    /// 415, with what is known in `Accept-Encoding`.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(Self::Body(None)) };
+        match encoding.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Body(None)),
+            "gzip" | "x-gzip" => Ok(Self::Body(Some(Compression::Gzip))),
+            "zstd" => Ok(Self::Body(Some(Compression::Zstd))),
+            other => Err(ApiError::unknown_encoding(other)),
+        }
+    }
+
+    /// What is packed, and how it is compressed.
+    fn open(self, body: Bytes) -> Result<(Bytes, Option<Compression>), ApiError> {
+        match self {
+            Self::Body(compression) => Ok((body, compression)),
+            Self::Grpc(compression) => match otlp::grpc_unframed(&body)? {
+                (message, false) => Ok((message, None)),
+                (message, true) if compression.is_some() => Ok((message, compression)),
+                _ => Err(ApiError::bad_request("bad_body", "a compressed message without grpc-encoding")),
+            },
+        }
+    }
+}
+
+/// Takes a body in, under all limits, and counts it with its source.
 pub(super) async fn receive(
     app: &App,
+    source: &Source,
     incoming: Incoming<'_>,
-    payload: Payload,
 ) -> Result<Ingested, ApiError> {
-    let started = Instant::now();
-    let Incoming { source, cluster, peer, history, headers, packing, body } = incoming;
-    let read = body::read(headers, body, app.max_body_bytes, &app.budget).await;
-    let (bytes, mut share) = read.inspect_err(|error| {
+    let (started, peer) = (Instant::now(), incoming.peer);
+    let mut bytes = 0;
+    let taken = read_and_take(app, source, incoming, &mut bytes).await;
+    let outcome = taken.as_ref().map_err(|error| error.code);
+    app.sources.note(source, &Delivery { peer, bytes, outcome }, clock::now());
+    if taken.is_ok() {
+        metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());
+    }
+    taken
+}
+
+async fn read_and_take(
+    app: &App,
+    source: &Source,
+    incoming: Incoming<'_>,
+    length: &mut u64,
+) -> Result<Ingested, ApiError> {
+    let Incoming { peer, history, headers, packing, body, payload } = incoming;
+    let packing = packing?;
+    let mut share = app.budget.share(source);
+    let read = body::read(headers, body, app.max_body_bytes, &app.budget, &mut share).await;
+    let bytes = read.inspect_err(|error| {
         if error.status == StatusCode::PAYLOAD_TOO_LARGE {
             // The sender will give up on these events: somebody has to know.
-            tracing::error!(source, %peer, "a batch was too large to be taken; its events will be lost");
+            let cluster = &source.cluster;
+            tracing::error!(cluster, %peer, "a batch was too large to be taken; its events will be lost");
         }
     })?;
-    let (bytes, gzip) = match packing {
-        Packing::Plain => (bytes, false),
-        Packing::Gzip => (bytes, true),
-        Packing::Grpc { gzip } => match otlp::grpc_unframed(&bytes)? {
-            (_, true) if !gzip => {
-                return Err(ApiError::bad_request("bad_body", "a compressed message without grpc-encoding"));
-            }
-            message => message,
-        },
-    };
-    let request = Request { cluster, peer, history, gzip, max_bytes: app.max_body_bytes, payload };
-    let ingested = take(app, &source, &mut share, request, bytes).await?;
-    metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());
-    Ok(ingested)
+    *length = bytes.len() as u64;
+    let (bytes, compression) = packing.open(bytes)?;
+    let cluster = source.cluster.clone();
+    let max_bytes = app.max_body_bytes;
+    let request = Request { cluster, peer, history, compression, max_bytes, payload };
+    take(app, source, &mut share, (request, bytes)).await
 }
 
 /// Takes in a body for which `share` has room already.
 pub(crate) async fn take(
     app: &App,
-    source: &str,
+    source: &Source,
     share: &mut Share,
-    request: Request,
-    bytes: Bytes,
+    (request, bytes): (Request, Bytes),
 ) -> Result<Ingested, ApiError> {
-    app.quota.take(source, bytes.len()).map_err(|wait| {
+    app.quota.take(source, bytes.len() + request.payload.bytes_beside_body()).map_err(|wait| {
         metrics::counter!("watchbell_ingest_refused_total", "reason" => "quota").increment(1);
         let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
-        ApiError::slow_down(
-            "quota",
-            "this source sends more than its quota (ingest.quota_per_second)",
-            seconds,
-        )
+        let message = "this source sends more than its quota (ingest.quota_per_second, ingest.quotas)";
+        ApiError::slow_down("quota", message, seconds)
     })?;
 
     // Room for the unpacked bytes is taken before unpacking: what is usual first, all that is allowed if need be.
     let usual = (bytes.len() as u64).saturating_mul(20).min(app.max_body_bytes);
     let mut ingested = Err(IngestError::TooLarge(String::new()));
-    let twice = request.gzip && usual < app.max_body_bytes;
+    let twice = request.compression.is_some() && usual < app.max_body_bytes;
     for max_bytes in if twice { vec![usual, app.max_body_bytes] } else { vec![app.max_body_bytes] } {
-        if request.gzip {
+        if request.compression.is_some() {
             app.budget.grow(share, max_bytes)?;
         }
         let request = Request { max_bytes, ..request.clone() };
@@ -172,7 +204,7 @@ pub(crate) async fn take(
             break;
         }
     }
-    ingested.map_err(api_error)
+    ingested.map_err(ingest_error)
 }
 
 /// `?history=true` marks imported history, about which nobody is notified. API servers add `timeout`.
@@ -184,20 +216,7 @@ fn history(query: &str) -> Result<bool, ApiError> {
     Ok(history)
 }
 
-/// What `Content-Encoding` says.
-pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, ApiError> {
-    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(Packing::Plain) };
-    match encoding.to_str().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(Packing::Plain),
-        "gzip" | "x-gzip" => Ok(Packing::Gzip),
-        other => {
-            let message = format!("content-encoding {other:?} is not supported; known: gzip, identity");
-            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message))
-        }
-    }
-}
-
-fn api_error(error: IngestError) -> ApiError {
+pub(super) fn ingest_error(error: IngestError) -> ApiError {
     match error {
         IngestError::Body(reason) => ApiError::bad_request("bad_body", reason),
         IngestError::TooLarge(reason) => ApiError::too_large("body_too_large", reason),

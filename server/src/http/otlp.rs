@@ -23,7 +23,8 @@ use super::clusters::Clusters;
 use super::error::ApiError;
 use super::ingest::{self, Incoming, Packing};
 use super::listener::Peer;
-use crate::pipeline::{Ingested, Payload};
+use crate::pipeline::{Compression, Ingested, Payload};
+use crate::sources::Source;
 use crate::tokens::Caller;
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -38,9 +39,10 @@ pub(super) async fn http(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let cluster = Clusters::of(&caller, &headers)?.only()?;
     let form = form(&headers)?;
-    let packing = ingest::packing(&headers)?;
-    let ingested = take(&app, caller, peer, &headers, Sent { body, form, packing }).await?;
+    let sent = Sent { cluster, caller, peer, form, packing: Packing::of(&headers), body };
+    let ingested = take(&app, sent, &headers).await?;
     Ok(match form {
         OtlpForm::Protobuf => {
             ([(header::CONTENT_TYPE, PROTOBUF)], partial_success(&ingested)).into_response()
@@ -65,8 +67,10 @@ pub(super) async fn grpc(
     body: Body,
 ) -> Response {
     let exported = async {
-        let packing = grpc_packing(&headers)?;
-        take(&app, caller?, peer, &headers, Sent { body, form: OtlpForm::Protobuf, packing }).await
+        let caller = caller?;
+        let cluster = Clusters::of(&caller, &headers)?.only()?;
+        let (form, packing) = (OtlpForm::Protobuf, grpc_packing(&headers));
+        take(&app, Sent { cluster, caller, peer, form, packing, body }, &headers).await
     };
     let (answer, status) = match exported.await {
         Ok(ingested) => (grpc_message(&partial_success(&ingested)), (GRPC_OK, String::new())),
@@ -92,24 +96,21 @@ pub(super) async fn grpc(
 
 /// A request's body, and what it is.
 struct Sent {
+    cluster: String,
+    caller: Caller,
+    peer: Peer,
     body: Body,
     form: OtlpForm,
-    packing: Packing,
+    /// Or why it cannot be unpacked.
+    packing: Result<Packing, ApiError>,
 }
 
-async fn take(
-    app: &App,
-    caller: Caller,
-    Peer(peer): Peer,
-    headers: &HeaderMap,
-    Sent { body, form, packing }: Sent,
-) -> Result<Ingested, ApiError> {
-    let clusters = Clusters::of(caller, headers)?;
-    let cluster = clusters.only()?;
-    let source = clusters.quota(&cluster);
+async fn take(app: &App, sent: Sent, headers: &HeaderMap) -> Result<Ingested, ApiError> {
+    let Sent { cluster, caller, peer: Peer(peer), body, form, packing } = sent;
     let payload = Payload::Otlp { form, delivery: ingest::delivery(headers) };
-    let incoming = Incoming { source, cluster, peer, history: false, headers, packing, body };
-    ingest::receive(app, incoming, payload).await
+    let source = Source { cluster, route: payload.source(), credential: caller.credential };
+    let incoming = Incoming { peer, history: false, headers, packing, body, payload };
+    ingest::receive(app, &source, incoming).await
 }
 
 fn form(headers: &HeaderMap) -> Result<OtlpForm, ApiError> {
@@ -175,12 +176,13 @@ pub(super) fn grpc_unframed(body: &Bytes) -> Result<(Bytes, bool), ApiError> {
 fn grpc_packing(headers: &HeaderMap) -> Result<Packing, ApiError> {
     let encoding = headers.get("grpc-encoding").and_then(|encoding| encoding.to_str().ok());
     match encoding.unwrap_or("identity") {
-        "identity" => Ok(Packing::Grpc { gzip: false }),
-        "gzip" => Ok(Packing::Grpc { gzip: true }),
+        "identity" => Ok(Packing::Grpc(None)),
+        "gzip" => Ok(Packing::Grpc(Some(Compression::Gzip))),
+        "zstd" => Ok(Packing::Grpc(Some(Compression::Zstd))),
         other => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "bad_encoding",
-            format!("grpc-encoding {other:?} is not supported; known: gzip, identity"),
+            format!("grpc-encoding {other:?} is not supported; known: gzip, zstd, identity"),
         )),
     }
 }

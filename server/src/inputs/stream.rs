@@ -2,29 +2,19 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ipnet::IpNet;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 
-use crate::config::{AccessConfig, TlsConfig};
-use crate::files;
-use crate::http::listener;
+use super::sender::{Access, Sender};
 use crate::pipeline::stopped;
+use crate::tls::{self, ClientCertificate, Tls};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// What a connection is made of, with TLS or without.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -34,38 +24,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// A bound address and who may connect to it.
 pub(super) struct StreamListener {
     socket: TcpListener,
-    tls: Option<TlsAcceptor>,
-    allow: Vec<IpNet>,
+    access: Access,
     slots: Arc<Semaphore>,
     /// For metrics.
     name: &'static str,
 }
 
 impl StreamListener {
-    /// Binds an address for the protocol `name`. With `tls`, the certificate is that of HTTP.
+    /// Binds an address for the protocol `name`.
     ///
     /// # Errors
     /// Names what cannot be used.
     pub(super) async fn bind(
         name: &'static str,
         address: SocketAddr,
-        tls: Option<&TlsConfig>,
-        access: &AccessConfig,
+        access: Access,
         max_connections: usize,
     ) -> Result<Self> {
         let socket = TcpListener::bind(address).await.with_context(|| {
             format!("failed to listen on {address} for {name} (is another server running?)")
         })?;
-        let tls = tls.map(|tls| acceptor(tls, access.client_ca_file.as_deref())).transpose()?;
-        tracing::info!(%address, tls = tls.is_some(), input = name, "listening");
-        let (allow, slots) = (access.allow.clone(), Arc::new(Semaphore::new(max_connections)));
-        Ok(Self { socket, tls, allow, slots, name })
+        let address = socket.local_addr()?;
+        tracing::info!(%address, tls = access.tls().is_some(), input = name, "listening");
+        Ok(Self { socket, access, slots: Arc::new(Semaphore::new(max_connections)), name })
     }
 
     /// Serves each connection by `serve` until `stopping`, and then waits for those that are open.
     pub(super) async fn run<F, Served>(self, stopping: watch::Receiver<bool>, serve: F)
     where
-        F: Fn(Box<dyn Stream>, IpAddr) -> Served + Clone + Send + 'static,
+        F: Fn(Box<dyn Stream>, Sender) -> Served + Clone + Send + 'static,
         Served: Future<Output = ()> + Send + 'static,
     {
         let mut connections = tokio::task::JoinSet::new();
@@ -76,11 +63,11 @@ impl StreamListener {
             };
             while connections.try_join_next().is_some() {}
             let Some((stream, peer, slot)) = accepted else { continue };
-            let (tls, name, serve) = (self.tls.clone(), self.name, serve.clone());
+            let (tls, name, serve) = (self.access.tls().cloned(), self.name, serve.clone());
             connections.spawn(async move {
                 metrics::gauge!("watchbell_input_connections", "input" => name).increment(1);
-                if let Some(stream) = secured(stream, tls, peer, name).await {
-                    serve(stream, peer).await;
+                if let Some((stream, sender)) = secured(stream, tls, peer, name).await {
+                    serve(stream, sender).await;
                 }
                 metrics::gauge!("watchbell_input_connections", "input" => name).decrement(1);
                 drop(slot);
@@ -102,7 +89,7 @@ impl StreamListener {
                 return None;
             }
         };
-        if !is_allowed(&self.allow, peer) {
+        if !self.access.allows(peer) {
             metrics::counter!("watchbell_input_refused_total", "input" => self.name, "reason" => "address")
                 .increment(1);
             tracing::warn!(%peer, input = self.name, "refused a connection: the address is not in allow");
@@ -115,44 +102,27 @@ impl StreamListener {
     }
 }
 
-/// Whether an address may send; without a list, everybody may who can connect.
-pub(super) fn is_allowed(allow: &[IpNet], peer: IpAddr) -> bool {
-    allow.is_empty() || allow.iter().any(|network| network.contains(&peer))
-}
-
 /// The connection once its TLS handshake is done.
 async fn secured(
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     peer: IpAddr,
     name: &'static str,
-) -> Option<Box<dyn Stream>> {
-    let Some(tls) = tls else { return Some(Box::new(stream)) };
-    let reason = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(Box::new(stream)),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it took too long".to_owned(),
+) -> Option<(Box<dyn Stream>, Sender)> {
+    let Some(tls) = tls else { return Some((Box::new(stream), Sender { peer, certificate: None })) };
+    let error = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate = ClientCertificate::of(stream.get_ref().1).map(Arc::new);
+            return Some((Box::new(stream), Sender { peer, certificate }));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => std::io::ErrorKind::TimedOut.into(),
     };
     metrics::counter!("watchbell_input_refused_total", "input" => name, "reason" => "tls").increment(1);
-    tracing::warn!(%peer, input = name, reason, "TLS handshake failed");
-    None
-}
-
-/// With the certificate of HTTP; senders must have one of `client_ca` if that is given.
-fn acceptor(tls: &TlsConfig, client_ca: Option<&Path>) -> Result<TlsAcceptor> {
-    let verifier = client_ca.map(verifier).transpose()?;
-    Ok(TlsAcceptor::from(Arc::new(listener::tls_config(tls, verifier)?)))
-}
-
-fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>> {
-    let pem = files::read(path, MAX_PEM_BYTES)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let added =
-            certificate.map_err(anyhow::Error::from).and_then(|certificate| Ok(roots.add(certificate)?));
-        added.with_context(|| format!("failed to read certificates from {}", path.display()))?;
+    if tls::refused_certificate(&error) {
+        tracing::warn!(%peer, input = name, %error, "refused a connection for its client certificate");
+    } else {
+        tracing::debug!(%peer, input = name, %error, "TLS handshake failed");
     }
-    WebPkiClientVerifier::builder(Arc::new(roots))
-        .build()
-        .with_context(|| format!("failed to check clients by {}", path.display()))
+    None
 }

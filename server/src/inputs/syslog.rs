@@ -1,27 +1,31 @@
 //! Syslog over TCP, TLS and UDP. Nothing in it tells a sender that a message was stored: over TCP a sender that is read
 //! from more slowly waits, over UDP what finds no room is dropped, and counted.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
-use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchbell_ingest::decode::logs::{SyslogFrame, SyslogFrames, SyslogMessage};
 
-use super::stream::{Stream, StreamListener, is_allowed};
+use super::sender::{Access, Sender};
+use super::stream::{Stream, StreamListener};
 use super::{deliver, wait_for_room};
-use crate::config::{SyslogConfig, TlsConfig};
-use crate::http::{App, Share};
+use crate::config::SyslogConfig;
+use crate::http::App;
 use crate::pipeline::{Payload, Request, stopped};
+use crate::sources::Source;
+use crate::tls::Tls;
 
-/// Messages stored together, at most.
-const BATCH_BYTES: usize = 1 << 20;
+/// What is stored together, at most.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_MESSAGES: usize = 4_096;
+/// What a message takes beside its bytes while it is stored.
+const MESSAGE_BYTES: usize = 512;
 /// Room for one read.
 const READ_BYTES: usize = 64 << 10;
 /// How long a batch waits for more of a sender that is sending.
@@ -34,27 +38,27 @@ const QUEUE_BYTES: usize = 16 << 20;
 /// What the kernel keeps of datagrams that nobody has read yet.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
+/// For sources and metrics.
+const NAME: &str = "syslog";
+
 /// The addresses that were bound.
 pub(super) struct Listeners {
-    streams: Vec<StreamListener>,
-    datagrams: Option<(UdpSocket, Vec<IpNet>)>,
-    settings: Settings,
-}
-
-/// What every task needs.
-#[derive(Clone)]
-struct Settings {
-    cluster: String,
+    streams: Vec<(StreamListener, Access)>,
+    datagrams: Option<(UdpSocket, Access)>,
     max_message_bytes: usize,
 }
 
 impl Listeners {
-    pub(super) async fn bind(config: &SyslogConfig, tls: Option<&TlsConfig>) -> Result<Self> {
+    pub(super) async fn bind(config: &SyslogConfig, tls: Option<&Arc<Tls>>) -> Result<Self> {
         let mut streams = Vec::new();
-        for (address, tls) in [(config.listen_tcp, None), (config.listen_tls, tls)] {
+        for (name, address, tls) in
+            [("syslog_tcp", config.listen_tcp, None), ("syslog_tls", config.listen_tls, tls)]
+        {
             let Some(address) = address else { continue };
-            let (access, connections) = (&config.access, config.max_connections);
-            streams.push(StreamListener::bind("syslog", address, tls, access, connections).await?);
+            let access = Access::new(&config.access, tls);
+            let listener =
+                StreamListener::bind(name, address, access.clone(), config.max_connections).await?;
+            streams.push((listener, access));
         }
         let mut datagrams = None;
         if let Some(address) = config.listen_udp {
@@ -62,30 +66,30 @@ impl Listeners {
                 .await
                 .with_context(|| format!("failed to listen on {address} for syslog over UDP"))?;
             let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER_BYTES);
-            tracing::info!(%address, input = "syslog over UDP", "listening");
-            datagrams = Some((socket, config.access.allow.clone()));
+            let address = socket.local_addr()?;
+            tracing::info!(%address, input = "syslog_udp", "listening");
+            datagrams = Some((socket, Access::new(&config.access, None)));
         }
-        let settings =
-            Settings { cluster: config.cluster.clone(), max_message_bytes: config.max_message_bytes };
-        Ok(Self { streams, datagrams, settings })
+        Ok(Self { streams, datagrams, max_message_bytes: config.max_message_bytes })
     }
 
     pub(super) fn serve(self, app: &Arc<App>, stopping: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+        let max_message_bytes = self.max_message_bytes;
+        let receiver = |access: Access| {
+            let (app, stopping) = (Arc::clone(app), stopping.clone());
+            Receiver { app, access, max_message_bytes, stopping }
+        };
         let mut tasks = Vec::new();
-        for listener in self.streams {
-            let (app, settings, until) = (Arc::clone(app), self.settings.clone(), stopping.clone());
-            let serve = move |stream, peer| {
-                let sender =
-                    Sender { app: Arc::clone(&app), settings: settings.clone(), stopping: until.clone() };
-                sender.connection(stream, peer)
-            };
+        for (listener, access) in self.streams {
+            let receiver = receiver(access);
+            let serve = move |stream, sender| receiver.clone().connection(stream, sender);
             tasks.push(tokio::spawn(listener.run(stopping.clone(), serve)));
         }
-        if let Some((socket, allow)) = self.datagrams {
+        if let Some((socket, access)) = self.datagrams {
             let (queue, queued) = mpsc::channel(QUEUE_DATAGRAMS);
-            let sender = Sender { app: Arc::clone(app), settings: self.settings, stopping: stopping.clone() };
-            tasks.push(tokio::spawn(receive(socket, allow, queue, stopping.clone())));
-            tasks.push(tokio::spawn(sender.datagrams(queued)));
+            let receiver = receiver(access);
+            tasks.push(tokio::spawn(receiver.clone().receive(socket, queue)));
+            tasks.push(tokio::spawn(receiver.store_queued(queued)));
         }
         tasks
     }
@@ -93,38 +97,6 @@ impl Listeners {
 
 /// A datagram and its room in the queue.
 type Queued = (SyslogMessage, OwnedSemaphorePermit);
-
-/// Reads datagrams as fast as they come and queues them.
-async fn receive(
-    socket: UdpSocket,
-    allow: Vec<IpNet>,
-    queue: mpsc::Sender<Queued>,
-    stopping: watch::Receiver<bool>,
-) {
-    let room = Arc::new(Semaphore::new(QUEUE_BYTES));
-    let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
-    let mut warned: Option<tokio::time::Instant> = None;
-    loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut datagram) => received,
-            () = stopped(stopping.clone()) => return,
-        };
-        let Ok((length, peer)) = received else { continue };
-        let peer = peer.ip().to_canonical();
-        let dropped = if is_allowed(&allow, peer) {
-            let bytes = Bytes::copy_from_slice(&datagram[..length]);
-            queued(&queue, &room, SyslogMessage { peer, frame: SyslogFrame { bytes, cut: false } }).err()
-        } else {
-            Some("address")
-        };
-        let Some(reason) = dropped else { continue };
-        metrics::counter!("watchbell_syslog_dropped_total", "reason" => reason).increment(1);
-        if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
-            warned = Some(tokio::time::Instant::now());
-            tracing::warn!(%peer, reason, "syslog datagrams are dropped (watchbell_syslog_dropped_total counts them)");
-        }
-    }
-}
 
 /// Puts a datagram into the queue, or says why not.
 fn queued(
@@ -137,34 +109,54 @@ fn queued(
     queue.try_send((message, permit)).map_err(|_| "queue_full")
 }
 
-/// Stores what a listener receives.
-struct Sender {
+/// Receives and stores.
+#[derive(Clone)]
+struct Receiver {
     app: Arc<App>,
-    settings: Settings,
+    access: Access,
+    max_message_bytes: usize,
     stopping: watch::Receiver<bool>,
 }
 
-impl Sender {
-    async fn connection(self, mut stream: Box<dyn Stream>, peer: IpAddr) {
-        let mut frames = SyslogFrames::new(self.settings.max_message_bytes);
+impl Receiver {
+    async fn connection(self, mut stream: Box<dyn Stream>, sender: Sender) {
+        if let Err(error) = self.messages(&mut stream, &sender).await {
+            let reason = format!("{error:#}");
+            metrics::counter!("watchbell_input_refused_total", "input" => NAME, "reason" => "certificate")
+                .increment(1);
+            tracing::warn!(peer = %sender.peer, reason, "ended a syslog connection");
+        }
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+    }
+
+    /// Stores all messages of a connection.
+    ///
+    /// # Errors
+    /// Why nothing more is taken from the sender.
+    async fn messages(&self, stream: &mut Box<dyn Stream>, sender: &Sender) -> Result<()> {
+        let mut frames = SyslogFrames::new(self.max_message_bytes);
         let mut buffer = BytesMut::new();
         let mut ended = false;
+        let message = |frame| SyslogMessage { peer: sender.peer, frame };
+        // who may not send is told so before it sends
+        self.access.source(sender, NAME)?;
         while !ended {
-            ended = self.gather(&mut stream, &mut buffer).await;
-            let mut messages = Vec::new();
-            while let Some(frame) = frames.next(&mut buffer) {
-                messages.push(SyslogMessage { peer, frame });
+            ended = self.gather(stream, &mut buffer).await;
+            loop {
+                let messages = self.batch(|| frames.next(&mut buffer).map(message));
+                if messages.is_empty() {
+                    break;
+                }
+                self.store(&self.access.source(sender, NAME)?, messages).await;
             }
-            if ended {
-                messages.extend(frames.last(&mut buffer).map(|frame| SyslogMessage { peer, frame }));
-            }
-            self.store(messages).await;
             if buffer.is_empty() {
                 // an idle connection keeps little memory
                 buffer = BytesMut::new();
             }
         }
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+        let last = frames.last(&mut buffer).map(message);
+        self.store(&self.access.source(sender, NAME)?, last.into_iter().collect()).await;
+        Ok(())
     }
 
     /// Reads what a sender has to send now; true if that was the last.
@@ -188,32 +180,86 @@ impl Sender {
         false
     }
 
-    async fn datagrams(self, mut queued: mpsc::Receiver<Queued>) {
+    /// Reads datagrams as fast as they come and queues them.
+    async fn receive(self, socket: UdpSocket, queue: mpsc::Sender<Queued>) {
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
+        let mut warned: Option<tokio::time::Instant> = None;
         loop {
-            let mut batch = Vec::new();
-            if queued.recv_many(&mut batch, QUEUE_DATAGRAMS / 4).await == 0 {
-                return;
+            let received = tokio::select! {
+                received = socket.recv_from(&mut datagram) => received,
+                () = stopped(self.stopping.clone()) => return,
+            };
+            let Ok((length, peer)) = received else { continue };
+            let peer = peer.ip().to_canonical();
+            let dropped = if self.access.allows(peer) {
+                let kept = length.min(self.max_message_bytes);
+                let bytes = Bytes::copy_from_slice(&datagram[..kept]);
+                let frame = SyslogFrame { bytes, cut: kept < length };
+                queued(&queue, &room, SyslogMessage { peer, frame }).err()
+            } else {
+                Some("address")
+            };
+            let Some(reason) = dropped else { continue };
+            metrics::counter!("watchbell_syslog_dropped_total", "reason" => reason).increment(1);
+            if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+                warned = Some(tokio::time::Instant::now());
+                tracing::warn!(%peer, reason, "syslog datagrams are dropped (watchbell_syslog_dropped_total counts them)");
             }
-            let (messages, permits): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            self.store(messages).await;
-            drop(permits);
         }
     }
 
+    async fn store_queued(self, mut queued: mpsc::Receiver<Queued>) {
+        let source = self.access.datagrams(NAME);
+        loop {
+            let mut datagrams = Vec::new();
+            if queued.recv_many(&mut datagrams, BATCH_MESSAGES).await == 0 {
+                return;
+            }
+            let mut datagrams = datagrams.into_iter();
+            loop {
+                // room is given back once all of the batch is stored
+                let mut permits = Vec::new();
+                let messages = self.batch(|| {
+                    let (message, permit) = datagrams.next()?;
+                    permits.push(permit);
+                    Some(message)
+                });
+                if messages.is_empty() {
+                    break;
+                }
+                self.store(&source, messages).await;
+            }
+        }
+    }
+
+    /// As many messages as are stored together: never more than a body of HTTP may hold.
+    fn batch(&self, mut next: impl FnMut() -> Option<SyslogMessage>) -> Vec<SyslogMessage> {
+        let max_body_bytes = usize::try_from(self.app.max_body_bytes).unwrap_or(usize::MAX);
+        let last_start = BATCH_BYTES.min(max_body_bytes - self.max_message_bytes);
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while bytes <= last_start && messages.len() < BATCH_MESSAGES {
+            let Some(message) = next() else { break };
+            bytes += message.frame.bytes.len();
+            messages.push(message);
+        }
+        messages
+    }
+
     /// Waits until the messages are stored.
-    async fn store(&self, messages: Vec<SyslogMessage>) {
+    async fn store(&self, source: &Source, messages: Vec<SyslogMessage>) {
         let Some(peer) = messages.first().map(|message| message.peer) else { return };
-        let (count, cluster) = (messages.len(), self.settings.cluster.clone());
-        let bytes = messages.iter().map(|message| message.frame.bytes.len()).sum();
-        let source = format!("syslog/{cluster}");
-        let payload = Payload::Syslog(messages);
+        let count = messages.len();
+        let bytes: usize = messages.iter().map(|message| message.frame.bytes.len() + MESSAGE_BYTES).sum();
         let max_bytes = self.app.max_body_bytes;
-        let request = Request { cluster, peer, history: false, gzip: false, max_bytes, payload };
-        let mut share = Share::default();
+        let room = bytes.min(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        let (cluster, payload) = (source.cluster.clone(), Payload::Syslog(messages));
+        let request = Request { cluster, peer, history: false, compression: None, max_bytes, payload };
+        let mut share = self.app.budget.share(source);
         let stored = async {
-            wait_for_room(&self.app, &mut share, bytes, Duration::MAX, &self.stopping).await?;
+            wait_for_room(&self.app, &mut share, room, Duration::MAX, &self.stopping).await?;
             let body = Bytes::new();
-            deliver(&self.app, &source, &mut share, (request, body), &self.stopping).await
+            deliver(&self.app, source, &mut share, (request, body), &self.stopping).await
         };
         if let Err(error) = stored.await {
             metrics::counter!("watchbell_syslog_dropped_total", "reason" => error.code)

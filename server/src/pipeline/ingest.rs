@@ -2,6 +2,7 @@
 //! deduplicate, append.
 
 mod payload;
+mod quarantine;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,30 +10,36 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
-    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+    Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
+    decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
-use watchbell_ingest::quarantine::{
-    Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
-};
+use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
-pub(crate) use self::payload::Payload;
 use self::payload::{AUDIT, Decoding, Opened, Unopened};
 use super::index::IndexView;
 use crate::clock;
 use crate::config::Config;
 use crate::files;
 
+pub(crate) use self::payload::Payload;
+pub(crate) use self::quarantine::{Quarantined, RetryError};
+
+/// The place of what makes a body unusable.
+const WHOLE_BODY: &str = "the whole body";
+
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
     intake: Intake,
     decoding: Decoding,
     quarantine: Quarantine,
+    /// Held by whoever reads through the quarantine, which takes a while.
+    scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
@@ -44,7 +51,8 @@ pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
     pub(crate) history: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Of the body once it is unpacked.
     pub(crate) max_bytes: u64,
     pub(crate) payload: Payload,
 }
@@ -101,6 +109,7 @@ impl IngestPort {
                 redactor: Redactor::new(key, ingest.redact.clone()),
             },
             quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
         })
@@ -125,11 +134,6 @@ impl IngestPort {
         let decoded = decode_audit(&event.into(), &origin, &self.decoding.limits, &self.decoding.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded, true).await.map(drop)
-    }
-
-    /// What could not be read, newest first.
-    pub(crate) fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        self.quarantine.list(limit)
     }
 
     fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
@@ -159,31 +163,27 @@ impl IngestPort {
         body: Bytes,
     ) -> Result<Opened, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+        let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
             Some(Ok(unpacked)) => unpacked,
-            Some(Err(error @ GunzipError::TooLong { .. })) => {
+            Some(Err(error @ DecompressError::TooLong { .. })) => {
                 return Err(IngestError::TooLarge(error.to_string()));
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
         };
-        let opened = request.payload.open(&body, origin, &self.decoding);
-        let error = match opened {
+        match request.payload.open(&body, origin, &self.decoding) {
             Ok(opened) => {
-                let entries: Vec<_> =
-                    opened.decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
-                self.keep(&entries)?;
-                return Ok(opened);
+                self.keep_rejected(origin, &opened.decoded)?;
+                Ok(opened)
             }
-            Err(Unopened::Ingest(error)) => return Err(error),
-            Err(Unopened::Decode(error)) => error,
-        };
-        match error {
-            DecodeError::Empty => Err(IngestError::Body(DecodeError::Empty.to_string())),
-            DecodeError::TooManyEvents { .. } | DecodeError::TooLong { .. } => {
-                Err(IngestError::TooLarge(error.to_string()))
+            Err(Unopened::Ingest(error)) => Err(error),
+            Err(Unopened::Decode(DecodeError::Empty)) => {
+                Err(IngestError::Body(DecodeError::Empty.to_string()))
             }
-            _ => Err(self.refuse(origin, error.to_string(), body)),
+            Err(Unopened::Decode(
+                error @ (DecodeError::TooManyEvents { .. } | DecodeError::TooLong { .. }),
+            )) => Err(IngestError::TooLarge(error.to_string())),
+            Err(Unopened::Decode(error)) => Err(self.refuse(origin, error.to_string(), body)),
         }
     }
 
@@ -194,7 +194,7 @@ impl IngestPort {
             source: origin.source.to_string(),
             cluster: origin.cluster.to_string(),
             peer: origin.peer,
-            place: "the whole body".to_owned(),
+            place: WHOLE_BODY.to_owned(),
             reason: reason.clone(),
             repaired: false,
             bytes,
@@ -203,6 +203,12 @@ impl IngestPort {
             Ok(()) => IngestError::Body(reason),
             Err(error) => error,
         }
+    }
+
+    /// Keeps what of a body could not be kept otherwise.
+    fn keep_rejected(&self, origin: &Origin, decoded: &Decoded) -> Result<(), IngestError> {
+        let entries: Vec<_> = decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+        self.keep(&entries)
     }
 
     fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), IngestError> {
@@ -253,7 +259,7 @@ fn entry(origin: &Origin, rejected: &Rejected) -> QuarantineEntry {
     QuarantineEntry {
         time: origin.received_at,
         source: origin.source.to_string(),
-        cluster: origin.cluster.to_string(),
+        cluster: rejected.cluster.as_ref().unwrap_or(&origin.cluster).to_string(),
         peer: origin.peer,
         place: rejected.place.to_string(),
         reason: rejected.reason.to_string(),

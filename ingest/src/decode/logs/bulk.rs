@@ -134,7 +134,8 @@ pub fn decode_bulk(
                     item.refused = Some(BulkRefusal::NotAnObject);
                     let place = Place { event: number, offset: range.start };
                     let (reason, bytes) = (Reason::NotAnObject, body.slice(range));
-                    bulk.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
+                    let cluster = Some(origin.cluster.clone());
+                    bulk.decoded.rejected.push(Rejected { cluster, place, reason, repaired: false, bytes });
                 }
             }
         }

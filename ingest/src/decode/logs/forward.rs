@@ -15,7 +15,7 @@ use watchbell_event::Timestamp;
 pub use handshake::{Ping, ack, helo, pong};
 
 use self::msgpack::{Head, Open, Reader, Stop};
-use super::super::{DecodeError, Decoded, Origin, Place, Reason, Rejected};
+use super::super::{Compression, DecodeError, Decoded, Origin, Place, Reason, Rejected};
 use super::{LogDecoder, LogLimits, LogRecord, Sequence, time};
 use crate::redact::Redactor;
 
@@ -33,8 +33,8 @@ pub enum ForwardError {
         /// Bytes of one message.
         max_bytes: usize,
     },
-    /// Neither none nor gzip.
-    #[error("a message in a compression other than gzip")]
+    /// Neither none nor a known one.
+    #[error("a message in a compression other than gzip and zstd")]
     Compression,
 }
 
@@ -78,12 +78,12 @@ impl ForwardFrames {
 pub struct ForwardMessage {
     /// What its records are about.
     pub tag: String,
-    /// One entry after another; compressed if `gzip`.
+    /// One entry after another.
     pub entries: Bytes,
     /// How they are written.
     pub form: EntriesForm,
-    /// True if the entries are compressed.
-    pub gzip: bool,
+    /// How the entries are compressed, if they are.
+    pub compression: Option<Compression>,
     /// What is to be acknowledged.
     pub chunk: Option<Vec<u8>>,
 }
@@ -130,7 +130,7 @@ impl ForwardMessage {
             }
         };
         let entries = message.slice(range);
-        let mut message = Self { tag, entries, form, gzip: false, chunk: None };
+        let mut message = Self { tag, entries, form, compression: None, chunk: None };
         let options = if count > elements { message.options(&mut reader)? } else { Ok(()) };
         Ok(options.map(|()| message))
     }
@@ -141,7 +141,8 @@ impl ForwardMessage {
             match reader.text()? {
                 Some(b"chunk") => self.chunk = reader.text()?.map(<[u8]>::to_vec),
                 Some(b"compressed") => match reader.text()? {
-                    Some(b"gzip") => self.gzip = true,
+                    Some(b"gzip") => self.compression = Some(Compression::Gzip),
+                    Some(b"zstd") => self.compression = Some(Compression::Zstd),
                     Some(b"text") | None => {}
                     Some(_) => return Ok(Err(ForwardError::Compression)),
                 },
@@ -193,7 +194,7 @@ pub fn decode_forward(
             }
             let place = Place { event: number, offset: start };
             let (reason, bytes) = (Reason::Protocol(MALFORMED), entries.slice(start..reader.pos));
-            decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
+            decoded.rejected.push(Rejected { cluster: None, place, reason, repaired: false, bytes });
         }
         number += 1;
     }

@@ -13,8 +13,13 @@ use watchbell_ingest::redact::Redactor;
 use super::IngestError;
 use crate::http::Clusters;
 
-/// The name of this source in records.
+/// The names of sources in records.
 pub(super) const AUDIT: &str = "audit";
+const LOGS: &str = "logs";
+const BULK: &str = "bulk";
+const OTLP: &str = "otlp";
+const SYSLOG: &str = "syslog";
+const FORWARD: &str = "forward";
 
 /// A chunk of Fluentd's, 8 MiB unless it is told otherwise, may hold many short lines.
 const MAX_FORWARD_RECORDS: usize = 250_000;
@@ -65,6 +70,15 @@ pub(super) enum Unopened {
     Ingest(IngestError),
 }
 
+/// What bytes that were kept can be tried as.
+pub(super) enum Again {
+    Is(Payload),
+    /// Only a part, which says nothing without the rest.
+    Part,
+    /// What could not be unpacked: nothing is in it as it stands.
+    Packed,
+}
+
 impl From<DecodeError> for Unopened {
     fn from(error: DecodeError) -> Self {
         Self::Decode(error)
@@ -73,14 +87,43 @@ impl From<DecodeError> for Unopened {
 
 impl Payload {
     /// The name of the source in records.
-    pub(super) fn source(&self) -> &'static str {
+    pub(crate) fn source(&self) -> &'static str {
         match self {
             Self::Audit => AUDIT,
-            Self::Logs { .. } => "logs",
-            Self::Bulk { .. } => "bulk",
-            Self::Otlp { .. } => "otlp",
-            Self::Syslog(_) => "syslog",
-            Self::Forward { .. } => "forward",
+            Self::Logs { .. } => LOGS,
+            Self::Bulk { .. } => BULK,
+            Self::Otlp { .. } => OTLP,
+            Self::Syslog(_) => SYSLOG,
+            Self::Forward { .. } => FORWARD,
+        }
+    }
+
+    /// How much it holds itself.
+    pub(crate) fn bytes_beside_body(&self) -> usize {
+        match self {
+            Self::Syslog(messages) => messages.iter().map(|message| message.frame.bytes.len()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What the bytes of a whole body, or of a part of one, are that came from this source and could not be read.
+    pub(super) fn again(source: &str, is_whole: bool, cluster: &str, bytes: &[u8], key: Vec<u8>) -> Again {
+        let delivery = Some(key);
+        match (source, is_whole) {
+            (AUDIT, _) => Again::Is(Self::Audit),
+            (LOGS | BULK, false) => Again::Is(Self::Logs { form: BodyForm::ByContent, delivery }),
+            // a body for several clusters does not say for which
+            (BULK, true) if !cluster.is_empty() => {
+                Again::Is(Self::Bulk { index: None, clusters: Clusters::just(cluster), delivery })
+            }
+            (OTLP, true) => {
+                let is_json = bytes.trim_ascii_start().starts_with(b"{");
+                let form = if is_json { OtlpForm::Json } else { OtlpForm::Protobuf };
+                Again::Is(Self::Otlp { form, delivery })
+            }
+            // lines and entries are never refused as a whole
+            (LOGS | FORWARD, true) => Again::Packed,
+            _ => Again::Part,
         }
     }
 

@@ -15,9 +15,9 @@ fn decode(message: &[u8], limits: &LogLimits) -> Result<Decoded, DecodeError> {
         history: false,
     };
     let message = ForwardMessage::parse(&Bytes::copy_from_slice(message)).unwrap();
-    let entries = match message.gzip {
-        true => super::super::super::gunzip(&message.entries, 1 << 20).unwrap(),
-        false => message.entries,
+    let entries = match message.compression {
+        Some(compression) => super::super::super::decompress(&message.entries, compression, 1 << 20).unwrap(),
+        None => message.entries,
     };
     let delivery = Sequence::delivery(&origin, b"1");
     let redactor = Redactor::new([7; 32], vec![]);
