@@ -142,6 +142,8 @@ pub struct TailBatch {
     pub may_be_known: bool,
     /// Bytes of files.
     pub bytes: u64,
+    /// More can be read at once.
+    pub more: bool,
     /// How far files are done with it.
     marks: HashMap<FileKey, Progress>,
 }
@@ -201,6 +203,8 @@ impl Tail {
         for file in &self.files {
             let progress = file.progress();
             if progress != file.durable || file.is_finished() {
+                // a file of which nothing is kept could not be found again if it were renamed
+                batch.keep_state_first |= file.durable == Progress::default();
                 batch.marks.insert(file.key, progress);
             }
         }

@@ -2,6 +2,7 @@
 //! once, each with its line.
 
 mod alerting;
+mod files;
 mod reader;
 
 use std::fmt::Write;
@@ -11,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use watchbell_event::yaml::{self, Node};
+use watchbell_ingest::tail::TailConfig;
 use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
-use crate::files;
 
 pub(crate) use self::alerting::AlertingConfig;
 
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) metrics_public: bool,
     pub(crate) ingest: IngestConfig,
+    /// Log files that are followed.
+    pub(crate) files: TailConfig,
     pub(crate) journal: JournalConfig,
     pub(crate) rules: RulesConfig,
     pub(crate) index: IndexConfig,
@@ -123,7 +126,7 @@ impl Config {
     /// Reads the file, or takes the defaults where there is none.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Self::parse("", "defaults") };
-        let text = files::read_text(path, MAX_CONFIG_BYTES)?;
+        let text = crate::files::read_text(path, MAX_CONFIG_BYTES)?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -159,6 +162,7 @@ impl Config {
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
             ingest: IngestConfig::read(root.section("ingest")),
+            files: files::read(root),
             journal: JournalConfig::read(root.section("journal")),
             rules: RulesConfig::read(root.section("rules")),
             index: IndexConfig::read(root.section("index")),
@@ -361,6 +365,27 @@ mod tests {
         let wrong = mistakes("rules:\n  lists:\n    a-b: [x]\n    c: [{d: e}]\n");
         assert!(wrong[0].starts_with("watchbell.yaml:3: rules.lists.a-b: the name of a list"), "{wrong:?}");
         assert_eq!(wrong[1], "watchbell.yaml:4: rules.lists.c: the values must be a list of texts");
+    }
+
+    #[test]
+    fn files_to_follow_are_read() {
+        let text = "files:\n  - path: /var/log/pods/*/*/*.log\n    cluster: prod\n    exclude: /var/log/pods/x_*/*/*.log\n\
+            \x20   format: json\n";
+        let files = Config::parse(text, "test").unwrap().files;
+        assert_eq!((files.sources.len(), &*files.sources[0].cluster), (1, "prod"));
+        assert_eq!(files.sources[0].exclude.len(), 1);
+        let wrong = mistakes("files:\n  - path: var/*.log\n    cluster: a b\n    format: xml\n  - {}\n");
+        let expect = [
+            "watchbell.yaml:2: files[0].path \"var/*.log\": the path must begin with /",
+            "watchbell.yaml:3: files[0].cluster: a cluster name is",
+            "watchbell.yaml:4: files[0].format: unknown format",
+            "watchbell.yaml:5: files[1].path is missing",
+            "watchbell.yaml:5: files[1].cluster is missing",
+        ];
+        assert_eq!(wrong.len(), expect.len(), "{wrong:#?}");
+        for (mistake, expect) in wrong.iter().zip(expect) {
+            assert!(mistake.starts_with(expect), "{mistake}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod correlation_state;
 mod detect;
+mod files;
 mod index;
 mod ingest;
 mod rule_query;
@@ -22,6 +23,7 @@ use watchbell_query::{Index, Searcher};
 
 use self::correlation_state::StateFile;
 use self::detect::Detect;
+use self::files::Following;
 use self::index::{IndexView, Indexing};
 use self::rules::RuleBook;
 use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
@@ -86,10 +88,15 @@ impl Pipeline {
         };
         let (failed, _) = watch::channel(None);
         let (stop_detect, stop_index) = (stopping.clone(), stopping.clone());
-        let stages = vec![
+        let mut stages = vec![
             stage::spawn("detect", failed.clone(), move || detect.run(&stop_detect))?,
             stage::spawn("index", failed.clone(), move || indexing.run(&stop_index))?,
         ];
+        if !config.files.sources.is_empty() {
+            let following = Following::open(config.files.clone(), data_dir, Arc::clone(&ingest))?;
+            let stop_files = stopping.clone();
+            stages.push(stage::spawn("files", failed.clone(), move || following.run(&stop_files))?);
+        }
         let receivers = std::mem::take(&mut config.alerting.receivers);
         let dispatcher = Dispatcher::new(alerts.clone(), config.alerting.dispatch.clone(), receivers);
         let chores = vec![

@@ -9,6 +9,7 @@ mod container_logs;
 mod correlations;
 mod crash;
 mod delivery;
+mod files;
 mod main_path;
 mod operations;
 mod sink;

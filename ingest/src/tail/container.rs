@@ -104,10 +104,16 @@ mod tests {
     fn paths_say_which_container_wrote_a_log() {
         let id = "0123456789abcdef".repeat(4);
         for (path, expect) in [
-            ("/var/log/pods/shop_web-7d4b9_6f1c-22/nginx/0.log", ["shop", "web-7d4b9", "6f1c-22", "nginx", ""]),
+            (
+                "/var/log/pods/shop_web-7d4b9_6f1c-22/nginx/0.log",
+                ["shop", "web-7d4b9", "6f1c-22", "nginx", ""],
+            ),
             ("/var/log/pods/a_b_c/d/12.log.20260131-081500", ["a", "b", "c", "d", ""]),
-            (&format!("/var/log/containers/web-7_shop_my-app-{id}.log"), ["shop", "web-7", "", "my-app", &id]),
-            (&format!("/var/lib/docker/containers/{id}/{id}-json.log"), ["", "", "", "", &id]),
+            (
+                format!("/var/log/containers/web-7_shop_my-app-{id}.log").as_str(),
+                ["shop", "web-7", "", "my-app", &id],
+            ),
+            (format!("/var/lib/docker/containers/{id}/{id}-json.log").as_str(), ["", "", "", "", &id]),
             ("/var/log/nginx/access.log", [""; 5]),
             ("/var/log/containers/web_shop_app-1234.log", [""; 5]),
             ("/var/log/pods/nothing/app/0.log", [""; 5]),

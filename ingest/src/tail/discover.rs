@@ -145,15 +145,26 @@ impl Tail {
         for state in missing {
             let Some(source) = source_of(&self.config, &state.path) else { continue };
             let Some(path) = renamed(&state) else {
-                let path = state.path.display();
-                tracing::info!(%path, "a log file is gone; what was written after it was read last is lost");
-                metrics::counter!("watchbell_tail_missing_files_total").increment(1);
+                self.give_up(&state, source);
                 continue;
             };
             let about = about(&state.path, source);
             if let Err(error) = self.follow(&path, about, now, true) {
                 self.unreadable.report(&path, &error);
             }
+        }
+    }
+
+    /// A file was removed while nothing ran. If there is none like it at all, its disk may only be away for now.
+    fn give_up(&mut self, gone: &FileState, source: usize) {
+        if !self.files.iter().any(|file| file.about.source == source) {
+            return;
+        }
+        let path = gone.path.display();
+        tracing::info!(%path, "a log file is gone; what was written after it was read last is lost");
+        metrics::counter!("watchbell_tail_missing_files_total").increment(1);
+        for state in self.remembered.iter_mut().filter(|state| *state == gone) {
+            state.finished = true;
         }
     }
 }

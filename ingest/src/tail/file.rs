@@ -17,6 +17,8 @@ use super::state::FileState;
 const FIRST_BYTES: usize = 1 << 10;
 /// Writers may write to a file for a moment after it was renamed or removed, in microseconds.
 const GRACE_MICROS: i64 = 5_000_000;
+/// Most lines that are read in one turn: very short ones become documents that are far longer.
+pub(super) const TURN_LINES: u64 = 20_000;
 
 /// A file while it is on the disk; afterwards another one may get the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub(super) struct Followed {
     pub(super) about: Arc<About>,
     pub(super) key: FileKey,
     beginning: Option<Beginning>,
+    /// How it began before it was emptied, while it has no new first line.
+    began: Option<Beginning>,
     /// How often a file with the same key and the same beginning was begun anew.
     generation: u32,
     file: File,
@@ -121,6 +125,7 @@ impl Followed {
             key: FileKey::of(&file.metadata()?),
             about: Arc::new(about),
             beginning: Beginning::read(&file, false)?,
+            began: state.map(|state| state.beginning),
             generation: state.map_or(0, |state| state.generation),
             lines: Lines::resume(&progress),
             offset: progress.offset(),
@@ -186,11 +191,15 @@ impl Followed {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
             if !std::mem::take(&mut self.within_line) {
-                let line = FileLine { offset: self.offset + start as u64, bytes: &bytes[start..end], cut: false };
+                let line =
+                    FileLine { offset: self.offset + start as u64, bytes: &bytes[start..end], cut: false };
                 self.lines.take(line, limits, now, out);
                 turn.lines += 1;
             }
             start = end + 1;
+            if turn.lines >= TURN_LINES {
+                break;
+            }
         }
         let rest = &bytes[start..];
         // a line that does not end within a whole buffer is cut; of what is only begun, more is waited for
@@ -241,7 +250,7 @@ impl Followed {
         (self.offset, self.within_line, self.known_before) = (0, false, 0);
         self.durable = Progress::default();
         self.generation += 1;
-        self.beginning = None;
+        self.began = self.beginning.take().or(self.began);
     }
 
     /// What tells the records of this file from those of all others; none while its first line is not complete.
@@ -273,7 +282,7 @@ impl Followed {
         Some(FileState {
             path: self.about.path.clone(),
             key: self.key,
-            beginning: self.beginning?,
+            beginning: self.beginning.or(self.began)?,
             generation: self.generation,
             progress: self.durable,
             finished: self.finished,
@@ -305,7 +314,12 @@ impl Followed {
     }
 
     /// Ends records at once, to make room.
-    pub(super) fn hurry(&mut self, limits: &LineLimits, now: Timestamp, out: &mut impl FnMut(Joined<'_>)) -> bool {
+    pub(super) fn hurry(
+        &mut self,
+        limits: &LineLimits,
+        now: Timestamp,
+        out: &mut impl FnMut(Joined<'_>),
+    ) -> bool {
         let at_once = LineLimits { join_wait_micros: 0, open_micros: 0, ..limits.clone() };
         self.lines.expire(self.offset, &at_once, now, out)
     }

@@ -8,6 +8,8 @@ pub(super) enum Joining {
     Plain,
     /// A Python traceback, up to the exception at its end.
     Python,
+    /// After that, of which another traceback may tell more.
+    PythonRaised,
     /// A Go panic and its goroutines.
     Go,
     /// JSON over several lines, up to the bracket at its end.
@@ -19,7 +21,8 @@ impl Joining {
     pub(super) fn begin(line: &[u8]) -> Self {
         if line.starts_with(b"Traceback (most recent call last):") {
             Self::Python
-        } else if [&b"panic: "[..], b"fatal error: ", b"goroutine "].iter().any(|head| line.starts_with(head)) {
+        } else if [&b"panic: "[..], b"fatal error: ", b"goroutine "].iter().any(|head| line.starts_with(head))
+        {
             Self::Go
         } else if line == b"{" || line == b"[" {
             Self::Json
@@ -37,14 +40,18 @@ impl Joining {
         let starts = |heads: &[&[u8]]| heads.iter().any(|head| line.starts_with(head));
         match self {
             Self::Plain => starts(&[b"Caused by: ", b"Suppressed: ", b"... "]).then_some(Self::Plain),
-            Self::Python if is_blank || starts(&[b"During handling of ", b"The above exception ", b"Traceback "]) => {
+            Self::Python | Self::PythonRaised
+                if starts(&[b"During handling of ", b"The above exception ", b"Traceback "]) =>
+            {
                 Some(Self::Python)
             }
-            // the exception itself; after it only another traceback belongs to this one
-            Self::Python => is_exception(line).then_some(Self::Python),
+            Self::Python | Self::PythonRaised if is_blank => Some(self),
+            Self::Python => is_exception(line).then_some(Self::PythonRaised),
+            Self::PythonRaised => None,
             Self::Go => {
                 let is_call = line.ends_with(b")") && line.contains(&b'(') && !line.contains(&b' ');
-                let is_go = starts(&[b"goroutine ", b"created by ", b"[signal ", b"panic: ", b"exit status "]);
+                let is_go =
+                    starts(&[b"goroutine ", b"created by ", b"[signal ", b"panic: ", b"exit status "]);
                 (is_blank || is_call || is_go || line.ends_with(b"[recovered]")).then_some(Self::Go)
             }
             Self::Json if line == b"}" || line == b"]" => Some(Self::Plain),

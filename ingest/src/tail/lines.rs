@@ -33,12 +33,7 @@ pub struct LineLimits {
 
 impl Default for LineLimits {
     fn default() -> Self {
-        Self {
-            record_bytes: 256 << 10,
-            record_lines: 500,
-            join_wait_micros: 500_000,
-            open_micros: 5_000_000,
-        }
+        Self { record_bytes: 256 << 10, record_lines: 500, join_wait_micros: 500_000, open_micros: 5_000_000 }
     }
 }
 
@@ -154,7 +149,8 @@ impl Lines {
         for (stream, name) in self.streams.iter_mut().zip(NAMES) {
             let is_over = stream.open.as_ref().is_some_and(|open| {
                 let wait = if open.partial { limits.open_micros } else { limits.join_wait_micros };
-                now.micros_since(open.grown_at) >= wait || now.micros_since(open.opened_at) >= limits.open_micros
+                now.micros_since(open.grown_at) >= wait
+                    || now.micros_since(open.opened_at) >= limits.open_micros
             });
             if is_over {
                 stream.cut = offset;
@@ -280,7 +276,12 @@ struct Read<'a> {
 impl<'a> Read<'a> {
     fn of(line: &'a [u8]) -> Self {
         if let Some(CriLine { time, stream, partial, message }) = CriLine::parse(line) {
-            return Self { stream: index(Some(stream)), time: Some(time), partial, message: Cow::Borrowed(message) };
+            return Self {
+                stream: index(Some(stream)),
+                time: Some(time),
+                partial,
+                message: Cow::Borrowed(message),
+            };
         }
         // other programs write JSON lines with a member `log`, but not as their first
         let docker = line.starts_with(b"{\"log\":\"").then(|| DockerLine::parse(line)).flatten();

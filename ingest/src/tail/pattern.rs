@@ -139,7 +139,11 @@ mod tests {
             ("/a/?*b*c", "/a/bc", false),
             ("/a/*", "/a/", false),
         ] {
-            assert_eq!(PathPattern::parse(pattern).unwrap().matches(Path::new(path)), expect, "{pattern} {path}");
+            assert_eq!(
+                PathPattern::parse(pattern).unwrap().matches(Path::new(path)),
+                expect,
+                "{pattern} {path}"
+            );
         }
         assert_eq!(PathPattern::parse("var/log/*.log"), Err(PatternError::Relative));
         assert_eq!(PathPattern::parse("/var/../log"), Err(PatternError::NotPlain));

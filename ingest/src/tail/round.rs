@@ -7,7 +7,7 @@ use serde_json::Map;
 use watchbell_event::Timestamp;
 
 use super::discover::Unreadable;
-use super::file::{About, Followed};
+use super::file::{About, Followed, TURN_LINES};
 use super::lines::Joined;
 use super::{TailBatch, TailConfig};
 use crate::decode::Origin;
@@ -49,7 +49,8 @@ impl<'a> Round<'a> {
         while !waiting.is_empty() {
             let mut again = Vec::new();
             for index in waiting {
-                if self.batch.bytes >= self.config.batch_bytes as u64 {
+                if self.is_full() {
+                    self.batch.more = true;
                     return index;
                 }
                 let file = &mut files[index];
@@ -80,6 +81,10 @@ impl<'a> Round<'a> {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.batch.bytes >= self.config.batch_bytes as u64 || self.batch.envelopes.len() as u64 >= TURN_LINES
+    }
+
     fn turn(&mut self, file: &mut Followed) -> std::io::Result<()> {
         let (lines, now) = (&self.config.lines, self.now);
         let mut writer = Writer::new(file, self.origins, &mut self.decoders, self.config, &mut self.batch);
@@ -104,7 +109,11 @@ impl<'a> Round<'a> {
         let (lines, now) = (&self.config.lines, self.now);
         let mut writer = Writer::new(file, self.origins, &mut self.decoders, self.config, &mut self.batch);
         let mut out = |joined: Joined<'_>| writer.write(&joined);
-        if hurry { Ok(file.hurry(lines, now, &mut out)) } else { file.rest(self.buffer, lines, now, &mut out) }
+        if hurry {
+            Ok(file.hurry(lines, now, &mut out))
+        } else {
+            file.rest(self.buffer, lines, now, &mut out)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use watchbell_event::Envelope;
 use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
     DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
@@ -149,6 +150,21 @@ impl IngestPort {
         let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded, true).await.map(drop)
+    }
+
+    /// Takes lines of files; returns once they are on disk.
+    pub(super) async fn take_lines(
+        &self,
+        envelopes: Vec<Envelope>,
+        may_be_known: bool,
+    ) -> Result<(), IngestError> {
+        let decoded = Decoded { envelopes, ..Decoded::default() };
+        self.append(decoded, may_be_known).await.map(drop)
+    }
+
+    /// Makes what must not be stored unreadable.
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// What could not be read, newest first.
