@@ -14,18 +14,16 @@ fn records(text: &str, split: usize) -> Vec<(u64, String)> {
         }
     };
     let mut lines = Lines::default();
-    let (mut offset, mut count) = (0, 0);
-    while let Some(line) =
-        text.get(offset as usize..).and_then(|rest| rest.split_once('\n')).map(|(line, _)| line)
-    {
+    let (mut rest, mut offset, mut count) = (text, 0, 0);
+    while let Some((line, after)) = rest.split_once('\n') {
         lines.take(FileLine { offset, bytes: line.as_bytes(), cut: false }, &limits, now, &mut out);
-        offset += line.len() as u64 + 1;
-        count += 1;
+        (rest, offset, count) = (after, offset + line.len() as u64 + 1, count + 1);
         if count == split {
             // a crash: what is not done is read again
             let progress = lines.progress(offset);
             lines = Lines::resume(&progress);
             offset = progress.offset();
+            rest = &text[usize::try_from(offset).unwrap()..];
         }
     }
     lines.finish(&mut out);
