@@ -120,6 +120,9 @@ pub struct Annotations<'a> {
     /// allow or forbid; absent on a 401.
     #[serde(rename = "authorization.k8s.io/decision", borrow, deserialize_with = "text")]
     pub decision: Text<'a>,
+    /// Which binding and role allowed it, in words of the authorizer.
+    #[serde(rename = "authorization.k8s.io/reason", borrow, deserialize_with = "text")]
+    pub reason: Text<'a>,
 }
 
 impl<'a> AuditEvent<'a> {

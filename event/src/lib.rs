@@ -9,6 +9,7 @@
 
 pub mod audit;
 mod detection;
+mod explanation;
 mod facets;
 mod id;
 pub mod log;
@@ -20,6 +21,7 @@ mod time;
 pub mod yaml;
 
 pub use detection::{ContributingEvent, CorrelationMatch, Detection, Level};
+pub use explanation::{Counted, CountedRule, Deferred, Explanation, MetCondition};
 pub use facets::{Facets, Outcome};
 pub use id::EventId;
 pub use position::{Position, Positions};

@@ -176,6 +176,19 @@ impl Index {
         })
     }
 
+    /// Goes on behind records that the log has lost: everything before `next` was added or is gone. True if
+    /// that is further than before; the next [`Self::commit`] says so in [`Self::positions`].
+    pub fn pass_over(&mut self, next: &Positions) -> bool {
+        let mut further = false;
+        for (partition, next) in next.iter() {
+            if next > self.added.next(partition) {
+                self.added.set_next(partition, next);
+                further = true;
+            }
+        }
+        further
+    }
+
     /// Makes everything added durable and searchable.
     ///
     /// # Errors
@@ -185,6 +198,9 @@ impl Index {
             if index.writer.as_mut().is_some_and(|writer| writer.uncommitted > 0) {
                 index.commit_writer()?;
                 index.publish();
+            } else {
+                // records that are lost are not read again either
+                index.positions = index.added.clone();
             }
             index.finish_sealing(false)
         })

@@ -1,13 +1,17 @@
 //! Turns matches into detections: what alerting needs to group, route and describe them.
 
 mod describe;
+mod explanation;
+mod matched;
 mod subject;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use watchbell_event::secrets::redact;
-use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
+use watchbell_event::{
+    ContributingEvent, CorrelationMatch, Deferred, Detection, EventId, Explanation, Facets, Record,
+};
 
 use crate::compile::{RuleSet, Traffic};
 use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Restored};
@@ -32,6 +36,8 @@ pub struct Detector {
     correlator: Correlator,
     matches: Vec<usize>,
     correlated: Vec<Correlated>,
+    /// For each rule, how often it matched.
+    matched: Vec<u64>,
     events: metrics::Counter,
     unreadable: metrics::Counter,
 }
@@ -42,6 +48,7 @@ impl Detector {
     pub fn new(set: Arc<RuleSet>, correlation: CorrelationConfig) -> Self {
         Self {
             evaluator: Evaluator::new(Arc::clone(&set)),
+            matched: vec![0; set.rules().len()],
             correlator: Correlator::new(set, correlation),
             matches: Vec::new(),
             correlated: Vec::new(),
@@ -67,9 +74,19 @@ impl Detector {
         &mut self.correlator
     }
 
+    /// For each rule of the set, how many events it matched, and of correlations, how often they did. Rules that only
+    /// feed correlations are counted, too.
+    #[must_use]
+    pub fn matched(&self) -> &[u64] {
+        &self.matched
+    }
+
     /// Runs another set from now on. If it has the same rules, counts go on (see [`Evaluator::follow`]), and so do
     /// correlations that did not change, from where they were.
     pub fn follow(&mut self, set: Arc<RuleSet>) -> Restored {
+        if !set.has_rules_of(self.evaluator.rules()) {
+            self.matched = vec![0; set.rules().len()];
+        }
         self.evaluator.follow(Arc::clone(&set));
         self.correlator.reload(set)
     }
@@ -96,19 +113,32 @@ impl Detector {
             history: envelope.history,
         };
         self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
+        self.tell(record, detections);
+    }
+
+    /// No more events come behind `last`: decides what correlations still wait for some to decide.
+    pub fn finish(&mut self, last: &Record, detections: &mut Vec<Detection>) {
+        self.matches.clear();
+        self.correlator.finish(&mut self.correlated);
+        self.tell(last, detections);
+    }
+
+    /// Makes detections of what matched when this record came.
+    fn tell(&mut self, record: &Record, detections: &mut Vec<Detection>) {
+        for rule in self.matches.iter().chain(self.correlator.matched()).copied() {
+            if let Some(matched) = self.matched.get_mut(rule) {
+                *matched += 1;
+            }
+        }
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
             return;
         }
-        let subject = Subject::new(record);
+        let subject = Subject::new(record, set);
         let before = detections.len();
-        let alone = self.matches.iter().filter_map(|index| set.rules().get(*index));
-        detections.extend(alone.map(|rule| subject.detection(rule)));
-        for correlated in self.correlated.drain(..) {
-            let rule = set.rules().get(correlated.rule);
-            detections.extend(rule.map(|rule| subject.correlation(rule, correlated)));
-        }
+        detections.extend(self.matches.iter().filter_map(|index| subject.alone(*index)));
+        detections.extend(self.correlated.drain(..).filter_map(|found| subject.correlation(found)));
         for detection in detections.iter().skip(before) {
             let level = detection.level.name();
             metrics::counter!("watchbell_rules_detections_total", "level" => level).increment(1);
@@ -119,6 +149,7 @@ impl Detector {
 /// One event that some rule matched.
 struct Subject<'a> {
     record: &'a Record,
+    set: &'a Arc<RuleSet>,
     event: EventView<'a>,
     request_key: EventId,
     labels: Vec<(Cow<'static, str>, String)>,
@@ -128,14 +159,25 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(record: &'a Record) -> Self {
+    fn new(record: &'a Record, set: &'a Arc<RuleSet>) -> Self {
         let event = EventView::read(&record.envelope);
         let request_key = event.request_key(&record.envelope);
         let (labels, summary) = (event.labels(), event.summary());
-        Self { record, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
+        Self { record, set, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
     }
 
-    fn detection(&self, rule: &Rule) -> Detection {
+    /// A match of the rule of this index.
+    fn alone(&self, index: usize) -> Option<Detection> {
+        let rule = self.set.rules().get(index)?;
+        let (set, envelope) = (Arc::clone(self.set), self.record.envelope.clone());
+        let explain = move || {
+            let rule = set.rules().get(index);
+            rule.map(|rule| explanation::of_event(rule, &envelope)).unwrap_or_default()
+        };
+        Some(self.detection(rule, Deferred::new(explain)))
+    }
+
+    fn detection(&self, rule: &Rule, explanation: Deferred<Explanation>) -> Detection {
         let envelope = &self.record.envelope;
         Detection {
             rule_id: rule.key.clone(),
@@ -153,11 +195,13 @@ impl<'a> Subject<'a> {
             summary: self.summary(rule),
             history: envelope.history,
             correlation: None,
+            explanation,
         }
     }
 
     /// A match of a correlation, decided when this event came.
-    fn correlation(&self, rule: &Rule, correlated: Correlated) -> Detection {
+    fn correlation(&self, correlated: Correlated) -> Option<Detection> {
+        let rule = self.set.rules().get(correlated.rule)?;
         // What waited for the watermark is not about the event that moved it.
         let is_last = correlated.events.last().is_some_and(|last| last.id == self.record.envelope.id);
         let mut labels = if is_last { self.labels.clone() } else { Vec::new() };
@@ -169,18 +213,21 @@ impl<'a> Subject<'a> {
         labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
         labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
         let summary = describe::correlation(rule, &correlated, is_last.then_some(self.summary.as_str()));
-        let Correlated { group_key, cluster, value, window_start, window_end, first, .. } = correlated;
         let events = correlated.events.iter().map(|event| ContributingEvent {
             id: event.id,
             position: event.position,
             event_time: event.time,
         });
-        Detection {
+        let events = events.collect();
+        let correlated = Arc::new(Correlated { events: Vec::new(), ..correlated });
+        let explanation = self.explain_correlation(Arc::clone(&correlated), is_last);
+        let Correlated { group_key, ref cluster, value, window_start, window_end, first, .. } = *correlated;
+        Some(Detection {
             labels,
             summary,
             event_id: first.id,
             event_time: window_end,
-            cluster,
+            cluster: Arc::clone(cluster),
             request_key: occurrence_key(&group_key, first.id, window_end.as_micros()),
             group_key,
             history: correlated.history,
@@ -188,11 +235,20 @@ impl<'a> Subject<'a> {
                 reached: float_text(value),
                 window_start,
                 window_end,
-                events: events.collect(),
+                events,
                 events_beyond: correlated.events_beyond,
             })),
-            ..self.detection(rule)
-        }
+            ..self.detection(rule, explanation)
+        })
+    }
+
+    fn explain_correlation(&self, correlated: Arc<Correlated>, is_last: bool) -> Deferred<Explanation> {
+        let set = Arc::clone(self.set);
+        let last = is_last.then(|| self.record.envelope.clone());
+        Deferred::new(move || {
+            let Some(rule) = set.rules().get(correlated.rule) else { return Explanation::default() };
+            explanation::of_correlation(&set, rule, &correlated, last.as_ref())
+        })
     }
 
     fn summary(&self, rule: &Rule) -> String {

@@ -143,6 +143,7 @@ const FILES: &[File] = &[
     file!("secret-access/secret-created"),
     file!("secret-access/secret-read"),
     file!("secret-access/secrets-listed"),
+    file!("secret-access/secrets-listed-by-new-service-account"),
     file!("secret-access/secrets-listed-cluster-wide"),
     file!("secret-access/secrets-new-reader"),
     file!("secret-access/secrets-swept"),

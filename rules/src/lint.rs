@@ -92,6 +92,9 @@ pub fn lint(rules: &[Rule], lists: &Lists, policy: Option<&AuditPolicy>) -> Vec<
         for name in unknown.into_iter().flatten() {
             add(FindingKind::UnknownField, format!("no audit event has a field {name:?}"));
         }
+        if let Some(message) = rule.correlation.as_deref().and_then(impossible::unreachable_count) {
+            add(FindingKind::NeverMatches, message);
+        }
         let Some(demands) = demands else {
             for counted in counted_rules[index].iter().filter(|counted| never(**counted)) {
                 let title = &rules[*counted].title;

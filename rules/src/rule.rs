@@ -1,10 +1,11 @@
 //! A rule as people see it: what it says about itself, and the formula that decides.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use watchbell_event::{Format, Level};
 
-use crate::correlate::Correlation;
+use crate::correlate::{Correlation, counted_rules};
 use crate::falco::Template;
 use crate::formula::{Body, Formula};
 
@@ -56,6 +57,16 @@ pub struct Rule {
     pub(crate) formula: Formula,
     /// What is counted, if the rule is a correlation.
     pub(crate) correlation: Option<Arc<Correlation>>,
+}
+
+/// The bodies that each rule reads: `request`, `response`; of a correlation, those that the rules it counts read.
+#[must_use]
+pub fn needed_bodies(rules: &[Rule]) -> Vec<BTreeSet<&'static str>> {
+    let of_rule = |(rule, counted): (&Rule, Vec<usize>)| {
+        let counted = counted.iter().filter_map(|index| rules.get(*index));
+        std::iter::once(rule).chain(counted).flat_map(Rule::bodies).collect()
+    };
+    rules.iter().zip(counted_rules(rules)).map(of_rule).collect()
 }
 
 impl Rule {

@@ -6,7 +6,7 @@ mod read;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use watchbell_event::yaml::Node;
+use watchbell_event::yaml::{self, Node};
 use watchbell_event::{EventId, Position, Timestamp};
 
 use crate::compile::RuleSet;
@@ -78,6 +78,15 @@ struct Event {
     partition: u32,
     cluster: Arc<str>,
     json: String,
+}
+
+/// Whether a file holds cases of the suite and not rules.
+#[must_use]
+pub fn is_suite(text: &str) -> bool {
+    // Most files are rules, and need not be read for this.
+    let may_be = text.lines().any(|line| line.starts_with("events:"));
+    let documents = if may_be { yaml::parse(text).unwrap_or_default() } else { Vec::new() };
+    documents.iter().any(|document| document.get("events").is_some() && document.get("rules").is_some())
 }
 
 /// Runs all cases of one file, given as its name and text.
@@ -314,6 +323,19 @@ mod tests {
         }
         assert!(failures.is_empty(), "{}", failures.join("\n"));
         assert!(cases >= 40, "only {cases} cases");
+    }
+
+    #[test]
+    fn files_of_cases_are_told_from_rules() {
+        for (name, text) in FILES {
+            assert!(is_suite(text), "{name}");
+        }
+        for (name, text) in crate::library::files() {
+            assert!(!is_suite(&text), "{name}");
+        }
+        for text in ["", "events:\n  - [", "title: x\nevents: [{}]\n", "rules: x\n"] {
+            assert!(!is_suite(text), "{text}");
+        }
     }
 
     #[test]

@@ -114,6 +114,11 @@ async fn whatever_is_no_record_takes_nothing_with_it() {
     assert_eq!((&answer["stored"], &answer["rejected"]), (&json!(2), &json!(1)));
     let quarantine = server.json("/api/v1/quarantine").await;
     assert!(quarantine.to_string().contains("not an object"), "{quarantine}");
+    // whoever wants it all the same gets a line
+    let key = quarantine["entries"][0]["key"].as_str().unwrap();
+    let retried = server.run(&["quarantine", "retry", key]);
+    assert!(retried.status.success(), "{retried:?}");
+    server.wait_for_count("message:7", 1).await;
     // an audit event that a pod prints is a line of this pod
     let forged = json!({ "log": event("forged").to_string(), "kubernetes": { "pod_name": "evil-0" } });
     send(&server, "application/json", None, forged.to_string()).await;

@@ -16,7 +16,7 @@ from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
 from tools import ROOT, exim_binary, kube_binary, note, openssl, watchbell_binary
-from watchbell import Watchbell, notifications
+from watchbell import CLIENT, Watchbell, notifications
 
 DEADLINE_S = 480
 
@@ -63,7 +63,8 @@ def run(report, directory, kube, binary):
     hook = Sink()
     watchbell = Watchbell(binary, directory / "watchbell", authority, notifications(mail, hook))
     watchbell.start()
-    webhook = watchbell.add_cluster(directory / "webhook.yaml")
+    watchbell.with_token = watchbell.add_cluster(directory / "webhook-token.yaml")
+    webhook = watchbell.add_cluster(directory / "webhook.yaml", authority.issue("audit-client", CLIENT))
     cluster = Cluster(kube, directory / "cluster", ROOT / "deploy" / "audit-policy.yaml", webhook)
     cluster.start()
     Scenario(report, cluster, watchbell, mail, hook).run()

@@ -146,6 +146,7 @@ pub(crate) struct Segment {
     pub(crate) times: Column<DateTime>,
     pub(crate) seqs: Column<u64>,
     pub(crate) span: Span,
+    pub(crate) min_seq: u64,
     pub(crate) max_seq: u64,
 }
 
@@ -185,6 +186,7 @@ impl View {
                     earliest: times.min_value().into_timestamp_micros(),
                     latest: times.max_value().into_timestamp_micros(),
                 },
+                min_seq: seqs.min_value(),
                 max_seq: seqs.max_value(),
                 times,
                 seqs,

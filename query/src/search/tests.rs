@@ -98,6 +98,8 @@ fn log_lines_are_found_by_words_and_fields() {
     check("orchestrator.namespace:shop", 3);
     check("shop", 3);
     check("event.dataset:sshd", 1);
+    check("NOT message:\"password accepted\"", 2);
+    check("shop NOT \"password accepted\"", 2);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::groups::{Scope, group_key, hash_of_values};
 use super::model::Kind;
 use super::plan::{Feed, Plan, Planned, Source, Sources};
+use super::snapshot::Snapshot;
 use super::state::{CorrelationStats, Fire, State};
 use super::watermark::{Clocks, Lane};
 use super::window::{Chained, Entry};
@@ -81,6 +82,8 @@ pub(crate) struct Engine {
     pub(super) clocks: Clocks,
     /// Matches that came too late to be counted.
     pub(super) late: u64,
+    /// The snapshot that is being made.
+    pub(super) copying: Option<Snapshot>,
     fields: Fields,
     fires: Vec<Fire>,
     /// Memory that all states take, in bytes.
@@ -102,6 +105,7 @@ impl Engine {
             states: plan.correlations.iter().map(|_| State::new(config.listed_events)).collect(),
             clocks: Clocks::default(),
             late: 0,
+            copying: None,
             fields: Fields::default(),
             fires: Vec::new(),
             total_bytes: 0,

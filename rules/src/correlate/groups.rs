@@ -7,8 +7,10 @@ use watchbell_event::EventId;
 
 use super::fields::Value;
 use super::novelty::Novelty;
+use super::snapshot::write_group;
 use super::watermark::Lane;
 use super::window::Window;
+use super::wire::Writer;
 
 /// Memory of one group beyond what it holds, in bytes.
 const GROUP_BYTES: usize = size_of::<Slot>() + 64;
@@ -82,14 +84,39 @@ impl Group {
 struct Slot {
     key: EventId,
     group: Group,
+    /// When it was used last, in uses of any group.
+    used: u64,
+    /// The copy that it is in or need not be in.
+    copied_by: u32,
     /// Neighbours in the order of use.
     older: Option<u32>,
     newer: Option<u32>,
 }
 
+/// A copy of all groups as they were at one moment. It is made in parts, while they go on changing: a group that is
+/// about to change is copied before.
+#[derive(Clone, Debug, Default)]
+struct Copying {
+    /// Slots from here to `end` are still to be copied, but for those that were before.
+    next: usize,
+    end: usize,
+    copied: Copied,
+}
+
+/// A copy of groups, in no order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Copied {
+    pub(super) count: usize,
+    pub(super) bytes: Writer,
+}
+
 /// Groups by their keys. Finding, adding and removing one costs the same however many there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
+    uses: u64,
+    /// How many copies were begun.
+    copies: u32,
+    copying: Option<Copying>,
     by_key: FxHashMap<EventId, u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -111,12 +138,17 @@ impl Groups {
     /// A group, without changing the order of use.
     pub(crate) fn get_mut(&mut self, key: &EventId) -> Option<&mut Group> {
         let slot = *self.by_key.get(key)?;
+        self.copy_before_change(slot);
         self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
     }
 
     /// A group, which becomes the latest used.
     pub(crate) fn touch(&mut self, key: &EventId) -> Option<&mut Group> {
         let slot = *self.by_key.get(key)?;
+        self.copy_before_change(slot);
+        self.uses += 1;
+        let used = self.uses;
+        self.slot_mut(Some(slot))?.used = used;
         if self.newest != Some(slot) {
             self.unlink(slot);
             self.link_newest(slot);
@@ -126,7 +158,9 @@ impl Groups {
 
     /// Adds a group that is not there yet, as the latest used.
     pub(crate) fn insert(&mut self, key: EventId, group: Group) {
-        let slot = Slot { key, group, older: None, newer: None };
+        self.uses += 1;
+        let (used, copied_by) = (self.uses, self.copies);
+        let slot = Slot { key, group, used, copied_by, older: None, newer: None };
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -150,6 +184,7 @@ impl Groups {
     /// Takes a group out.
     pub(crate) fn remove(&mut self, key: &EventId) -> Option<Group> {
         let index = self.by_key.remove(key)?;
+        self.copy_before_change(index);
         self.unlink(index);
         self.free.push(index);
         self.slots.get_mut(index as usize)?.take().map(|slot| slot.group)
@@ -170,6 +205,48 @@ impl Groups {
             next = slot.newer;
             Some((slot.key, &slot.group))
         })
+    }
+
+    /// Begins a copy of all groups as they are now, in place of one that is not done.
+    pub(super) fn begin_copy(&mut self) {
+        self.copies = self.copies.wrapping_add(1);
+        self.copying = Some(Copying { end: self.slots.len(), ..Copying::default() });
+    }
+
+    /// Gives up the copy.
+    pub(super) fn cancel_copy(&mut self) {
+        self.copying = None;
+    }
+
+    /// Goes on with the copy, a whole group at a time, until about so many bytes were copied or passed over, and
+    /// returns how many.
+    pub(super) fn copy(&mut self, most_bytes: usize) -> usize {
+        let Some(copying) = &mut self.copying else { return 0 };
+        let before = copying.copied.bytes.0.len();
+        let mut passed = 0;
+        while copying.next < copying.end && copying.copied.bytes.0.len() - before + passed < most_bytes {
+            // Passing an empty slot takes time, too.
+            passed += size_of::<EventId>();
+            if let Some(Some(slot)) = self.slots.get_mut(copying.next) {
+                copying.copied.add(slot, self.copies);
+            }
+            copying.next += 1;
+        }
+        copying.copied.bytes.0.len() - before + passed
+    }
+
+    /// The copy, if it is done.
+    pub(super) fn take_copy(&mut self) -> Option<Copied> {
+        self.copying.take_if(|copying| copying.next >= copying.end).map(|copying| copying.copied)
+    }
+
+    fn copy_before_change(&mut self, slot: u32) {
+        let (Some(copying), slot) = (&mut self.copying, slot as usize) else { return };
+        if let (true, Some(Some(slot))) =
+            ((copying.next..copying.end).contains(&slot), self.slots.get_mut(slot))
+        {
+            copying.copied.add(slot, self.copies);
+        }
     }
 
     fn slot_mut(&mut self, index: Option<u32>) -> Option<&mut Slot> {
@@ -197,6 +274,15 @@ impl Groups {
         match self.slot_mut(older) {
             Some(slot) => slot.newer = Some(index),
             None => self.oldest = Some(index),
+        }
+    }
+}
+
+impl Copied {
+    fn add(&mut self, slot: &mut Slot, copy: u32) {
+        if std::mem::replace(&mut slot.copied_by, copy) != copy {
+            self.count += 1;
+            write_group(&mut self.bytes, slot.key, slot.used, &slot.group);
         }
     }
 }

@@ -2,16 +2,15 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{StatusCode, header};
 use serde_json::Value;
 
-use super::client::{Client, ServerArgs, Upload, block_on, refusal};
+use super::client::{Client, GIVE_UP_AFTER, ServerArgs, Upload, asks_to_wait, block_on, refusal};
 use super::output;
 use crate::clock;
 use crate::tokens::check_cluster_name;
@@ -42,7 +41,6 @@ const BATCH_BYTES: usize = 4 << 20;
 const MAX_LINE_BYTES: u64 = 64 << 20;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
-const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 /// What became of the events sent so far.
 #[derive(Default)]
@@ -175,9 +173,7 @@ async fn send(client: &Client, path: &str, upload: Upload, tally: &mut Tally) ->
     let started = Instant::now();
     loop {
         let response = client.post(path, &upload).await?;
-        let status = response.status();
-        let wait =
-            response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        let (status, wait) = (response.status(), asks_to_wait(&response));
         let answer = response.bytes().await.context("failed to read the server's answer")?;
         if status.is_success() {
             let answer: Value = serde_json::from_slice(&answer).context("the server's answer is not JSON")?;
@@ -186,11 +182,10 @@ async fn send(client: &Client, path: &str, upload: Upload, tally: &mut Tally) ->
             tally.rejected += answer["rejected"].as_u64().unwrap_or(0);
             return Ok(());
         }
-        let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        if !waits || started.elapsed() > GIVE_UP_AFTER {
-            bail!("{}", refusal(status, &answer));
+        match wait {
+            Some(wait) if started.elapsed() < GIVE_UP_AFTER => tokio::time::sleep(wait).await,
+            _ => bail!("{}", refusal(status, &answer)),
         }
-        tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1).clamp(1, 60))).await;
     }
 }
 

@@ -1,23 +1,24 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod quarantine;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use watchbell_event::Envelope;
 use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
-    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+    Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
+    decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
-use watchbell_ingest::quarantine::{
-    Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
-};
+use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
 use super::index::IndexView;
@@ -25,9 +26,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::files;
 
+pub(crate) use self::quarantine::{Quarantined, RetryError};
+
 /// The names of these sources in records.
 const AUDIT: &str = "audit";
 const LOGS: &str = "logs";
+/// The place of what makes a body unusable.
+const WHOLE_BODY: &str = "the whole body";
 
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
@@ -36,6 +41,8 @@ pub(crate) struct IngestPort {
     limits: DecodeLimits,
     log_limits: LogLimits,
     quarantine: Quarantine,
+    /// Held by whoever reads through the quarantine, which takes a while.
+    scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
@@ -46,7 +53,8 @@ pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
     pub(crate) history: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Of the body once it is unpacked.
     pub(crate) max_bytes: u64,
     pub(crate) payload: Payload,
 }
@@ -65,7 +73,8 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    fn source(&self) -> &'static str {
+    /// The name of the source in records, which is the part of the path behind `/ingest/`.
+    pub(crate) fn source(&self) -> &'static str {
         match self {
             Self::Audit => AUDIT,
             Self::Logs { .. } => LOGS,
@@ -126,6 +135,7 @@ impl IngestPort {
             },
             log_limits: LogLimits::default(),
             quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
         })
@@ -167,11 +177,6 @@ impl IngestPort {
         &self.redactor
     }
 
-    /// What could not be read, newest first.
-    pub(crate) fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        self.quarantine.list(limit)
-    }
-
     fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
         Origin { source: source.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
     }
@@ -199,10 +204,10 @@ impl IngestPort {
         body: Bytes,
     ) -> Result<Decoded, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+        let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
             Some(Ok(unpacked)) => unpacked,
-            Some(Err(error @ GunzipError::TooLong { .. })) => {
+            Some(Err(error @ DecompressError::TooLong { .. })) => {
                 return Err(IngestError::TooLarge(error.to_string()));
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
@@ -216,9 +221,7 @@ impl IngestPort {
         };
         match decoded {
             Ok(decoded) => {
-                let entries: Vec<_> =
-                    decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
-                self.keep(&entries)?;
+                self.keep_rejected(origin, &decoded)?;
                 Ok(decoded)
             }
             Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
@@ -234,7 +237,7 @@ impl IngestPort {
             source: origin.source.to_string(),
             cluster: origin.cluster.to_string(),
             peer: origin.peer,
-            place: "the whole body".to_owned(),
+            place: WHOLE_BODY.to_owned(),
             reason: reason.clone(),
             repaired: false,
             bytes,
@@ -243,6 +246,12 @@ impl IngestPort {
             Ok(()) => IngestError::Body(reason),
             Err(error) => error,
         }
+    }
+
+    /// Keeps what of a body could not be kept otherwise.
+    fn keep_rejected(&self, origin: &Origin, decoded: &Decoded) -> Result<(), IngestError> {
+        let entries: Vec<_> = decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+        self.keep(&entries)
     }
 
     fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), IngestError> {
