@@ -28,7 +28,7 @@ mod pattern;
 mod round;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use watchbell_event::{Envelope, Timestamp};
@@ -142,6 +142,8 @@ pub struct TailBatch {
     pub may_be_known: bool,
     /// Bytes of files.
     pub bytes: u64,
+    /// The same, by cluster.
+    pub cluster_bytes: BTreeMap<Arc<str>, u64>,
     /// More can be read at once.
     pub more: bool,
     /// How far files are done with it.
@@ -231,6 +233,18 @@ impl Tail {
     pub fn state(&self) -> TailState {
         let followed = self.files.iter().filter_map(Followed::state);
         TailState { files: self.remembered.iter().cloned().chain(followed).collect() }
+    }
+
+    /// Bytes that are not read yet, by cluster.
+    #[must_use]
+    pub fn lag_bytes(&self) -> BTreeMap<Arc<str>, u64> {
+        let mut lag: BTreeMap<_, u64> =
+            self.config.sources.iter().map(|source| (Arc::clone(&source.cluster), 0)).collect();
+        for file in &self.files {
+            let cluster = &self.config.sources[file.about.source].cluster;
+            *lag.entry(Arc::clone(cluster)).or_default() += file.lag_bytes();
+        }
+        lag
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]

@@ -134,7 +134,7 @@ impl Config {
     /// Reads the file, or takes the defaults where there is none.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Self::parse("", "defaults") };
-        let text = crate::files::read_text(path, MAX_CONFIG_BYTES)?;
+        let text = files::read_text(path, MAX_CONFIG_BYTES)?;
         Self::parse(&text, &path.display().to_string())
     }
 

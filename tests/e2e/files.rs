@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::Server;
+use crate::support::{Server, wait_until};
 
 /// A node's directory of logs, and a container that writes numbered lines into one.
 struct Node {
@@ -106,13 +107,28 @@ async fn every_line_is_found_once_over_rotations_and_crashes() {
 async fn an_emptied_file_is_read_from_its_beginning() {
     let mut node = Node::new();
     let server = Server::start(&node.config()).await;
-    for _ in 0..3 {
+    for emptied in 1..=3 {
         node.write(30);
         server.wait_for_count("container.name:app", node.written as u64).await;
         fs::write(node.log(), "").unwrap();
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let seen = format!("watchbell_tail_truncations_total {emptied}");
+        wait_until("the file is seen empty", async || {
+            server.get("/metrics").send().await.unwrap().text().await.unwrap().contains(&seen)
+        })
+        .await;
     }
     check_all(&server, &node).await;
+    wait_until("the files are a source that is read to its end", async || {
+        let sources = server.json("/api/v1/sources").await["sources"].clone();
+        let mut sources = sources.as_array().unwrap().iter();
+        sources.any(|source| {
+            (&source["cluster"], &source["route"]) == (&json!("prod"), &json!("files"))
+                && source["credential"].is_null()
+                && source["stored"].as_u64() > Some(0)
+                && source["lag"] == json!({ "bytes": 0 })
+        })
+    })
+    .await;
 }
 
 #[tokio::test]

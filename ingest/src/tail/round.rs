@@ -98,6 +98,8 @@ impl<'a> Round<'a> {
                 Writer::new(file, self.origins, &mut self.decoders, self.config, &mut self.batch);
             let turn = file.read(self.buffer, lines, now, &mut |joined| writer.write(&joined))?;
             self.batch.bytes += turn.bytes;
+            let cluster = Arc::clone(&self.origins[file.about.source].cluster);
+            *self.batch.cluster_bytes.entry(cluster).or_default() += turn.bytes;
             metrics::counter!("watchbell_tail_bytes_total").increment(turn.bytes);
             metrics::counter!("watchbell_tail_lines_total").increment(turn.lines);
             metrics::counter!("watchbell_tail_cut_lines_total").increment(turn.cut_lines);

@@ -1,5 +1,6 @@
 //! Follows log files: reads a batch, appends it, and only then notes how far the files are done.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use watchbell_event::Envelope;
 use watchbell_ingest::tail::{Tail, TailBatch, TailConfig, TailState};
 
-use super::ingest::{IngestError, IngestPort};
+use super::ingest::{IngestError, IngestPort, Ingested};
 use super::stage;
+use crate::sources::{Delivery, Lag, Source, Sources};
 use crate::{clock, files};
 
 /// Name below the data directory.
@@ -25,6 +28,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Following {
     tail: Tail,
     port: Arc<IngestPort>,
+    sources: Arc<Sources>,
     path: PathBuf,
     kept: TailState,
     kept_at: Instant,
@@ -39,6 +43,7 @@ impl Following {
         config: TailConfig,
         data_dir: &std::path::Path,
         port: Arc<IngestPort>,
+        sources: Arc<Sources>,
     ) -> Result<Self> {
         let path = data_dir.join(FILE);
         let state: Option<TailState> = if path.exists() {
@@ -55,7 +60,7 @@ impl Following {
         };
         let tail = Tail::new(config, state);
         let kept = tail.state();
-        let mut following = Self { tail, port, path, kept, kept_at: Instant::now() };
+        let mut following = Self { tail, port, sources, path, kept, kept_at: Instant::now() };
         // from now on a start knows that there was one before
         following.write(following.kept.clone())?;
         Ok(following)
@@ -90,18 +95,33 @@ impl Following {
         }
     }
 
-    /// Appends what was read; while there is no room, files wait. False if it is time to stop.
+    /// Appends what was read, cluster by cluster. False if it is time to stop.
     fn append(&self, batch: &mut TailBatch, stopping: &watch::Receiver<bool>) -> bool {
-        let mut is_reported = false;
-        let envelopes = std::mem::take(&mut batch.envelopes);
-        if envelopes.is_empty() {
-            return true;
+        let mut clusters: BTreeMap<Arc<str>, Vec<Envelope>> = BTreeMap::new();
+        for envelope in std::mem::take(&mut batch.envelopes) {
+            clusters.entry(Arc::clone(&envelope.cluster)).or_default().push(envelope);
         }
+        for (cluster, envelopes) in clusters {
+            let Some(ingested) = self.take(&envelopes, batch.may_be_known, stopping) else { return false };
+            let bytes = batch.cluster_bytes.get(&cluster).copied().unwrap_or_default();
+            let delivery = Delivery { peer: None, bytes, outcome: Ok(&ingested) };
+            self.sources.note(&source(&cluster), &delivery, clock::now());
+        }
+        true
+    }
+
+    /// Appends lines; while there is no room, they wait. Nothing if it is time to stop.
+    fn take(
+        &self,
+        envelopes: &[Envelope],
+        may_be_known: bool,
+        stopping: &watch::Receiver<bool>,
+    ) -> Option<Ingested> {
+        let mut is_reported = false;
         loop {
-            let taken =
-                Handle::current().block_on(self.port.take_lines(envelopes.clone(), batch.may_be_known));
+            let taken = Handle::current().block_on(self.port.take_lines(envelopes.to_vec(), may_be_known));
             let error = match taken {
-                Ok(()) => return true,
+                Ok(ingested) => return Some(ingested),
                 Err(error) => error,
             };
             metrics::counter!("watchbell_tail_waits_total").increment(1);
@@ -113,7 +133,7 @@ impl Following {
                 );
             }
             if !stage::pause(stopping) {
-                return false;
+                return None;
             }
         }
     }
@@ -121,6 +141,9 @@ impl Following {
     /// Keeps the positions if they changed. False if it is time to stop.
     fn keep(&mut self, stopping: &watch::Receiver<bool>) -> bool {
         self.kept_at = Instant::now();
+        for (cluster, bytes) in self.tail.lag_bytes() {
+            self.sources.note_lag(&source(&cluster), Lag::Bytes(bytes), clock::now());
+        }
         let state = self.tail.state();
         if state == self.kept {
             return true;
@@ -146,6 +169,11 @@ impl Following {
         self.kept = state;
         Ok(())
     }
+}
+
+/// What is counted as one source.
+fn source(cluster: &str) -> Source {
+    Source { cluster: cluster.to_owned(), route: "files", credential: None }
 }
 
 /// Waits; false if it is time to stop.

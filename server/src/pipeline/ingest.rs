@@ -167,9 +167,8 @@ impl IngestPort {
         &self,
         envelopes: Vec<Envelope>,
         may_be_known: bool,
-    ) -> Result<(), IngestError> {
-        let decoded = Decoded { envelopes, ..Decoded::default() };
-        self.append(decoded, may_be_known).await.map(drop)
+    ) -> Result<Ingested, IngestError> {
+        self.append(Decoded { envelopes, ..Decoded::default() }, may_be_known).await
     }
 
     /// Makes what must not be stored unreadable.
