@@ -74,7 +74,11 @@ async fn deliver(
         pause(Duration::from_secs(seconds.into()).min(MAX_WAIT), stopping).await;
     };
     let outcome = taken.as_ref().map_err(|error| error.code);
-    app.sources.note(source, &Delivery { peer, bytes: bytes as u64, outcome }, clock::now());
+    app.pipeline.sources().note(
+        source,
+        &Delivery { peer: Some(peer), bytes: bytes as u64, outcome },
+        clock::now(),
+    );
     taken
 }
 

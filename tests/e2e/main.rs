@@ -10,6 +10,7 @@ mod correlations;
 mod crash;
 mod delivery;
 mod elasticsearch;
+mod files;
 mod forward;
 mod main_path;
 mod openapi;

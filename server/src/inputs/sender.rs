@@ -43,7 +43,7 @@ impl Access {
 
     /// What counts datagrams, whoever sent them.
     pub(super) fn datagrams(&self, route: &'static str) -> Source {
-        Source { cluster: self.config.cluster.clone(), route, credential: Credential::Datagram }
+        Source { cluster: self.config.cluster.clone(), route, credential: Some(Credential::Datagram) }
     }
 
     /// What counts what somebody sends now. Connections live for days, so it is asked for again and again: a
@@ -56,12 +56,12 @@ impl Access {
             if self.config.certificate_required {
                 bail!("the sender has shown no client certificate, and nothing else says who it is");
             }
-            let credential = Credential::Address(sender.peer);
+            let credential = Some(Credential::Address(sender.peer));
             return Ok(Source { cluster: self.config.cluster.clone(), route, credential });
         };
         let tls = self.tls.as_ref().context("there is no TLS")?;
         let cluster = one_of(tls.clusters_of(certificate)?, &self.config.cluster)?;
-        Ok(Source { cluster, route, credential: Credential::Certificate(certificate.to_string()) })
+        Ok(Source { cluster, route, credential: Some(Credential::Certificate(certificate.to_string())) })
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let sender = Sender { peer: [10, 0, 0, 7].into(), certificate: None };
         let source = access(&[], false).source(&sender, "syslog").unwrap();
         assert_eq!(
-            (source.cluster.as_str(), source.credential.to_string().as_str()),
+            (source.cluster.as_str(), source.credential.unwrap().to_string().as_str()),
             ("prod", "address 10.0.0.7")
         );
         assert!(access(&[], true).source(&sender, "syslog").is_err());

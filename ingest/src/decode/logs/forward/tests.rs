@@ -97,8 +97,9 @@ fn what_is_no_message_or_too_large_ends_the_stream() {
 #[test]
 fn a_bad_entry_takes_nothing_with_it_and_limits_hold() {
     let good = b"\x92\x01\x81\xa3log\xa1x";
-    let forward =
-        |entries: &[u8]| [&b"\x92\xa1t\xc6"[..], &u32::try_from(entries.len()).unwrap().to_be_bytes(), entries].concat();
+    let forward = |entries: &[u8]| {
+        [&b"\x92\xa1t\xc6"[..], &u32::try_from(entries.len()).unwrap().to_be_bytes(), entries].concat()
+    };
     let counts = |entries: &[u8]| {
         let decoded = decode(&forward(entries), &LogLimits::default()).unwrap();
         (decoded.envelopes.len(), decoded.rejected.len())
