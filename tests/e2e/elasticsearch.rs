@@ -29,7 +29,7 @@ const DOCUMENTS: &str = concat!(
 #[tokio::test]
 async fn documents_are_stored_once_and_found() {
     let server = Server::start("").await;
-    let token = server.token(&["prod"]);
+    let token = server.token(&["prod"]).await;
     let (status, answer) = sent(bulk(&server, "/_bulk", &token, DOCUMENTS)).await;
     assert_eq!(status, 200, "{answer}");
     assert!(answer.starts_with(r#"{"errors":false,"items":[{"create":{"#), "{answer}");
@@ -45,9 +45,9 @@ async fn documents_are_stored_once_and_found() {
 
 #[tokio::test]
 async fn each_item_is_answered_and_a_request_is_never_half_refused() {
-    let config = "ingest: {max_body: 1KiB, in_flight: 1KiB, quota_per_second: 1KiB, quota_burst: 1KiB}\n";
+    let config = "ingest: {max_body: 8KiB, in_flight: 8KiB, quota_per_second: 1KiB, quota_burst: 8KiB}\n";
     let server = Server::start(config).await;
-    let token = server.token(&["prod", "test"]);
+    let token = server.token(&["prod", "test"]).await;
     let body = concat!(
         "{\"index\":{\"_index\":\"test\"}}\n{\"message\":\"one\"}\n",
         "{\"delete\":{\"_index\":\"test\",\"_id\":\"1\"}}\n",
@@ -77,7 +77,7 @@ async fn each_item_is_answered_and_a_request_is_never_half_refused() {
         stored += 1;
         assert!(stored < 100, "the quota is never reached");
     }
-    let (status, _) = sent(bulk(&server, "/prod/_bulk", &token, &body.repeat(40))).await;
+    let (status, _) = sent(bulk(&server, "/prod/_bulk", &token, &body.repeat(60))).await;
     assert_eq!(status, 413);
     let (status, _) = sent(bulk(&server, "/prod/_bulk", "wb_1_a", body)).await;
     assert_eq!(status, 401);
@@ -87,7 +87,7 @@ async fn each_item_is_answered_and_a_request_is_never_half_refused() {
 #[tokio::test]
 async fn agents_find_what_they_ask_for_first() {
     let server = Server::start("").await;
-    let token = server.token(&["prod"]);
+    let token = server.token(&["prod"]).await;
     for (method, path, field, expect) in [
         (Method::GET, "/", "/version/number", json!("8.19.0")),
         (Method::GET, "/elasticsearch/", "/version/number", json!("8.19.0")),

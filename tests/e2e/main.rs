@@ -12,6 +12,7 @@ mod delivery;
 mod elasticsearch;
 mod files;
 mod forward;
+mod hostile_senders;
 mod main_path;
 mod openapi;
 mod operations;

@@ -123,14 +123,20 @@ impl Server {
     }
 
     /// A new token for one or more clusters.
-    pub(crate) fn token(&self, clusters: &[&str]) -> String {
+    pub(crate) async fn token(&self, clusters: &[&str]) -> String {
         let scopes: Vec<String> = clusters.iter().map(|cluster| format!("ingest:{cluster}")).collect();
-        let mut args = vec!["token", "create", "agent"];
-        scopes.iter().for_each(|scope| args.extend(["--scope", scope]));
-        let output = self.run(&args);
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split_whitespace().find(|word| word.starts_with("wb_")).unwrap().to_owned()
+        let new = json!({ "name": "agent", "scopes": scopes }).to_string();
+        let request = self.http.post(format!("{}/api/v1/tokens", self.base)).bearer_auth(self.admin_token());
+        let made: Value = request.body(new).send().await.unwrap().json().await.unwrap();
+        made["secret"].as_str().unwrap_or_else(|| panic!("no token: {made}")).to_owned()
+    }
+
+    /// The most memory that the process ever had.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     fn log_file(&self) -> std::path::PathBuf {

@@ -28,7 +28,7 @@ async fn a_client_certificate_sends_for_its_cluster_and_does_nothing_else() {
         (Some(&prod), "edge", 403, prod_message),
         (Some(&edge), "edge", 200, "\"stored\":1"),
         (Some(&nobody), "prod", 401, "CN \\\"nobody\\\") stands for no cluster (tls.client_clusters)"),
-        (None, "prod", 401, "no token was sent"),
+        (None, "prod", 401, "no bearer token"),
     ] {
         let client = authority.http(identity.map(String::as_str));
         let (answered, text) = post(&server, &client, cluster).await;

@@ -60,7 +60,7 @@ fn token(parts: &Parts) -> Option<Cow<'_, str>> {
 fn holder_of_certificate(parts: &Parts, app: &App) -> Result<Caller, String> {
     let certificate = parts.extensions.get::<Arc<ClientCertificate>>();
     let (Some(certificate), Some(tls)) = (certificate, &app.tls) else {
-        return Err("no token was sent".to_owned());
+        return Err("no bearer token was sent".to_owned());
     };
     let clusters = tls.clusters_of(certificate).map_err(|error| format!("{error:#}"))?;
     let scopes = clusters.into_iter().map(|cluster| Scope::Ingest { cluster }).collect();

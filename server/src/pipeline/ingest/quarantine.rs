@@ -35,7 +35,7 @@ pub(crate) enum RetryError {
     Done(Timestamp),
     /// What it was sent with, such as a tag or a resource, was not kept.
     #[error(
-        "a part of what came through {0:?} cannot be tried again, because what stood around it is not kept"
+        "it came through {0:?} with something that is not kept (a resource, a tag, a cluster), so it cannot be tried again"
     )]
     Part(String),
     /// The limits or the decoder say no, as before.

@@ -91,7 +91,9 @@ fn what_is_no_message_or_too_large_ends_the_stream() {
     for bad in [&b"\x01"[..], b"\x91\xa1a", b"\x92\xa1a", b"\x93\x01\x02\x03", b"\x93\xa1a\x01"] {
         assert_eq!(parse(bad), Err(ForwardError::Malformed), "{bad:?}");
     }
-    assert_eq!(parse(b"\x93\xa1a\xa0\x81\xaacompressed\xa4zstd"), Err(ForwardError::Compression));
+    assert_eq!(parse(b"\x93\xa1a\xa0\x81\xaacompressed\xa3lz4"), Err(ForwardError::Compression));
+    let zstd = parse(b"\x93\xa1a\xa0\x81\xaacompressed\xa4zstd").unwrap();
+    assert_eq!(zstd.compression, Some(Compression::Zstd));
 }
 
 #[test]
