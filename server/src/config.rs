@@ -74,6 +74,8 @@ pub(crate) struct IngestConfig {
     /// Further paths whose values are redacted before anything is stored.
     pub(crate) redact: Vec<String>,
     pub(crate) quarantine_max_bytes: u64,
+    /// An audit feed that sends hardly anything for so long is reported; zero: never.
+    pub(crate) feed_silence: Duration,
 }
 
 /// Bytes of request bodies that one source may send.
@@ -208,6 +210,7 @@ impl IngestConfig {
             in_flight_per_source_bytes: section.bytes("in_flight_per_source", share),
             quota,
             quotas: quotas(&section.section("quotas"), quota, max_body_bytes),
+            feed_silence: section.duration("feed_silence", Duration::from_secs(15 * 60)),
             dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
             redact: section.texts("redact"),

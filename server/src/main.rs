@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod feeds;
 mod files;
 mod http;
 mod inputs;

@@ -14,6 +14,8 @@ use watchbell_event::Timestamp;
 use crate::pipeline::Ingested;
 use crate::tokens::Credential;
 
+/// The route of API servers.
+const AUDIT: &str = "audit";
 /// Sources that are told apart; the others are summed.
 const MAX_SOURCES: usize = 1_000;
 /// Beyond that many, one that was silent for so long makes way for a new one.
@@ -99,6 +101,17 @@ impl Sources {
             known.into_iter().map(|(source, activity)| row(source, activity, now)).collect();
         let other = state.other.first_seen.is_some().then(|| state.other.summary(now));
         json!({ "sources": known, "other": other })
+    }
+
+    /// How many audit events came from each cluster.
+    pub(crate) fn audit_totals(&self) -> BTreeMap<String, u64> {
+        let state = self.lock();
+        let mut totals = BTreeMap::new();
+        for (source, activity) in state.known.iter().filter(|(source, _)| source.route == AUDIT) {
+            let Totals { stored, duplicates, .. } = activity.totals;
+            *totals.entry(source.cluster.clone()).or_default() += stored + duplicates;
+        }
+        totals
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
