@@ -32,7 +32,7 @@ pub(crate) struct RulesArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     /// How often each engine takes its turn.
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     rounds: u64,
     /// How long each turn takes, in milliseconds.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -88,7 +88,11 @@ impl RulesArgs {
         let round = Duration::from_millis(self.round_ms);
         output::note(&format!("{} rounds of {round:?} for each of {}", self.rounds, contenders.len()));
         for _ in 0..self.rounds {
-            contenders.iter_mut().try_for_each(|contender| contender.round(round))?;
+            // What is compared most closely runs close together: a machine is not equally fast for long.
+            for is_peer in [false, true] {
+                let mut turns = contenders.iter_mut().filter(|contender| contender.is_peer() == is_peer);
+                turns.try_for_each(|contender| contender.round(round))?;
+            }
         }
         let report = Report::new(self.seed, &events, &contenders);
         report.check_hit_rates()?;

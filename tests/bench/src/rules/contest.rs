@@ -48,6 +48,11 @@ impl Round {
 }
 
 impl Contender {
+    /// Whether it is an engine of another project.
+    pub(crate) fn is_peer(&self) -> bool {
+        !matches!(self.engine.as_str(), "reading" | "watchbell")
+    }
+
     /// Starts an engine of this program.
     pub(crate) fn start_own(engine: &str, dir: &Path, set: &Set, events: &Path) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
