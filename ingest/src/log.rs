@@ -1,13 +1,16 @@
 //! The log: durable, ordered, in partitions. It is the only hand-over between receiving and everything
 //! else; all later stages see only what is in this module.
 
+mod joined;
 mod journal;
+pub mod kafka;
 mod memory;
 
 use std::sync::Arc;
 
 use watchbell_event::{Envelope, EventId, Position, Positions, Record, Timestamp};
 
+pub use joined::{Joined, JoinedReader};
 pub use journal::{
     Broken, CorruptionReport, Journal, JournalConfig, JournalReader, OpenError, VerifyReport, recover_bytes,
     verify,
@@ -19,6 +22,8 @@ pub use memory::{MemoryLog, MemoryReader};
 pub enum Log {
     /// On disk, with one partition.
     Disk(Journal),
+    /// On disk, beside topics that others fill.
+    Joined(Joined),
     /// In memory, with two partitions, for tests: nothing after it may assume one.
     Memory(MemoryLog),
 }
@@ -83,6 +88,20 @@ pub enum LogError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+    /// Kafka's client could not be used.
+    #[error("failed to {action}: {reason}")]
+    Kafka {
+        /// Such as "make a Kafka client".
+        action: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// Topics have more partitions than can be told apart.
+    #[error("topics have more than {0} partitions, those that are gone included")]
+    TooManyPartitions(usize),
+    /// What could not be decoded could not be kept, so reading does not go on.
+    #[error("failed to keep what cannot be decoded")]
+    Quarantine(#[from] crate::quarantine::QuarantineError),
 }
 
 /// Readers whose positions one log keeps.
@@ -91,7 +110,7 @@ pub const MAX_READERS: usize = 32;
 /// Records read at once.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In the order of their partition. Empty if what was there is lost.
+    /// In the order of their partition. Empty if what was there is lost, or a copy, or in quarantine.
     pub records: Vec<Record>,
     /// Where reading goes on; this is what to give to [`Log::checkpoint`] once they are processed.
     pub next: Positions,
@@ -151,7 +170,7 @@ impl Log {
     /// See [`AppendError`].
     pub async fn append(&self, envelopes: &[Envelope]) -> Result<Vec<Position>, AppendError> {
         match self {
-            Self::Disk(journal) => journal.append(envelopes).await,
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.append(envelopes).await,
             Self::Memory(memory) => memory.append(envelopes),
         }
     }
@@ -164,6 +183,7 @@ impl Log {
         check_reader_name(name)?;
         match self {
             Self::Disk(journal) => journal.reader(name, from).map(LogReader::Disk),
+            Self::Joined(joined) => joined.reader(name, from).map(LogReader::Joined),
             Self::Memory(memory) => Ok(LogReader::Memory(memory.reader(name, from))),
         }
     }
@@ -176,6 +196,7 @@ impl Log {
         check_reader_name(name)?;
         match self {
             Self::Disk(journal) => journal.checkpoint(name, positions).await,
+            Self::Joined(joined) => joined.checkpoint(name, positions).await,
             Self::Memory(memory) => {
                 memory.checkpoint(name, positions);
                 Ok(())
@@ -187,24 +208,35 @@ impl Log {
     #[must_use]
     pub fn checkpointed(&self, name: &str) -> Positions {
         match self {
-            Self::Disk(journal) => journal.checkpointed(name),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.checkpointed(name),
             Self::Memory(memory) => memory.checkpointed(name),
         }
     }
 
-    /// Offsets after the newest durable records.
+    /// Offsets after the newest durable records; topics, which others fill, are not among them.
     #[must_use]
     pub fn end(&self) -> Positions {
         match self {
-            Self::Disk(journal) => journal.end(),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.end(),
             Self::Memory(memory) => memory.end(),
         }
     }
 
-    /// Number of durable records that a reader at `at` has yet to read.
+    /// Number of durable records that a reader at `at` has yet to read; of topics, the number of messages as
+    /// far as is known.
     #[must_use]
     pub fn lag(&self, at: &Positions) -> u64 {
-        self.end().iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum()
+        let own: u64 = self.end().iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum();
+        own + self.topics().map_or(0, |topics| topics.lag(at))
+    }
+
+    /// The topics that are read, if there are any.
+    #[must_use]
+    pub fn topics(&self) -> Option<&kafka::Topics> {
+        match self {
+            Self::Joined(joined) => Some(&joined.topics),
+            Self::Disk(_) | Self::Memory(_) => None,
+        }
     }
 
     /// The identities of records that arrived at `since` or later, at most `limit`, the newest first.
@@ -213,7 +245,7 @@ impl Log {
     /// If the log cannot be read.
     pub fn recent_ids(&self, since: Timestamp, limit: usize) -> Result<RecentIds, LogError> {
         match self {
-            Self::Disk(journal) => journal.recent_ids(since, limit),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.recent_ids(since, limit),
             Self::Memory(memory) => Ok(memory.recent_ids(since, limit)),
         }
     }
@@ -224,7 +256,7 @@ impl Log {
     /// If a file cannot be read, written or removed.
     pub async fn retain(&self, now: Timestamp) -> Result<(), LogError> {
         match self {
-            Self::Disk(journal) => journal.retain(now).await,
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.retain(now).await,
             Self::Memory(_) => Ok(()),
         }
     }
@@ -233,7 +265,7 @@ impl Log {
     #[must_use]
     pub fn status(&self) -> LogStatus {
         match self {
-            Self::Disk(journal) => journal.status(),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.status(),
             Self::Memory(memory) => memory.status(),
         }
     }
@@ -242,6 +274,7 @@ impl Log {
     pub async fn close(&self) {
         match self {
             Self::Disk(journal) => journal.close().await,
+            Self::Joined(joined) => joined.close().await,
             Self::Memory(memory) => memory.close(),
         }
     }
@@ -252,6 +285,8 @@ impl Log {
 pub enum LogReader {
     /// Of a journal.
     Disk(JournalReader),
+    /// Of a journal and topics.
+    Joined(JoinedReader),
     /// Of a log in memory.
     Memory(MemoryReader),
 }
@@ -265,6 +300,7 @@ impl LogReader {
     pub async fn next(&mut self, max_events: usize, max_bytes: usize) -> Result<Batch, LogError> {
         match self {
             Self::Disk(reader) => reader.next(max_events, max_bytes).await,
+            Self::Joined(reader) => reader.next(max_events, max_bytes).await,
             Self::Memory(reader) => reader.next(max_events, max_bytes).await,
         }
     }
@@ -274,6 +310,7 @@ impl LogReader {
     pub fn positions(&self) -> Positions {
         match self {
             Self::Disk(reader) => reader.positions(),
+            Self::Joined(reader) => reader.positions(),
             Self::Memory(reader) => reader.positions().clone(),
         }
     }

@@ -1,0 +1,121 @@
+//! From one message to events.
+
+use bytes::Bytes;
+use rdkafka::Message as _;
+use rdkafka::message::BorrowedMessage;
+use watchbell_event::{Envelope, Format, Timestamp};
+
+use super::config::{KafkaConfig, TopicConfig};
+use super::position::MAX_EVENTS;
+use crate::decode::{DecodeLimits, Decoded, Origin, decode_audit};
+use crate::quarantine::QuarantineEntry;
+
+/// A message that was fetched.
+pub(super) struct Message {
+    pub(super) offset: i64,
+    /// When it was written, but not later than now.
+    pub(super) time: Timestamp,
+    /// Its value, or the beginning of one that is too long.
+    payload: Bytes,
+    /// The length of the whole value.
+    bytes: usize,
+}
+
+/// What a message holds.
+pub(super) struct Opened {
+    /// With their numbers within the message.
+    pub(super) events: Vec<(usize, Envelope)>,
+    /// What could not be read.
+    pub(super) rejected: Vec<QuarantineEntry>,
+}
+
+/// Bytes that are kept of a message that is too long.
+const KEPT_BYTES: usize = 1 << 20;
+
+impl Message {
+    pub(super) fn new(message: &BorrowedMessage<'_>, config: &KafkaConfig) -> Self {
+        let now = (config.now)();
+        let written = message.timestamp().to_millis().filter(|millis| *millis >= 0);
+        let written = written.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
+        let payload = message.payload().unwrap_or_default();
+        let kept = if payload.len() > config.message_bytes { KEPT_BYTES } else { payload.len() };
+        Self {
+            offset: message.offset(),
+            time: written.map_or(now, |written| written.min(now)),
+            payload: Bytes::copy_from_slice(payload.get(..kept).unwrap_or(payload)),
+            bytes: payload.len(),
+        }
+    }
+
+    /// Reads the events. The result depends on nothing but the message and the configuration.
+    pub(super) fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
+        let origin = Origin {
+            source: topic.topic.clone(),
+            cluster: topic.cluster.clone(),
+            peer: None,
+            received_at: self.time,
+            history: false,
+        };
+        let whole = |reason: String| Opened {
+            events: Vec::new(),
+            rejected: vec![self.reject(&origin, partition, "the whole message", reason, self.payload.clone())],
+        };
+        if self.bytes > config.message_bytes {
+            return whole(format!("a message of {} bytes is longer than {}", self.bytes, config.message_bytes));
+        }
+        match self.decode(topic.format, &origin, config) {
+            Err(reason) => whole(reason),
+            Ok(decoded) => {
+                let rejected = decoded.rejected.iter().map(|rejected| {
+                    let (place, reason) = (rejected.place.to_string(), rejected.reason.to_string());
+                    let entry = self.reject(&origin, partition, &place, reason, rejected.bytes.clone());
+                    QuarantineEntry { repaired: rejected.repaired, ..entry }
+                });
+                Opened { rejected: rejected.collect(), events: numbered(decoded) }
+            }
+        }
+    }
+
+    fn decode(&self, format: Format, origin: &Origin, config: &KafkaConfig) -> Result<Decoded, String> {
+        let limits =
+            DecodeLimits { events: config.limits.events.min(MAX_EVENTS), ..config.limits.clone() };
+        let decoded = match format {
+            Format::KubernetesAudit => decode_audit(&self.payload, origin, &limits, &config.redactor),
+            other => return Err(format!("{other} is not read from topics")),
+        };
+        decoded.map_err(|error| error.to_string())
+    }
+
+    fn reject(
+        &self,
+        origin: &Origin,
+        partition: i32,
+        place: &str,
+        reason: String,
+        bytes: Bytes,
+    ) -> QuarantineEntry {
+        QuarantineEntry {
+            time: self.time,
+            source: origin.source.to_string(),
+            cluster: origin.cluster.to_string(),
+            peer: None,
+            place: format!("partition {partition}, offset {}: {place}", self.offset),
+            reason,
+            repaired: false,
+            bytes,
+        }
+    }
+}
+
+/// Events with their numbers among all that the message holds: those that were rejected keep theirs.
+fn numbered(decoded: Decoded) -> Vec<(usize, Envelope)> {
+    let mut gaps: Vec<usize> = decoded
+        .rejected
+        .iter()
+        .filter(|rejected| !rejected.repaired)
+        .map(|rejected| rejected.place.event)
+        .collect();
+    gaps.sort_unstable();
+    let numbers = (0..).filter(|number| gaps.binary_search(number).is_err());
+    numbers.zip(decoded.envelopes).collect()
+}
