@@ -176,6 +176,16 @@ impl Index {
         })
     }
 
+    /// Notes that the log was read up to these positions: what lies before them and was not added is not to be
+    /// found. It becomes durable with the next record that is added.
+    pub fn note_read(&mut self, positions: &Positions) {
+        advance(&mut self.added, positions);
+        if self.writer.as_ref().is_none_or(|writer| writer.uncommitted == 0) {
+            // reading it again would add nothing
+            advance(&mut self.positions, positions);
+        }
+    }
+
     /// Makes everything added durable and searchable.
     ///
     /// # Errors
@@ -226,6 +236,12 @@ impl Index {
             self.writer = None;
         }
         result
+    }
+}
+
+fn advance(positions: &mut Positions, to: &Positions) {
+    for (partition, next) in to.iter() {
+        positions.set_next(partition, next.max(positions.next(partition)));
     }
 }
 

@@ -2,6 +2,7 @@
 //! once, each with its line.
 
 mod alerting;
+mod kafka;
 mod reader;
 
 use std::fmt::Write;
@@ -17,6 +18,7 @@ use self::reader::{Errors, Section};
 use crate::files;
 
 pub(crate) use self::alerting::AlertingConfig;
+pub(crate) use self::kafka::KafkaConfig;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -34,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) metrics_public: bool,
     pub(crate) ingest: IngestConfig,
     pub(crate) journal: JournalConfig,
+    pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) rules: RulesConfig,
     pub(crate) index: IndexConfig,
     pub(crate) search: SearchConfig,
@@ -160,6 +163,7 @@ impl Config {
             metrics_public: root.flag("metrics_public", false),
             ingest: IngestConfig::read(root.section("ingest")),
             journal: JournalConfig::read(root.section("journal")),
+            kafka: KafkaConfig::read(root.section("kafka"), root.get("kafka").is_some()),
             rules: RulesConfig::read(root.section("rules")),
             index: IndexConfig::read(root.section("index")),
             search: SearchConfig::read(root.section("search")),

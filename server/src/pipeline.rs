@@ -5,6 +5,8 @@ mod correlation_state;
 mod detect;
 mod index;
 mod ingest;
+mod kafka_status;
+mod open_log;
 mod rule_query;
 mod rules;
 mod stage;
@@ -17,12 +19,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use watchbell_alerting::{AlertStore, Dispatcher};
 use watchbell_event::predicate::Predicate;
-use watchbell_ingest::log::{Journal, JournalConfig, Log, LogState};
+use watchbell_ingest::log::{Log, LogState};
 use watchbell_query::{Index, Searcher};
 
 use self::correlation_state::StateFile;
 use self::detect::Detect;
 use self::index::{IndexView, Indexing};
+use self::ingest::Decoding;
 use self::rules::RuleBook;
 use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
 use crate::clock;
@@ -51,7 +54,8 @@ impl Pipeline {
     /// What cannot be opened, and what to do about it.
     pub(crate) fn start(config: &mut Config, stopping: &watch::Receiver<bool>) -> Result<Self> {
         let data_dir = &config.data_dir;
-        let log = Log::Disk(open_journal(config).context("failed to open the journal")?);
+        let decoding = Decoding::open(config)?;
+        let log = open_log::open(config, &decoding)?;
         let index_dir = data_dir.join("index");
         let index = Index::open(index_config(config), &index_dir).context("failed to open the index")?;
         stage::report_missing(&log, READER_INDEX, index.positions());
@@ -63,7 +67,7 @@ impl Pipeline {
         stage::report_missing(&log, READER_DETECT, &alerts.positions());
         let rules = Arc::new(RuleBook::open(&config.rules)?);
         let view = Arc::new(IndexView::new(&index));
-        let ingest = Arc::new(IngestPort::open(config, log.clone(), Arc::clone(&view))?);
+        let ingest = Arc::new(IngestPort::open(config, decoding, log.clone(), Arc::clone(&view))?);
 
         let state = StateFile::new(data_dir);
         let (from, snapshot) = state.resume(&alerts.positions());
@@ -181,13 +185,18 @@ impl Pipeline {
                     "torn_tail": damage.torn_tail, "reason": damage.reason, "copy": damage.copy })
             })
             .collect();
-        json!({
+        let mut status = json!({
             "ready": self.not_ready().is_none(), "intake_closed": self.intake_closed(),
             "log": { "bytes": log.bytes, "oldest": log.oldest, "end": log.end, "corruptions": corruptions },
             "detect": { "position": detected, "lag": self.log.lag(&detected) },
             "index": { "position": indexed, "lag": self.log.lag(&indexed) },
             "rules": { "loaded": self.rules.current().rules().len(), "problems": self.rules.problems().len() },
-        })
+        });
+        if let Some(topics) = self.log.topics() {
+            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
+            status["kafka"] = kafka_status::to_json(&topics.status(), &readers);
+        }
+        status
     }
 
     /// Sets the gauges that are looked at rather than counted.
@@ -197,6 +206,11 @@ impl Pipeline {
         gauge("watchbell_intake_open", "", u64::from(log.state == LogState::Open));
         gauge("watchbell_log_lag_events", READER_DETECT, self.log.lag(&self.alerts.positions()));
         gauge("watchbell_log_lag_events", READER_INDEX, self.log.lag(&self.index.positions()));
+        if let Some(topics) = self.log.topics() {
+            let (detected, indexed) = (self.alerts.positions(), self.index.positions());
+            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
+            kafka_status::publish_lag(&topics.status(), &readers);
+        }
         gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
     }
 
@@ -225,19 +239,6 @@ impl Pipeline {
 }
 
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
-
-fn open_journal(config: &Config) -> Result<Journal> {
-    let journal = &config.journal;
-    let settings = JournalConfig {
-        segment_bytes: journal.segment_bytes,
-        max_bytes: journal.max_bytes,
-        keep_free_bytes: journal.min_free_bytes,
-        retention_seconds: journal.retention.as_secs(),
-        group_wait_micros: u64::try_from(journal.group_commit_wait.as_micros()).unwrap_or(u64::MAX),
-        ..JournalConfig::default()
-    };
-    Ok(Journal::open(&config.data_dir.join("journal"), settings)?)
-}
 
 fn index_config(config: &Config) -> watchbell_query::Config {
     let retention_days = config.index.retention.as_secs() / 86_400;

@@ -99,9 +99,13 @@ impl Running<'_> {
             stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, commit_interval / 2, stopping)
         {
             dirty |= self.add(&batch.records)?;
+            self.index.note_read(&batch.next);
             if dirty && committed.elapsed() >= commit_interval {
                 self.commit()?;
                 (committed, dirty) = (Instant::now(), false);
+            }
+            if !dirty {
+                self.show_positions();
             }
             if retired.elapsed() >= RETIRE_EVERY {
                 self.index.apply_retention(clock::now())?;
@@ -124,8 +128,14 @@ impl Running<'_> {
         let started = Instant::now();
         self.index.commit()?;
         metrics::histogram!("watchbell_index_commit_seconds").record(started.elapsed().as_secs_f64());
-        self.view.positions.store(Arc::new(self.index.positions().clone()));
+        self.show_positions();
         self.checkpoints.keep(self.index.positions());
         Ok(())
+    }
+
+    fn show_positions(&self) {
+        if **self.view.positions.load() != *self.index.positions() {
+            self.view.positions.store(Arc::new(self.index.positions().clone()));
+        }
     }
 }

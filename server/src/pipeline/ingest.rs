@@ -31,10 +31,35 @@ pub(crate) struct IngestPort {
     intake: Intake,
     redactor: Redactor,
     limits: DecodeLimits,
-    quarantine: Quarantine,
+    quarantine: Arc<Quarantine>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
+}
+
+/// What the receiver and topics have in common.
+pub(super) struct Decoding {
+    pub(super) redactor: Redactor,
+    pub(super) limits: DecodeLimits,
+    pub(super) quarantine: Arc<Quarantine>,
+}
+
+impl Decoding {
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        let ingest = &config.ingest;
+        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
+        let quarantine_config =
+            QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
+        let quarantine = Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?;
+        Ok(Self {
+            redactor: Redactor::new(key, ingest.redact.clone()),
+            limits: DecodeLimits {
+                event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
+                ..DecodeLimits::default()
+            },
+            quarantine: Arc::new(quarantine),
+        })
+    }
 }
 
 /// What is known of a body beside its bytes.
@@ -75,24 +100,24 @@ pub(crate) enum IngestError {
 }
 
 impl IngestPort {
-    pub(super) fn open(config: &Config, log: Log, index: Arc<IndexView>) -> Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        decoding: Decoding,
+        log: Log,
+        index: Arc<IndexView>,
+    ) -> Result<Self> {
         let ingest = &config.ingest;
-        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
         let intake_config = IntakeConfig {
             window_seconds: ingest.dedupe_window.as_secs(),
             window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
         };
-        let quarantine_config =
-            QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
+        let Decoding { redactor, limits, quarantine } = decoding;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
-            redactor: Redactor::new(key, ingest.redact.clone()),
-            limits: DecodeLimits {
-                event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
-                ..DecodeLimits::default()
-            },
-            quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            redactor,
+            limits,
+            quarantine,
             index,
             decoders: Arc::new(Semaphore::new(cores)),
         })

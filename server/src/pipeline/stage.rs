@@ -119,16 +119,15 @@ impl Checkpoints {
 /// restored from a backup. The log goes on with the numbers after those, so that nothing new is passed over;
 /// refusing to start would only lose more.
 pub(super) fn report_missing(log: &Log, reader: &'static str, positions: &Positions) {
-    let end = log.end();
-    for (partition, next) in positions.iter() {
-        let missing = next.saturating_sub(end.next(partition));
+    for (partition, end) in log.end().iter() {
+        let missing = positions.next(partition).saturating_sub(end);
         if missing > 0 {
             metrics::counter!("watchbell_log_missing_records_total", "reader" => reader).increment(missing);
             tracing::error!(
                 reader,
                 missing,
-                first_missing = end.next(partition),
-                end_missing = next,
+                first_missing = end,
+                end_missing = positions.next(partition),
                 "the journal ends before records that were read from it already: its end was damaged, or it was \
                  deleted or restored; these records are no longer in it, and readers that are behind miss them"
             );

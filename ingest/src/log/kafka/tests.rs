@@ -262,7 +262,7 @@ fn a_partition_that_ends_before_the_position_is_another_one() {
             let mut reader = topics.reader("detect", &at).unwrap();
             // what was known before is no news
             let first = next(&mut reader, 10).await;
-            assert!(ids(&first.records).iter().all(|id| *id == "1"));
+            assert!(ids(&first.records).iter().all(|id| id != "5000"));
             let renumbered = topics.status().topics[0].partitions[0].log_partition;
             assert!(renumbered > number);
             cluster.produce("a", 0, 5, event(&position.to_string()).as_bytes());
