@@ -8,6 +8,7 @@ mod command_line;
 mod correlations;
 mod crash;
 mod delivery;
+mod kafka;
 mod main_path;
 mod operations;
 mod sink;

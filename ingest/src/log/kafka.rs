@@ -70,11 +70,7 @@ impl Topics {
     ///
     /// # Errors
     /// If the file that numbers partitions cannot be read, or the client's settings are wrong.
-    pub fn open(
-        data_dir: &Path,
-        config: KafkaConfig,
-        quarantine: Arc<Quarantine>,
-    ) -> Result<Self, LogError> {
+    pub fn open(data_dir: &Path, config: KafkaConfig, quarantine: Arc<Quarantine>) -> Result<Self, LogError> {
         let (shared, wake) = Shared::open(data_dir, config, quarantine)?;
         let shared = Arc::new(shared);
         watch::start(&shared, wake)?;

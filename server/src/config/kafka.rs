@@ -135,10 +135,9 @@ fn parse_start(text: &str) -> Result<Start, String> {
     match text {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),
-        time => time
-            .parse()
-            .map(Start::At)
-            .map_err(|_| format!("{time:?} is neither earliest, latest nor a time as in 2026-01-31T08:15:00Z")),
+        time => time.parse().map(Start::At).map_err(|_| {
+            format!("{time:?} is neither earliest, latest nor a time as in 2026-01-31T08:15:00Z")
+        }),
     }
 }
 
@@ -184,7 +183,10 @@ mod tests {
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b, start: now}]}", "neither earliest"),
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b, format: x}]}", "unknown format"),
             ("kafka: {brokers: a, tls: {cert_file: /x}, topics: [{topic: a, cluster: b}]}", "needs both"),
-            ("kafka: {brokers: a, sasl: {username: u}, topics: [{topic: a, cluster: b}]}", "password is missing"),
+            (
+                "kafka: {brokers: a, sasl: {username: u}, topics: [{topic: a, cluster: b}]}",
+                "password is missing",
+            ),
             (
                 "kafka: {brokers: 'a:1', tls: {enabled: false}, sasl: {username: u, password: x}, \
                  topics: [{topic: a, cluster: b}]}",

@@ -100,12 +100,7 @@ pub(crate) enum IngestError {
 }
 
 impl IngestPort {
-    pub(super) fn open(
-        config: &Config,
-        decoding: Decoding,
-        log: Log,
-        index: Arc<IndexView>,
-    ) -> Result<Self> {
+    pub(super) fn open(config: &Config, decoding: Decoding, log: Log, index: Arc<IndexView>) -> Result<Self> {
         let ingest = &config.ingest;
         let intake_config = IntakeConfig {
             window_seconds: ingest.dedupe_window.as_secs(),

@@ -58,10 +58,19 @@ impl Message {
         };
         let whole = |reason: String| Opened {
             events: Vec::new(),
-            rejected: vec![self.reject(&origin, partition, "the whole message", reason, self.payload.clone())],
+            rejected: vec![self.reject(
+                &origin,
+                partition,
+                "the whole message",
+                reason,
+                self.payload.clone(),
+            )],
         };
         if self.bytes > config.message_bytes {
-            return whole(format!("a message of {} bytes is longer than {}", self.bytes, config.message_bytes));
+            return whole(format!(
+                "a message of {} bytes is longer than {}",
+                self.bytes, config.message_bytes
+            ));
         }
         match self.decode(topic.format, &origin, config) {
             Err(reason) => whole(reason),
@@ -77,8 +86,7 @@ impl Message {
     }
 
     fn decode(&self, format: Format, origin: &Origin, config: &KafkaConfig) -> Result<Decoded, String> {
-        let limits =
-            DecodeLimits { events: config.limits.events.min(MAX_EVENTS), ..config.limits.clone() };
+        let limits = DecodeLimits { events: config.limits.events.min(MAX_EVENTS), ..config.limits.clone() };
         let decoded = match format {
             Format::KubernetesAudit => decode_audit(&self.payload, origin, &limits, &config.redactor),
             other => return Err(format!("{other} is not read from topics")),

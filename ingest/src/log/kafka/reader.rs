@@ -136,7 +136,16 @@ impl TopicReader {
             }
             let Some(topic) = self.shared.topic(&entry.topic).cloned() else { continue };
             let next = self.at.next(entry.number);
-            let cursor = Cursor::begin(&self.shared, &self.client, &self.name, &self.nonempty, topic, entry, next, back)?;
+            let cursor = Cursor::begin(
+                &self.shared,
+                &self.client,
+                &self.name,
+                &self.nonempty,
+                topic,
+                entry,
+                next,
+                back,
+            )?;
             self.cursors.push(cursor);
         }
         Ok(())

@@ -106,8 +106,7 @@ impl Registry {
     }
 
     fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
-        let mut text =
-            serde_json::to_vec_pretty(&File { version: VERSION, partitions: entries.to_vec() })?;
+        let mut text = serde_json::to_vec_pretty(&File { version: VERSION, partitions: entries.to_vec() })?;
         text.push(b'\n');
         let draft = self.path.with_extension("tmp");
         let mut file = std::fs::File::create(&draft)?;

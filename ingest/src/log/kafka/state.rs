@@ -167,7 +167,13 @@ impl Shared {
             Some(problem) => {
                 let before = state.problems.insert(place, problem.clone());
                 if before.as_ref() != Some(&problem) {
-                    tracing::warn!(topic, partition, reader, problem, "failed to read from Kafka; trying again");
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        reader,
+                        problem,
+                        "failed to read from Kafka; trying again"
+                    );
                 }
             }
             None => {

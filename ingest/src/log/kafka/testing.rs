@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use watchbell_event::{Format, Positions, Record, Timestamp};
 
 use super::*;
-use crate::log::Batch;
 use crate::decode::DecodeLimits;
+use crate::log::Batch;
 use crate::quarantine::QuarantineConfig;
 use crate::redact::Redactor;
 

@@ -8,7 +8,12 @@ use super::testing::*;
 use super::*;
 
 fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
 }
 
 fn sorted(mut ids: Vec<String>) -> Vec<String> {
@@ -107,8 +112,7 @@ fn what_cannot_be_decoded_is_kept_once_and_stops_nothing() {
         let long = vec![b'x'; (1 << 20) + 1];
         let mixed = format!("{}\n{{\"kind\":\"Pod\"}}\n{}", event("2"), event("3"));
         let last = event("4");
-        let messages: [&[u8]; 7] =
-            [b"{", b"", b"\xff\xfe", &long, mixed.as_bytes(), b"[]", last.as_bytes()];
+        let messages: [&[u8]; 7] = [b"{", b"", b"\xff\xfe", &long, mixed.as_bytes(), b"[]", last.as_bytes()];
         for message in messages {
             cluster.produce("a", 0, 10, message);
         }
@@ -209,9 +213,8 @@ fn a_topic_may_come_later() {
         let cluster = Cluster::new();
         let topics = cluster.open(&["a"]);
         let mut reader = topics.reader("detect", &Positions::default()).unwrap();
-        let missing = |status: &KafkaStatus| {
-            status.topics[0].problem.as_deref() == Some("there is no such topic")
-        };
+        let missing =
+            |status: &KafkaStatus| status.topics[0].problem.as_deref() == Some("there is no such topic");
         wait_for(&topics, "missing", missing).await;
         expect_nothing(&mut reader).await;
         cluster.mock.create_topic("a", 2, 1).unwrap();

@@ -161,13 +161,7 @@ impl Watch {
         Ok(entry.number)
     }
 
-    fn first(
-        &self,
-        topic: &TopicConfig,
-        partition: i32,
-        start: Start,
-        bounds: Bounds,
-    ) -> KafkaResult<i64> {
+    fn first(&self, topic: &TopicConfig, partition: i32, start: Start, bounds: Bounds) -> KafkaResult<i64> {
         let time = match start {
             Start::Earliest => return Ok(bounds.low),
             Start::Latest => return Ok(bounds.high),
@@ -194,9 +188,7 @@ impl Watch {
             let slowest = readers.iter().map(|positions| positions.next(entry.number)).min().unwrap_or(0);
             let offset = position::message(slowest).max(entry.first);
             if self.committed.get(&entry.number) != Some(&offset)
-                && offsets
-                    .add_partition_offset(&entry.topic, entry.partition, Offset::Offset(offset))
-                    .is_ok()
+                && offsets.add_partition_offset(&entry.topic, entry.partition, Offset::Offset(offset)).is_ok()
             {
                 changed.insert(entry.number, offset);
             }

@@ -1,0 +1,120 @@
+//! Topics consumed in place, from a cluster that librdkafka plays.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+
+use crate::support::{Server, cluster_admin_binding, event, event_list};
+
+const KILLS: u64 = 12;
+const PARTITIONS: u64 = 3;
+
+struct Kafka {
+    mock: MockCluster<'static, DefaultProducerContext>,
+    producer: BaseProducer,
+}
+
+impl Kafka {
+    fn start(topics: &[&str]) -> Self {
+        let mock = MockCluster::new(1).unwrap();
+        topics.iter().for_each(|topic| mock.create_topic(topic, PARTITIONS as i32, 1).unwrap());
+        let mut producer = ClientConfig::new();
+        producer.set("bootstrap.servers", mock.bootstrap_servers());
+        Self { mock, producer: producer.create().unwrap() }
+    }
+
+    fn config(&self) -> String {
+        let brokers = self.mock.bootstrap_servers();
+        format!(
+            "kafka:\n  brokers: {brokers:?}\n  tls: {{enabled: false}}\n  topics:\n  \
+             - {{topic: audit-a, cluster: a}}\n  - {{topic: audit-b, cluster: b}}\n"
+        )
+    }
+
+    fn send(&self, topic: &str, partition: u64, payload: &str) {
+        let record = BaseRecord::<(), str>::to(topic).partition(partition as i32).payload(payload);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.poll(Duration::ZERO);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_stored_and_alerted_on_once_over_kills() {
+    let kafka = Kafka::start(&["audit-a", "audit-b"]);
+    let mut server = Server::start(&kafka.config()).await;
+    let (mut stored, mut attackers) = (BTreeSet::new(), BTreeSet::new());
+    for round in 0..KILLS {
+        for number in 0..30 {
+            let id = format!("{round}-{number}");
+            let attacker = format!("eve-{id}");
+            let ordinary = event(&id);
+            let attack = cluster_admin_binding(&format!("{id}-attack"), &attacker);
+            let events = if number % 10 == 0 { vec![ordinary, attack] } else { vec![ordinary] };
+            if events.len() > 1 {
+                attackers.insert(attacker);
+                stored.insert(format!("{id}-attack"));
+            }
+            stored.insert(id);
+            let topic = if number % 2 == 0 { "audit-a" } else { "audit-b" };
+            kafka.send(topic, number % PARTITIONS, &event_list(&events).to_string());
+        }
+        kafka.send("audit-a", round % PARTITIONS, &format!("poison {round}"));
+        kafka.producer.flush(Duration::from_secs(10)).unwrap();
+        // the moment of the kill differs: before, while and after they are read
+        tokio::time::sleep(Duration::from_millis(round * 150)).await;
+        server.kill();
+        server.restart().await;
+    }
+
+    server.wait_for_count("cluster:a OR cluster:b", stored.len() as u64).await;
+    let hits = server.search("cluster:a OR cluster:b").await["hits"].as_array().unwrap().clone();
+    let found: BTreeSet<String> =
+        hits.iter().map(|hit| hit["event"]["auditID"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(found, stored);
+    let told = |alerts: &[serde_json::Value]| -> u64 {
+        alerts.iter().map(|alert| alert["count"].as_u64().unwrap()).sum()
+    };
+    let expect = attackers.len() as u64;
+    let alerts = server.wait_for_alerts("one alert per attacker", |alerts| told(alerts) >= expect).await;
+    assert_eq!((told(&alerts), alerts.len() as u64), (expect, expect));
+
+    let quarantine = server.json("/api/v1/quarantine").await;
+    assert_eq!(quarantine["entries"].as_array().unwrap().len() as u64, KILLS);
+    let status = server.json("/api/v1/status").await;
+    assert_eq!(status["kafka"]["brokers"]["state"], "connected", "{status:#}");
+    for partition in status["kafka"]["topics"][0]["partitions"].as_array().unwrap() {
+        assert_eq!(partition["detect"]["offset"], partition["end"], "{status:#}");
+        assert_eq!(partition["index"]["lag"], 0, "{status:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_stops_neither_search_nor_the_receiver() {
+    let kafka = Kafka::start(&["audit-a", "audit-b"]);
+    let server = Server::start(&kafka.config()).await;
+    kafka.send("audit-a", 0, &event("before").to_string());
+    server.wait_for_count("cluster:a", 1).await;
+    kafka.mock.broker_down(1).unwrap();
+    let state = async || server.json("/api/v1/status").await["kafka"]["brokers"].clone();
+    for _ in 0..150 {
+        if state().await["state"] == "away" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let brokers = state().await;
+    assert_eq!(brokers["state"], "away");
+    assert!(brokers["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{brokers}");
+    let ready = server.get("/readyz").send().await.unwrap();
+    assert!(ready.status().is_success());
+    server.ingest("posted", &[event("meanwhile")]).await;
+    server.wait_for_count("cluster:posted", 1).await;
+
+    kafka.mock.broker_up(1).unwrap();
+    kafka.send("audit-a", 0, &event("after").to_string());
+    server.wait_for_count("cluster:a", 2).await;
+    assert_eq!(server.log().matches("no Kafka broker answers").count(), 1, "{}", server.log());
+}
