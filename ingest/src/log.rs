@@ -183,7 +183,9 @@ impl Log {
         check_reader_name(name)?;
         match self {
             Self::Disk(journal) => journal.reader(name, from).map(LogReader::Disk),
-            Self::Joined(joined) => joined.reader(name, from).map(LogReader::Joined),
+            Self::Joined(joined) => {
+                joined.reader(name, from).map(|reader| LogReader::Joined(Box::new(reader)))
+            }
             Self::Memory(memory) => Ok(LogReader::Memory(memory.reader(name, from))),
         }
     }
@@ -286,7 +288,7 @@ pub enum LogReader {
     /// Of a journal.
     Disk(JournalReader),
     /// Of a journal and topics.
-    Joined(JoinedReader),
+    Joined(Box<JoinedReader>),
     /// Of a log in memory.
     Memory(MemoryReader),
 }

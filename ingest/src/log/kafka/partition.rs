@@ -15,6 +15,15 @@ use super::state::{Place, Shared};
 use super::{Client, describe, error_of, position};
 use crate::log::LogError;
 
+/// What the partitions of one reader share.
+pub(super) struct Reading {
+    pub(super) reader: Arc<str>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: Arc<Client>,
+    /// Told when there are messages again.
+    pub(super) nonempty: Arc<Notify>,
+}
+
 /// One partition as a reader goes through it.
 pub(super) struct Cursor {
     pub(super) entry: Entry,
@@ -38,7 +47,6 @@ pub(super) struct Cursor {
     reached: (i64, u64),
     /// How many looks in a row found that the partition ends before that position.
     doubts: u32,
-    reader: Arc<str>,
     has_problem: bool,
 }
 
@@ -56,10 +64,7 @@ const CERTAIN: u32 = 2;
 impl Cursor {
     /// Begins to fetch a partition from `back` messages before the event that is needed next.
     pub(super) fn begin(
-        shared: &Shared,
-        client: &Arc<Client>,
-        reader: &Arc<str>,
-        nonempty: &Arc<Notify>,
+        reading: &Reading,
         topic: TopicConfig,
         entry: Entry,
         next: u64,
@@ -68,11 +73,11 @@ impl Cursor {
         let next = next.max(position::at(entry.first));
         let back = i64::try_from(back).unwrap_or(i64::MAX);
         let start = position::message(next).saturating_sub(back).max(entry.first);
-        let Some(mut queue) = client.split_partition_queue(&entry.topic, entry.partition) else {
+        let Some(mut queue) = reading.client.split_partition_queue(&entry.topic, entry.partition) else {
             let reason = format!("partition {} of {}", entry.partition, entry.topic);
             return Err(LogError::Kafka { action: "make a queue", reason });
         };
-        let nonempty = Arc::clone(nonempty);
+        let nonempty = Arc::clone(&reading.nonempty);
         queue.set_nonempty_callback(move || nonempty.notify_one());
         let cursor = Self {
             entry,
@@ -85,12 +90,11 @@ impl Cursor {
             given_up: false,
             last_time: None,
             stranded: false,
-            reached: (position::message(next), shared.ask()),
+            reached: (position::message(next), reading.shared.ask()),
             doubts: 0,
-            reader: Arc::clone(reader),
             has_problem: false,
         };
-        cursor.assign(client)?;
+        cursor.assign(&reading.client)?;
         Ok(cursor)
     }
 
@@ -113,44 +117,46 @@ impl Cursor {
     }
 
     /// Takes the next message from the queue, if there is none yet.
-    pub(super) fn fill(&mut self, client: &Client, shared: &Shared) {
+    pub(super) fn fill(&mut self, reading: &Reading) {
+        let shared = &*reading.shared;
         while self.head.is_none() && !self.stranded {
             match self.queue.poll(std::time::Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
                     self.head = Some(Message::new(&message, &shared.config));
                     (self.at_end, self.given_up) = (false, false);
-                    self.note_problem(shared, None);
+                    self.note_problem(reading, None);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     (self.at_end, self.given_up) = (true, false);
-                    self.note_problem(shared, None);
+                    self.note_problem(reading, None);
                 }
                 Some(Err(error)) => {
-                    client.context().note(&error);
+                    reading.client.context().note(&error);
                     match error.rdkafka_error_code() {
                         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                             self.stranded = true;
                             self.reached = (position::message(self.next), shared.ask());
                         }
-                        _ => self.note_problem(shared, Some(describe(&error))),
+                        _ => self.note_problem(reading, Some(describe(&error))),
                     }
                 }
             }
         }
     }
 
-    fn note_problem(&mut self, shared: &Shared, problem: Option<String>) {
+    fn note_problem(&mut self, reading: &Reading, problem: Option<String>) {
         if !self.has_problem && problem.is_none() {
             return;
         }
         self.has_problem = problem.is_some();
-        let (topic, reader) = (Arc::clone(&self.topic.topic), Some(Arc::clone(&self.reader)));
-        shared.note_problem(Place { topic, partition: Some(self.entry.partition), reader }, problem);
+        let (topic, reader) = (Arc::clone(&self.topic.topic), Some(Arc::clone(&reading.reader)));
+        reading.shared.note_problem(Place { topic, partition: Some(self.entry.partition), reader }, problem);
     }
 
     /// To be called after each look: if the position is not in the topic, goes on where that is possible.
-    pub(super) fn rescue(&mut self, client: &Client, shared: &Shared) -> Result<Rescue, LogError> {
+    pub(super) fn rescue(&mut self, reading: &Reading) -> Result<Rescue, LogError> {
+        let Reading { shared, client, .. } = reading;
         let bounds = shared.lock().bounds.get(&self.entry.number).copied();
         let (reached, look) = self.reached;
         let Some(bounds) = bounds.filter(|bounds| bounds.look > look) else { return Ok(Rescue::NotNeeded) };

@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use watchbell_event::{Position, Positions, Record};
 
-use super::partition::{Cursor, Rescue};
+use super::partition::{Cursor, Reading, Rescue};
 use super::recent::Recent;
 use super::state::Shared;
-use super::{Client, client, position, serve};
+use super::{client, position, serve};
 use crate::log::{Batch, LogError};
 use crate::quarantine::QuarantineEntry;
 
@@ -28,9 +28,7 @@ const LEAST_RECENT: u64 = 100;
 
 /// Reads topics from some place on.
 pub struct TopicReader {
-    name: Arc<str>,
-    shared: Arc<Shared>,
-    client: Arc<Client>,
+    reading: Reading,
     cursors: Vec<Cursor>,
     /// Where reading goes on: after what was handed out.
     at: Positions,
@@ -41,7 +39,6 @@ pub struct TopicReader {
     batch: Batch,
     rejected: Vec<QuarantineEntry>,
     changed: watch::Receiver<()>,
-    nonempty: Arc<Notify>,
     waiting_since: Option<Instant>,
 }
 
@@ -55,7 +52,10 @@ struct Step {
 
 impl std::fmt::Debug for TopicReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TopicReader").field("name", &self.name).field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("TopicReader")
+            .field("reader", &self.reading.reader)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,8 +65,6 @@ impl TopicReader {
         let mut changed = shared.subscribe();
         changed.mark_changed();
         Ok(Self {
-            name: name.into(),
-            client: Arc::new(client),
             cursors: Vec::new(),
             at: from.clone(),
             recent: Recent::new(shared.config.recent_ids),
@@ -74,9 +72,13 @@ impl TopicReader {
             batch: Batch::default(),
             rejected: Vec::new(),
             changed,
-            nonempty: Arc::default(),
             waiting_since: None,
-            shared,
+            reading: Reading {
+                reader: name.into(),
+                shared,
+                client: Arc::new(client),
+                nonempty: Arc::default(),
+            },
         })
     }
 
@@ -87,20 +89,20 @@ impl TopicReader {
         max_bytes: usize,
     ) -> Result<Batch, LogError> {
         loop {
-            if self.shared.is_closed() {
+            if self.reading.shared.is_closed() {
                 return Err(LogError::Closed);
             }
             if self.changed.has_changed().unwrap_or(false) {
                 self.changed.mark_unchanged();
                 self.follow()?;
             }
-            serve(&self.client);
+            serve(&self.reading.client);
             self.gather(max_events.max(1), max_bytes);
             if let Some(batch) = self.take()? {
                 return Ok(batch);
             }
             tokio::select! {
-                () = self.nonempty.notified() => {}
+                () = self.reading.nonempty.notified() => {}
                 _ = self.changed.changed() => self.changed.mark_changed(),
                 () = tokio::time::sleep(TICK) => {}
             }
@@ -113,39 +115,31 @@ impl TopicReader {
 
     /// Begins with new partitions, leaves those that ended, and looks after positions that are in none.
     fn follow(&mut self) -> Result<(), LogError> {
-        let entries = self.shared.partitions();
-        let Self { cursors, client, shared, .. } = self;
+        let entries = self.reading.shared.partitions();
+        let Self { cursors, reading, .. } = self;
         cursors.retain(|cursor| {
             let stays = entries.iter().any(|entry| entry.number == cursor.entry.number);
-            if !stays && let Err(error) = cursor.unassign(client) {
+            if !stays && let Err(error) = cursor.unassign(&reading.client) {
                 tracing::debug!(reason = %error, "a partition that ended");
             }
             stays
         });
         for cursor in cursors.iter_mut() {
             let number = cursor.entry.number;
-            if let Rescue::Lost(messages) = cursor.rescue(client, shared)? {
-                report_lost(&self.name, cursor, messages);
+            if let Rescue::Lost(messages) = cursor.rescue(reading)? {
+                report_lost(&reading.reader, cursor, messages);
                 self.ready.push_back(Step { record: None, partition: number, next: cursor.next });
             }
         }
-        let back = (self.shared.config.recent_messages / entries.len().max(1) as u64).max(LEAST_RECENT);
+        let back =
+            (self.reading.shared.config.recent_messages / entries.len().max(1) as u64).max(LEAST_RECENT);
         for entry in entries {
             if self.cursors.iter().any(|cursor| cursor.entry.number == entry.number) {
                 continue;
             }
-            let Some(topic) = self.shared.topic(&entry.topic).cloned() else { continue };
+            let Some(topic) = self.reading.shared.topic(&entry.topic).cloned() else { continue };
             let next = self.at.next(entry.number);
-            let cursor = Cursor::begin(
-                &self.shared,
-                &self.client,
-                &self.name,
-                &self.nonempty,
-                topic,
-                entry,
-                next,
-                back,
-            )?;
+            let cursor = Cursor::begin(&self.reading, topic, entry, next, back)?;
             self.cursors.push(cursor);
         }
         Ok(())
@@ -168,7 +162,7 @@ impl TopicReader {
                 self.batch.next.set_next(partition, next);
             }
             for cursor in &mut self.cursors {
-                cursor.fill(&self.client, &self.shared);
+                cursor.fill(&self.reading);
             }
             match self.turn() {
                 Some(index) => self.open(index),
@@ -181,7 +175,7 @@ impl TopicReader {
     /// kept.
     fn take(&mut self) -> Result<Option<Batch>, LogError> {
         if !self.rejected.is_empty() {
-            self.shared.quarantine.append(&self.rejected)?;
+            self.reading.shared.quarantine.append(&self.rejected)?;
             self.rejected.clear();
         }
         let batch = std::mem::take(&mut self.batch);
@@ -213,7 +207,7 @@ impl TopicReader {
         let Some(message) = cursor.head.take() else { return };
         cursor.last_time = cursor.last_time.max(Some(message.time));
         let end = position::at(message.offset + 1);
-        let opened = message.open(&cursor.topic, cursor.entry.partition, &self.shared.config);
+        let opened = message.open(&cursor.topic, cursor.entry.partition, &self.reading.shared.config);
         let partition = cursor.entry.number;
         let needed = end > cursor.next;
         let (mut duplicates, before) = (0, self.ready.len());
@@ -240,7 +234,7 @@ impl TopicReader {
             Some(last) => last.next = end,
             None => self.ready.push_back(Step { record: None, partition, next: end }),
         }
-        count(&self.name, &cursor.entry.topic, duplicates);
+        count(&self.reading.reader, &cursor.entry.topic, duplicates);
     }
 }
 
