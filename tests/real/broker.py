@@ -174,10 +174,11 @@ class Kafka:
                          "--describe", "--group", group)
 
     def produce(self, topic, messages, partition=-1, codec="none", timeout_s=60):
-        """One message per line; returns once all in-sync replicas have them. What was sent twice is written once."""
+        """One message per line; returns once all in-sync replicas have them, and waits for brokers that are away. What was
+        sent twice is written once."""
         lines = b"".join(message.encode() + b"\n" for message in messages)
-        self.kcat("-P", "-t", topic, "-p", partition, "-z", codec, "-X", "acks=all", "-X", "enable.idempotence=true",
-                  "-X", "message.max.bytes=20000000", "-X", "message.timeout.ms=50000", stdin=lines, timeout_s=timeout_s)
+        self.kcat("-P", "-E", "-t", topic, "-p", partition, "-z", codec, "-X", "acks=all", "-X", "enable.idempotence=true",
+                  "-X", "message.max.bytes=20000000", "-X", "message.timeout.ms=55000", stdin=lines, timeout_s=timeout_s)
 
 
 def unique(prefix):

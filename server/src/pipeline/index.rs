@@ -106,6 +106,7 @@ impl Running<'_> {
             }
             if !dirty {
                 self.show_positions();
+                self.checkpoints.keep(self.index.positions());
             }
             if retired.elapsed() >= RETIRE_EVERY {
                 self.index.apply_retention(clock::now())?;

@@ -92,19 +92,21 @@ pub(super) fn until_done<T, E: Error + 'static>(
 pub(super) struct Checkpoints {
     log: Log,
     reader: &'static str,
+    kept: Positions,
     kept_at: Option<Instant>,
 }
 
 impl Checkpoints {
     pub(super) fn new(log: Log, reader: &'static str) -> Self {
-        Self { log, reader, kept_at: None }
+        Self { log, reader, kept: Positions::default(), kept_at: None }
     }
 
     pub(super) fn keep(&mut self, positions: &Positions) {
-        if self.kept_at.is_some_and(|at| at.elapsed() < CHECKPOINT_EVERY) {
+        if self.kept == *positions || self.kept_at.is_some_and(|at| at.elapsed() < CHECKPOINT_EVERY) {
             return;
         }
         self.kept_at = Some(Instant::now());
+        self.kept = positions.clone();
         if let Err(error) = Handle::current().block_on(self.log.checkpoint(self.reader, positions)) {
             tracing::warn!(
                 error = &error as &dyn Error,

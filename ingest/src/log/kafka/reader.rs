@@ -14,6 +14,7 @@ use watchbell_event::{Position, Positions, Record};
 
 use super::partition::{Cursor, Reading, Rescue};
 use super::recent::Recent;
+use super::registry::Entry;
 use super::state::Shared;
 use super::{client, position, serve};
 use crate::log::{Batch, LogError};
@@ -115,22 +116,15 @@ impl TopicReader {
 
     /// Begins with new partitions, leaves those that ended, and looks after positions that are in none.
     fn follow(&mut self) -> Result<(), LogError> {
-        let entries = self.reading.shared.partitions();
-        let Self { cursors, reading, .. } = self;
-        cursors.retain(|cursor| {
-            let stays = entries.iter().any(|entry| entry.number == cursor.entry.number);
-            if !stays && let Err(error) = cursor.unassign(&reading.client) {
-                tracing::debug!(reason = %error, "a partition that ended");
-            }
-            stays
-        });
-        for cursor in cursors.iter_mut() {
-            let number = cursor.entry.number;
-            if let Rescue::Lost(messages) = cursor.rescue(reading)? {
-                report_lost(&reading.reader, cursor, messages);
-                self.ready.push_back(Step { record: None, partition: number, next: cursor.next });
+        for cursor in &mut self.cursors {
+            if let Rescue::Lost(messages) = cursor.rescue(&self.reading)? {
+                report_lost(&self.reading.reader, cursor, messages);
+                let partition = cursor.entry.number;
+                self.ready.push_back(Step { record: None, partition, next: cursor.next });
             }
         }
+        let entries = self.reading.shared.partitions();
+        let begun = self.leave_ended(&entries)?;
         let back =
             (self.reading.shared.config.recent_messages / entries.len().max(1) as u64).max(LEAST_RECENT);
         for entry in entries {
@@ -138,11 +132,26 @@ impl TopicReader {
                 continue;
             }
             let Some(topic) = self.reading.shared.topic(&entry.topic).cloned() else { continue };
-            let next = self.at.next(entry.number);
-            let cursor = Cursor::begin(&self.reading, topic, entry, next, back)?;
-            self.cursors.push(cursor);
+            let next = self.at.next(entry.number).max(begun.next(entry.number));
+            self.cursors.push(Cursor::begin(&self.reading, topic, entry, next, back)?);
         }
         Ok(())
+    }
+
+    /// If a partition ended, begins anew with all of them, and returns how far they were: a client goes on
+    /// believing what it knew of a topic that was made anew under its old name.
+    fn leave_ended(&mut self, entries: &[Entry]) -> Result<Positions, LogError> {
+        let mut begun = Positions::default();
+        let stays = |cursor: &Cursor| entries.iter().any(|entry| entry.number == cursor.entry.number);
+        if self.cursors.iter().all(stays) {
+            return Ok(begun);
+        }
+        let client = client(&self.reading.shared, entries.len())?;
+        for cursor in self.cursors.drain(..) {
+            begun.set_next(cursor.entry.number, cursor.next);
+        }
+        self.reading.client = Arc::new(client);
+        Ok(begun)
     }
 
     /// Moves what is ready into the batch, decoding messages as long as there is room and they are there.
