@@ -24,6 +24,8 @@ pub enum Log {
     Disk(Journal),
     /// On disk, beside topics that others fill.
     Joined(Joined),
+    /// A topic of Kafka that this server writes, beside topics that others fill.
+    Kafka(kafka::KafkaLog),
     /// In memory, with two partitions, for tests: nothing after it may assume one.
     Memory(MemoryLog),
 }
@@ -123,6 +125,8 @@ pub enum LogState {
     Open,
     /// It will again once there is room.
     Full(FullReason),
+    /// It does not at the moment; what it holds can be read.
+    Refusing(Arc<str>),
     /// It will not until it is opened anew.
     Failed(Arc<str>),
 }
@@ -171,7 +175,18 @@ impl Log {
     pub async fn append(&self, envelopes: &[Envelope]) -> Result<Vec<Position>, AppendError> {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.append(envelopes).await,
+            Self::Kafka(kafka) => kafka.append(envelopes).await,
             Self::Memory(memory) => memory.append(envelopes),
+        }
+    }
+
+    /// What it means that an append was answered.
+    #[must_use]
+    pub fn durability(&self) -> &'static str {
+        match self {
+            Self::Disk(_) | Self::Joined(_) => "fsync",
+            Self::Kafka(kafka) => kafka.durability(),
+            Self::Memory(_) => "memory",
         }
     }
 
@@ -186,6 +201,9 @@ impl Log {
             Self::Joined(joined) => {
                 joined.reader(name, from).map(|reader| LogReader::Joined(Box::new(reader)))
             }
+            Self::Kafka(kafka) => {
+                kafka.topics.reader(name, from).map(|reader| LogReader::Topics(Box::new(reader)))
+            }
             Self::Memory(memory) => Ok(LogReader::Memory(memory.reader(name, from))),
         }
     }
@@ -199,6 +217,10 @@ impl Log {
         match self {
             Self::Disk(journal) => journal.checkpoint(name, positions).await,
             Self::Joined(joined) => joined.checkpoint(name, positions).await,
+            Self::Kafka(kafka) => {
+                kafka.topics.checkpoint(name, positions);
+                Ok(())
+            }
             Self::Memory(memory) => {
                 memory.checkpoint(name, positions);
                 Ok(())
@@ -211,6 +233,7 @@ impl Log {
     pub fn checkpointed(&self, name: &str) -> Positions {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.checkpointed(name),
+            Self::Kafka(kafka) => kafka.topics.checkpointed(name),
             Self::Memory(memory) => memory.checkpointed(name),
         }
     }
@@ -220,6 +243,7 @@ impl Log {
     pub fn end(&self) -> Positions {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.end(),
+            Self::Kafka(kafka) => kafka.end(),
             Self::Memory(memory) => memory.end(),
         }
     }
@@ -228,8 +252,14 @@ impl Log {
     /// far as is known.
     #[must_use]
     pub fn lag(&self, at: &Positions) -> u64 {
-        let own: u64 = self.end().iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum();
-        own + self.topics().map_or(0, |topics| topics.lag(at))
+        let records = |end: &Positions| {
+            end.iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum::<u64>()
+        };
+        match self {
+            Self::Kafka(kafka) => kafka.topics.lag(at),
+            Self::Joined(joined) => records(&joined.journal.end()) + joined.topics.lag(at),
+            Self::Disk(_) | Self::Memory(_) => records(&self.end()),
+        }
     }
 
     /// The topics that are read, if there are any.
@@ -237,6 +267,7 @@ impl Log {
     pub fn topics(&self) -> Option<&kafka::Topics> {
         match self {
             Self::Joined(joined) => Some(&joined.topics),
+            Self::Kafka(kafka) => Some(&kafka.topics),
             Self::Disk(_) | Self::Memory(_) => None,
         }
     }
@@ -248,6 +279,7 @@ impl Log {
     pub fn recent_ids(&self, since: Timestamp, limit: usize) -> Result<RecentIds, LogError> {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.recent_ids(since, limit),
+            Self::Kafka(kafka) => Ok(kafka.recent_ids(since)),
             Self::Memory(memory) => Ok(memory.recent_ids(since, limit)),
         }
     }
@@ -259,7 +291,7 @@ impl Log {
     pub async fn retain(&self, now: Timestamp) -> Result<(), LogError> {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.retain(now).await,
-            Self::Memory(_) => Ok(()),
+            Self::Kafka(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -268,6 +300,7 @@ impl Log {
     pub fn status(&self) -> LogStatus {
         match self {
             Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.status(),
+            Self::Kafka(kafka) => kafka.status(),
             Self::Memory(memory) => memory.status(),
         }
     }
@@ -277,6 +310,7 @@ impl Log {
         match self {
             Self::Disk(journal) => journal.close().await,
             Self::Joined(joined) => joined.close().await,
+            Self::Kafka(kafka) => kafka.close().await,
             Self::Memory(memory) => memory.close(),
         }
     }
@@ -289,6 +323,8 @@ pub enum LogReader {
     Disk(JournalReader),
     /// Of a journal and topics.
     Joined(Box<JoinedReader>),
+    /// Of topics.
+    Topics(Box<kafka::TopicReader>),
     /// Of a log in memory.
     Memory(MemoryReader),
 }
@@ -303,6 +339,7 @@ impl LogReader {
         match self {
             Self::Disk(reader) => reader.next(max_events, max_bytes).await,
             Self::Joined(reader) => reader.next(max_events, max_bytes).await,
+            Self::Topics(reader) => reader.next(max_events, max_bytes).await,
             Self::Memory(reader) => reader.next(max_events, max_bytes).await,
         }
     }
@@ -313,6 +350,7 @@ impl LogReader {
         match self {
             Self::Disk(reader) => reader.positions(),
             Self::Joined(reader) => reader.positions(),
+            Self::Topics(reader) => reader.positions().clone(),
             Self::Memory(reader) => reader.positions().clone(),
         }
     }

@@ -118,6 +118,11 @@ impl Pipeline {
         Arc::clone(&self.ingest)
     }
 
+    /// What it means that an append was answered.
+    pub(crate) fn durability(&self) -> &'static str {
+        self.log.durability()
+    }
+
     /// Finds events.
     pub(crate) fn searcher(&self) -> Searcher {
         self.index.searcher()
@@ -156,7 +161,7 @@ impl Pipeline {
     /// told to wait, and searching is what people need then.
     pub(crate) fn not_ready(&self) -> Option<String> {
         match self.log.status().state {
-            LogState::Open | LogState::Full(_) => None,
+            LogState::Open | LogState::Full(_) | LogState::Refusing(_) => None,
             LogState::Failed(reason) => {
                 Some(format!("the journal failed: {reason}; restart after mending the disk"))
             }
@@ -168,6 +173,7 @@ impl Pipeline {
         match self.log.status().state {
             LogState::Open => None,
             LogState::Full(reason) => Some(format!("the journal is full: {reason}")),
+            LogState::Refusing(reason) => Some(reason.to_string()),
             LogState::Failed(reason) => Some(format!("the journal failed: {reason}")),
         }
     }

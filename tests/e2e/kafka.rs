@@ -9,8 +9,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 
 use crate::support::{Server, cluster_admin_binding, event, event_list};
 
-const KILLS: u64 = 12;
-const PARTITIONS: u64 = 3;
+const KILLS: i32 = 12;
+const PARTITIONS: i32 = 3;
 
 struct Kafka {
     mock: MockCluster<'static, DefaultProducerContext>,
@@ -20,7 +20,7 @@ struct Kafka {
 impl Kafka {
     fn start(topics: &[&str]) -> Self {
         let mock = MockCluster::new(1).unwrap();
-        topics.iter().for_each(|topic| mock.create_topic(topic, PARTITIONS as i32, 1).unwrap());
+        topics.iter().for_each(|topic| mock.create_topic(topic, PARTITIONS, 1).unwrap());
         let mut producer = ClientConfig::new();
         producer.set("bootstrap.servers", mock.bootstrap_servers());
         Self { mock, producer: producer.create().unwrap() }
@@ -34,8 +34,8 @@ impl Kafka {
         )
     }
 
-    fn send(&self, topic: &str, partition: u64, payload: &str) {
-        let record = BaseRecord::<(), str>::to(topic).partition(partition as i32).payload(payload);
+    fn send(&self, topic: &str, partition: i32, payload: &str) {
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(payload);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
         self.producer.poll(Duration::ZERO);
     }
@@ -64,7 +64,7 @@ async fn messages_are_stored_and_alerted_on_once_over_kills() {
         kafka.send("audit-a", round % PARTITIONS, &format!("poison {round}"));
         kafka.producer.flush(Duration::from_secs(10)).unwrap();
         // the moment of the kill differs: before, while and after they are read
-        tokio::time::sleep(Duration::from_millis(round * 150)).await;
+        tokio::time::sleep(Duration::from_millis(150) * round.unsigned_abs()).await;
         server.kill();
         server.restart().await;
     }
@@ -82,7 +82,7 @@ async fn messages_are_stored_and_alerted_on_once_over_kills() {
     assert_eq!((told(&alerts), alerts.len() as u64), (expect, expect));
 
     let quarantine = server.json("/api/v1/quarantine").await;
-    assert_eq!(quarantine["entries"].as_array().unwrap().len() as u64, KILLS);
+    assert_eq!(quarantine["entries"].as_array().unwrap().len(), usize::try_from(KILLS).unwrap());
     let status = server.json("/api/v1/status").await;
     assert_eq!(status["kafka"]["brokers"]["state"], "connected", "{status:#}");
     for partition in status["kafka"]["topics"][0]["partitions"].as_array().unwrap() {

@@ -23,11 +23,13 @@
 mod config;
 mod context;
 mod message;
+mod own;
 mod partition;
 mod position;
 mod reader;
 mod recent;
 mod registry;
+mod replicas;
 mod state;
 mod status;
 mod watch;
@@ -42,7 +44,8 @@ use watchbell_event::Positions;
 use super::LogError;
 use crate::quarantine::Quarantine;
 
-pub use config::{Connection, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use config::{Connection, Contents, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
 pub use status::{BrokerState, KafkaStatus, PartitionStatus, TopicStatus};
 
@@ -89,6 +92,12 @@ impl Topics {
     /// Notes that a reader needs nothing before `positions` any more.
     pub fn checkpoint(&self, name: &str, positions: &Positions) {
         self.shared.lock().readers.insert(name.to_owned(), positions.clone());
+    }
+
+    /// The last checkpoint of a reader, or where it began.
+    #[must_use]
+    pub fn checkpointed(&self, name: &str) -> Positions {
+        self.shared.lock().readers.get(name).cloned().unwrap_or_default()
     }
 
     /// How topics and brokers are.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use watchbell_event::Format;
-use watchbell_ingest::log::kafka::{Connection, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+use watchbell_ingest::log::kafka::{Connection, Contents, Sasl, SaslMechanism, Start, Tls, TopicConfig};
 
 use super::MIB;
 use super::reader::Section;
@@ -17,6 +17,16 @@ pub(crate) struct KafkaConfig {
     pub(crate) topics: Vec<TopicConfig>,
     /// Bytes that each reader may have fetched ahead.
     pub(crate) prefetch_bytes: u64,
+    /// The topic that takes the place of the journal.
+    pub(crate) log: Option<KafkaLogConfig>,
+}
+
+/// A topic that this server writes.
+#[derive(Debug)]
+pub(crate) struct KafkaLogConfig {
+    pub(crate) topic: Arc<str>,
+    /// Answer also when only one replica has an event.
+    pub(crate) allow_single_replica: bool,
 }
 
 const MAX_TOPICS: usize = 64;
@@ -29,7 +39,8 @@ impl KafkaConfig {
             section.finish();
             return None;
         }
-        let config = Self {
+        let log = read_log(section.section("log"), section.get("log").is_some());
+        let mut config = Self {
             connection: Connection {
                 brokers: section.texts("brokers").join(","),
                 tls: read_tls(section.section("tls")),
@@ -38,7 +49,16 @@ impl KafkaConfig {
             group: section.text("group").unwrap_or_else(|| "watchbell".to_owned()),
             topics: read_topics(&section),
             prefetch_bytes: section.bytes("prefetch", 64 * MIB),
+            log: None,
         };
+        if let Some(log) = log {
+            if config.topics.iter().any(|other| other.topic == log.topic) {
+                section.errors().add(section.line_of("log"), "kafka.log.topic is one of kafka.topics, too");
+            }
+            let (topic, contents) = (Arc::clone(&log.topic), Contents::Envelopes);
+            config.topics.push(TopicConfig { topic, contents, start: Start::Earliest });
+            config.log = Some(log);
+        }
         let Connection { brokers, tls, sasl } = &config.connection;
         if brokers.is_empty() {
             section.errors().add(section.line(), "kafka.brokers is missing");
@@ -53,6 +73,15 @@ impl KafkaConfig {
         section.finish();
         Some(config)
     }
+}
+
+fn read_log(section: Section<'_>, given: bool) -> Option<KafkaLogConfig> {
+    let log = given.then(|| KafkaLogConfig {
+        topic: read_topic_name(&section),
+        allow_single_replica: section.flag("allow_single_replica", false),
+    });
+    section.finish();
+    log
 }
 
 /// TLS is on unless it is switched off.
@@ -110,13 +139,18 @@ fn read_topics(kafka: &Section<'_>) -> Vec<TopicConfig> {
     topics
 }
 
-fn read_topic(section: &Section<'_>) -> TopicConfig {
+fn read_topic_name(section: &Section<'_>) -> Arc<str> {
     let topic = section.required_text("topic");
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.len() > MAX_TOPIC_NAME_BYTES || !topic.chars().all(is_good) {
         let reason = format!("{} is no name that Kafka allows for a topic", section.name("topic"));
         section.errors().add(section.line_of("topic"), reason);
     }
+    Arc::from(topic)
+}
+
+fn read_topic(section: &Section<'_>) -> TopicConfig {
+    let topic = read_topic_name(section);
     let cluster = section.required_text("cluster");
     if let Err(error) = check_cluster_name(&cluster).map_err(|error| format!("{error:#}"))
         && !cluster.is_empty()
@@ -124,9 +158,11 @@ fn read_topic(section: &Section<'_>) -> TopicConfig {
         section.errors().add(section.line_of("cluster"), format!("{}: {error}", section.name("cluster")));
     }
     TopicConfig {
-        topic: Arc::from(topic),
-        format: section.parsed("format", Format::KubernetesAudit, str::parse::<Format>),
-        cluster: Arc::from(cluster),
+        topic,
+        contents: Contents::Events {
+            format: section.parsed("format", Format::KubernetesAudit, str::parse::<Format>),
+            cluster: Arc::from(cluster),
+        },
         start: section.parsed("start", Start::Earliest, parse_start),
     }
 }
@@ -170,6 +206,10 @@ mod tests {
         let time = "2026-01-31T08:15:00Z".parse().unwrap();
         assert_eq!(starts, [Start::Earliest, Start::Latest, Start::At(time)]);
         assert_eq!(&*kafka.topics[0].topic, "audit.prod");
+        let text = "kafka: {brokers: k, log: {topic: own}}";
+        let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
+        assert_eq!(kafka.topics[0].contents, Contents::Envelopes);
+        assert!(!kafka.log.unwrap().allow_single_replica);
     }
 
     #[test]
@@ -177,6 +217,8 @@ mod tests {
         for (text, expect) in [
             ("kafka: {topics: [{topic: a, cluster: b}]}", "kafka.brokers is missing"),
             ("kafka: {brokers: a}", "kafka.topics is missing"),
+            ("kafka: {brokers: a, log: {}}", "kafka.log.topic is missing"),
+            ("kafka: {brokers: a, log: {topic: a}, topics: [{topic: a, cluster: b}]}", "one of kafka.topics"),
             ("kafka: {brokers: a, topics: [{topic: a}]}", "kafka.topics[0].cluster is missing"),
             ("kafka: {brokers: a, topics: [{topic: a b, cluster: b}]}", "no name that Kafka allows"),
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b}, {topic: a, cluster: c}]}", "given twice"),

@@ -68,7 +68,7 @@ pub(super) async fn audit(
     metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());
     Ok(Json(json!({
         "stored": ingested.stored, "duplicates": ingested.duplicates, "rejected": ingested.rejected,
-        "durability": "fsync",
+        "durability": app.pipeline.durability(),
     })))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use watchbell_ingest::log::kafka::{KafkaConfig, Topics};
+use watchbell_ingest::log::kafka::{KafkaConfig, KafkaLog, OwnTopic, Topics};
 use watchbell_ingest::log::{Joined, Journal, JournalConfig, Log};
 
 use super::ingest::Decoding;
@@ -15,20 +15,31 @@ use crate::config::{self, Config};
 const RECENT_IDS: usize = 500_000;
 /// A reader that starts looks at so many messages again to know what it had read. They are decoded in a second.
 const RECENT_MESSAGES: u64 = 20_000;
+/// How long an answer to a sender may take.
+const REPLICATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often topics are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Opens the journal, and topics if there are any.
+/// Opens the journal, or the topic in its place, and topics that others fill if there are any.
 ///
 /// # Errors
 /// What cannot be opened.
 pub(super) fn open(config: &Config, decoding: &Decoding) -> Result<Log> {
-    let journal = open_journal(config).context("failed to open the journal")?;
-    let Some(kafka) = &config.kafka else { return Ok(Log::Disk(journal)) };
-    let kafka = kafka_config(kafka, config, decoding);
-    let topics = Topics::open(&config.data_dir, kafka, Arc::clone(&decoding.quarantine))
+    let Some(kafka) = &config.kafka else { return Ok(Log::Disk(open_journal(config)?)) };
+    let settings = kafka_config(kafka, config, decoding);
+    let topics = Topics::open(&config.data_dir, settings, Arc::clone(&decoding.quarantine))
         .context("failed to set Kafka up")?;
-    Ok(Log::Joined(Joined { journal, topics }))
+    let Some(own) = &kafka.log else {
+        return Ok(Log::Joined(Joined { journal: open_journal(config)?, topics }));
+    };
+    let own = OwnTopic {
+        topic: Arc::clone(&own.topic),
+        allow_single_replica: own.allow_single_replica,
+        in_flight_bytes: size(config.ingest.in_flight_bytes),
+        message_bytes: size(config.ingest.max_event_bytes),
+        timeout: REPLICATION_TIMEOUT,
+    };
+    Ok(Log::Kafka(KafkaLog::open(topics, own).context("failed to set Kafka up")?))
 }
 
 fn open_journal(config: &Config) -> Result<Journal> {
@@ -41,7 +52,7 @@ fn open_journal(config: &Config) -> Result<Journal> {
         group_wait_micros: u64::try_from(journal.group_commit_wait.as_micros()).unwrap_or(u64::MAX),
         ..JournalConfig::default()
     };
-    Ok(Journal::open(&config.data_dir.join("journal"), settings)?)
+    Journal::open(&config.data_dir.join("journal"), settings).context("failed to open the journal")
 }
 
 fn kafka_config(kafka: &config::KafkaConfig, config: &Config, decoding: &Decoding) -> KafkaConfig {
@@ -50,12 +61,21 @@ fn kafka_config(kafka: &config::KafkaConfig, config: &Config, decoding: &Decodin
         group: kafka.group.clone(),
         topics: kafka.topics.clone(),
         limits: decoding.limits.clone(),
-        message_bytes: usize::try_from(config.ingest.max_body_bytes).unwrap_or(usize::MAX),
+        message_bytes: size(config.ingest.max_body_bytes),
         redactor: decoding.redactor.clone(),
-        prefetch_bytes: usize::try_from(kafka.prefetch_bytes).unwrap_or(usize::MAX),
+        prefetch_bytes: size(kafka.prefetch_bytes),
+        replicated: kafka
+            .log
+            .as_ref()
+            .filter(|log| !log.allow_single_replica)
+            .map(|log| Arc::clone(&log.topic)),
         recent_ids: RECENT_IDS,
         recent_messages: RECENT_MESSAGES,
         watch_interval: WATCH_INTERVAL,
         now: clock::now,
     }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -30,6 +30,8 @@ pub struct KafkaConfig {
     /// How many messages before its position a reader looks at when it starts, over all partitions, to know
     /// their identities again.
     pub recent_messages: u64,
+    /// A topic of which is watched whether enough replicas are in sync.
+    pub replicated: Option<Arc<str>>,
     /// How often topics, their ends and the brokers are looked at.
     pub watch_interval: Duration,
     /// The time, for messages that have none or one from the future.
@@ -39,14 +41,26 @@ pub struct KafkaConfig {
 /// One topic.
 #[derive(Clone, Debug)]
 pub struct TopicConfig {
-    /// Its name; also the source that its events name.
+    /// Its name; also the source that others' events name.
     pub topic: Arc<str>,
     /// What its messages hold.
-    pub format: Format,
-    /// The cluster its events belong to.
-    pub cluster: Arc<str>,
+    pub contents: Contents,
     /// Where reading begins when the topic is met for the first time.
     pub start: Start,
+}
+
+/// What the messages of a topic hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Events that others wrote.
+    Events {
+        /// What they are.
+        format: Format,
+        /// The cluster they belong to.
+        cluster: Arc<str>,
+    },
+    /// One envelope each, that [`super::KafkaLog`] wrote.
+    Envelopes,
 }
 
 /// Where reading begins.

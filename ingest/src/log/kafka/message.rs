@@ -1,13 +1,16 @@
 //! From one message to events.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use watchbell_event::{Envelope, Format, Timestamp};
 
-use super::config::{KafkaConfig, TopicConfig};
+use super::config::{Contents, KafkaConfig, TopicConfig};
 use super::position::MAX_EVENTS;
 use crate::decode::{DecodeLimits, Decoded, Origin, decode_audit};
+use crate::log::journal::stored;
 use crate::quarantine::QuarantineEntry;
 
 /// A message that was fetched.
@@ -49,9 +52,13 @@ impl Message {
 
     /// Reads the events. The result depends on nothing but the message and the configuration.
     pub(super) fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
+        let (format, cluster) = match &topic.contents {
+            Contents::Events { format, cluster } => (Some(*format), cluster.clone()),
+            Contents::Envelopes => (None, Arc::from("")),
+        };
         let origin = Origin {
             source: topic.topic.clone(),
-            cluster: topic.cluster.clone(),
+            cluster,
             peer: None,
             received_at: self.time,
             history: false,
@@ -72,7 +79,13 @@ impl Message {
                 self.bytes, config.message_bytes
             ));
         }
-        match self.decode(topic.format, &origin, config) {
+        let Some(format) = format else {
+            return match stored::Reader::default().read(&self.payload) {
+                Some(envelope) => Opened { events: vec![(0, envelope)], rejected: Vec::new() },
+                None => whole("not an envelope, or of a newer version".to_owned()),
+            };
+        };
+        match self.decode(format, &origin, config) {
             Err(reason) => whole(reason),
             Ok(decoded) => {
                 let rejected = decoded.rejected.iter().map(|rejected| {

@@ -35,6 +35,8 @@ pub(super) struct State {
     /// By log partition.
     pub(super) bounds: BTreeMap<u32, Bounds>,
     pub(super) problems: BTreeMap<Place, String>,
+    /// Why the replicated topic may lose what it answered, if so.
+    pub(super) too_few_replicas: Option<String>,
     /// What readers need nothing before.
     pub(super) readers: BTreeMap<String, Positions>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             brokers: BrokerState::Unknown,
             bounds: BTreeMap::new(),
             problems: BTreeMap::new(),
+            too_few_replicas: Some("how many replicas are in sync is not known yet".to_owned()),
             readers: BTreeMap::new(),
         };
         let shared = Self {

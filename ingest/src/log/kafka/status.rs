@@ -1,6 +1,7 @@
 use serde::Serialize;
 use watchbell_event::Positions;
 
+use super::config::Contents;
 use super::position;
 use super::state::Shared;
 
@@ -35,10 +36,12 @@ pub enum BrokerState {
 pub struct TopicStatus {
     /// Its name.
     pub topic: String,
-    /// What its messages hold.
-    pub format: &'static str,
-    /// The cluster its events belong to.
-    pub cluster: String,
+    /// What its messages hold; none of the own log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<&'static str>,
+    /// The cluster its events belong to; none of the own log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Why it is not read, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -102,13 +105,11 @@ pub(super) fn status(shared: &Shared) -> KafkaStatus {
             })
             .collect();
         partitions.sort_by_key(|partition| partition.partition);
-        TopicStatus {
-            topic: topic.topic.to_string(),
-            format: topic.format.name(),
-            cluster: topic.cluster.to_string(),
-            problem: problem(None),
-            partitions,
-        }
+        let (format, cluster) = match &topic.contents {
+            Contents::Events { format, cluster } => (Some(format.name()), Some(cluster.to_string())),
+            Contents::Envelopes => (None, None),
+        };
+        TopicStatus { topic: topic.topic.to_string(), format, cluster, problem: problem(None), partitions }
     });
     KafkaStatus { topics: topics.collect(), brokers: state.brokers.clone() }
 }

@@ -24,8 +24,7 @@ pub(super) fn now() -> Timestamp {
 pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
     let topic = |name: &&str| TopicConfig {
         topic: (*name).into(),
-        format: Format::KubernetesAudit,
-        cluster: "test".into(),
+        contents: Contents::Events { format: Format::KubernetesAudit, cluster: "test".into() },
         start: Start::Earliest,
     };
     KafkaConfig {
@@ -38,6 +37,7 @@ pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
         prefetch_bytes: 8 << 20,
         recent_ids: 100_000,
         recent_messages: 1_000,
+        replicated: None,
         watch_interval: Duration::from_millis(100),
         now,
     }

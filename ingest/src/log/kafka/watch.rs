@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::{Start, TopicConfig};
+use super::replicas::Replicas;
 use super::state::{Bounds, Place, Shared};
 use super::status::BrokerState;
 use super::{Client, client, describe, position, serve};
@@ -24,7 +25,8 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends when the topics are closed or nobody has them any more.
 pub(super) fn start(shared: &Arc<Shared>, wake: Receiver<()>) -> Result<(), LogError> {
-    let watch = Watch { client: client(shared, 1)?, committed: BTreeMap::new() };
+    let replicas = shared.config.replicated.is_some().then(|| Replicas::new(shared)).transpose()?;
+    let watch = Watch { client: client(shared, 1)?, replicas, committed: BTreeMap::new() };
     let shared = Arc::downgrade(shared);
     let thread = std::thread::Builder::new().name("kafka-watch".to_owned());
     let started = thread.spawn(move || watch.run(&shared, &wake));
@@ -36,6 +38,7 @@ pub(super) fn start(shared: &Arc<Shared>, wake: Receiver<()>) -> Result<(), LogE
 
 struct Watch {
     client: Client,
+    replicas: Option<Replicas>,
     /// The offsets that Kafka was told last, by log partition.
     committed: BTreeMap<u32, i64>,
 }
@@ -93,7 +96,7 @@ impl Watch {
     /// Finds new partitions of a topic and where all of them begin and end.
     fn look_at(&self, shared: &Shared, topic: &TopicConfig) -> Result<(), Trouble> {
         let look = shared.looks.load(Ordering::Acquire);
-        for partition in self.partitions(topic)? {
+        for partition in self.partitions(shared, topic)? {
             let bounds = self.client.fetch_watermarks(&topic.topic, partition, PATIENCE);
             let (low, high) = match bounds {
                 Ok(bounds) => bounds,
@@ -112,7 +115,7 @@ impl Watch {
     }
 
     /// The partitions that a topic has.
-    fn partitions(&self, topic: &TopicConfig) -> Result<Vec<i32>, Trouble> {
+    fn partitions(&self, shared: &Shared, topic: &TopicConfig) -> Result<Vec<i32>, Trouble> {
         let metadata = self.client.fetch_metadata(Some(&topic.topic), PATIENCE).map_err(Trouble::Away)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == &*topic.topic) else {
             return Err(Trouble::Here("there is no such topic".to_owned()));
@@ -123,6 +126,11 @@ impl Watch {
                 return Err(Trouble::Here("there is no such topic".to_owned()));
             }
             Some(code) => return Err(Trouble::Here(code.to_string())),
+        }
+        if let Some(replicas) =
+            self.replicas.as_ref().filter(|_| shared.config.replicated.as_ref() == Some(&topic.topic))
+        {
+            note_replicas(shared, replicas.too_few(found));
         }
         let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
         partitions.sort_unstable();
@@ -208,6 +216,17 @@ impl Watch {
 
 fn place(topic: &TopicConfig, partition: Option<i32>) -> Place {
     Place { topic: Arc::clone(&topic.topic), partition, reader: None }
+}
+
+fn note_replicas(shared: &Shared, too_few: Option<String>) {
+    let before = std::mem::replace(&mut shared.lock().too_few_replicas, too_few.clone());
+    match too_few {
+        Some(reason) if before.as_ref() != Some(&reason) => {
+            tracing::error!(reason, "nothing is written to Kafka");
+        }
+        None if before.is_some() => tracing::info!("enough replicas of the log are in sync"),
+        _ => {}
+    }
 }
 
 fn note_connected(shared: &Shared) {
