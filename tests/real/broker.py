@@ -80,7 +80,7 @@ class Kafka:
         self.brokers = [Broker(self, node) for node in range(1, brokers + 1)]
 
     def _keystore(self, authority):
-        cert, key = authority.issue("kafka", "kafka", server=True)
+        cert, key = authority.issue(self.directory.name, "kafka", server=True)
         keystore = self.directory / "kafka.pem"
         pkcs8 = subprocess.run(["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", str(key)], check=True, capture_output=True).stdout
         keystore.write_bytes(pkcs8 + cert.read_bytes() + authority.cert.read_bytes())

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import full_disk
+import kafka_log
 import kafka_topics
 from broker import Kafka
 from cluster import Cluster
@@ -81,6 +82,12 @@ def run_kafka(report, directory, libraries, binary):
     for name, action in kafka_topics.checks(kafka, watchbell, hook):
         report.check(name, action)
     kafka.stop()
+    replicated = Kafka(libraries, directory / "replicated", authority, brokers=3)
+    replicated.start()
+    watchbell = Watchbell(binary, directory / "watchbell-replicated", authority, kafka_log.settings(replicated, authority))
+    for name, action in kafka_log.checks(replicated, watchbell):
+        report.check(name, action)
+    replicated.stop()
 
 
 def run_kubernetes(report, directory, kube, binary):

@@ -36,6 +36,16 @@ fn on_all(test: impl AsyncFn(Log)) {
     });
 }
 
+/// Runs a test on a topic of Kafka, too.
+fn on_kafka_too(test: impl AsyncFn(Log)) {
+    on_all(async |log| test(log).await);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = kafka::testing::Cluster::with_topics(&["own"]);
+        test(cluster.own_log()).await;
+    });
+}
+
 /// Reads until `count` records are there.
 async fn read(reader: &mut LogReader, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
@@ -88,7 +98,7 @@ fn a_reader_resumes_where_it_was_and_waits_for_more() {
 
 #[test]
 fn reading_can_be_cancelled_at_any_time() {
-    on_all(async |log| {
+    on_kafka_too(async |log| {
         let writer = log.clone();
         let writing = tokio::spawn(async move {
             for number in 0..200 {

@@ -44,7 +44,7 @@ pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
 }
 
 /// A cluster, and a data directory that outlives the topics opened in it.
-pub(super) struct Cluster {
+pub(in crate::log) struct Cluster {
     pub(super) mock: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
     dir: TempDir,
@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     /// Makes topics with two partitions each.
-    pub(super) fn with_topics(topics: &[&str]) -> Self {
+    pub(in crate::log) fn with_topics(topics: &[&str]) -> Self {
         let cluster = Self::new();
         topics.iter().for_each(|topic| cluster.mock.create_topic(topic, 2, 1).unwrap());
         cluster
@@ -84,6 +84,20 @@ impl Cluster {
 
     pub(super) fn open_with(&self, config: KafkaConfig) -> Topics {
         Topics::open(self.dir.path(), config, Arc::new(self.quarantine())).unwrap()
+    }
+
+    /// A topic of two partitions as the log.
+    pub(in crate::log) fn own_log(&self) -> crate::log::Log {
+        let mut config = self.config(&["own"]);
+        config.topics[0].contents = Contents::Envelopes;
+        let own = OwnTopic {
+            topic: "own".into(),
+            allow_single_replica: true,
+            in_flight_bytes: 1 << 20,
+            message_bytes: 1 << 16,
+            timeout: Duration::from_secs(3),
+        };
+        crate::log::Log::Kafka(KafkaLog::open(self.open_with(config), own).unwrap())
     }
 
     pub(super) fn quarantine(&self) -> Quarantine {

@@ -2,10 +2,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 
-use watchbell_event::Envelope;
+use watchbell_event::{Envelope, Position};
 
 use super::testing::*;
 use super::*;
+use crate::log::{AppendError, LogState};
+use crate::testing::envelope;
 
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
@@ -269,9 +271,12 @@ fn a_partition_that_ends_before_the_position_is_another_one() {
             let renumbered = topics.status().topics[0].partitions[0].log_partition;
             assert!(renumbered > number);
             cluster.produce("a", 0, 5, event(&position.to_string()).as_bytes());
-            let (records, at) = read(&mut reader, 1).await;
-            assert_eq!(ids(&records).last(), Some(&position.to_string()));
-            assert_eq!(records[0].position.partition, renumbered);
+            let mut records = Vec::new();
+            while ids(&records).last() != Some(&position.to_string()) {
+                records.extend(next(&mut reader, 10).await.records);
+            }
+            let at = reader.positions();
+            assert!(records.iter().all(|record| record.position.partition == renumbered));
             assert_eq!(position::message(at.next(number)), position);
         }
     });
@@ -309,5 +314,69 @@ fn the_slowest_reader_is_shown_to_other_tools() {
             assert!(started.elapsed() < Duration::from_secs(20), "{offset:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    });
+}
+
+#[test]
+fn what_is_appended_to_a_topic_is_read_as_it_was() {
+    run(async {
+        let cluster = Cluster::with_topics(&["own"]);
+        let log = cluster.own_log();
+        let envelopes: Vec<Envelope> = (0..30)
+            .map(|number| Envelope { cluster: format!("c{}", number % 4).into(), ..envelope(number) })
+            .collect();
+        let mut expect: Vec<(Position, Envelope)> = Vec::new();
+        for chunk in envelopes.chunks(7) {
+            expect.extend(log.append(chunk).await.unwrap().into_iter().zip(chunk.iter().cloned()));
+        }
+        assert_eq!(log.durability(), "in-sync replicas, possibly one");
+        // a copy is kept by the topic, but not read
+        log.append(&envelopes[..3]).await.unwrap();
+        let mut reader = log.reader("detect", &Positions::default()).unwrap();
+        let mut found = Vec::new();
+        while found.len() < envelopes.len() {
+            let batch = reader.next(5, 1 << 20).await.unwrap();
+            found.extend(batch.records.into_iter().map(|record| (record.position, record.envelope)));
+        }
+        found.sort_by_key(|(position, _)| *position);
+        expect.sort_by_key(|(position, _)| *position);
+        assert_eq!(found, expect);
+        let started = Instant::now();
+        while log.lag(&reader.positions()) > 0 {
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", log.topics());
+            let _ = tokio::time::timeout(Duration::from_millis(50), reader.next(5, 1 << 20)).await;
+        }
+        assert!(log.end().iter().all(|(partition, end)| reader.positions().next(partition) == end));
+    });
+}
+
+#[test]
+fn an_append_that_cannot_be_answered_is_refused() {
+    run(async {
+        let cluster = Cluster::with_topics(&["own"]);
+        let log = cluster.own_log();
+        log.append(&[envelope(1)]).await.unwrap();
+        let long = Envelope { bytes: vec![b'x'; 1 << 16].into(), ..envelope(2) };
+        assert!(matches!(log.append(&[long]).await, Err(AppendError::TooLarge { .. })));
+        let large = Envelope { bytes: vec![b'x'; 60_000].into(), ..envelope(3) };
+        let (first, second) = (vec![large.clone(); 10], vec![large; 10]);
+        let both = tokio::join!(log.append(&first), log.append(&second));
+        assert!(both.0.is_ok() && matches!(both.1, Err(AppendError::Backpressure)), "{both:?}");
+        cluster.mock.broker_down(1).unwrap();
+        let failed = log.append(&[envelope(4)]).await.unwrap_err();
+        assert!(matches!(failed, AppendError::Failed(_)), "{failed:?}");
+        let started = Instant::now();
+        while !matches!(log.status().state, LogState::Refusing(_)) {
+            assert!(started.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cluster.mock.broker_up(1).unwrap();
+        while log.append(&[envelope(4)]).await.is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(log.status().state, LogState::Open);
+        log.close().await;
+        assert!(matches!(log.append(&[envelope(5)]).await, Err(AppendError::Failed(_))));
     });
 }
