@@ -125,10 +125,14 @@ def _too_few(kafka, watchbell, answered):
 def _exactly_once(watchbell, answered):
     """More than what was answered may be there, but nothing twice."""
     wanted = {event["auditID"] for event in answered}
-    watchbell.wait_for_events(len(wanted), CLUSTER)
-    found = [hit["event"]["auditID"] for hit in watchbell.search(f"cluster:{CLUSTER}")]
-    if missing := wanted - set(found):
-        raise Failure(f"{len(missing)} of {len(wanted)} events that were answered are missing")
-    if len(found) != len(set(found)):
-        raise Failure(f"{len(found) - len(set(found))} events are there twice")
+
+    def found():
+        return [hit["event"]["auditID"] for hit in watchbell.search(f"cluster:{CLUSTER}")]
+    try:
+        wait_until("answered events by search", lambda: wanted <= set(found()), 30, 1, server=watchbell.server)
+    except Failure:
+        raise Failure(f"{len(wanted - set(found()))} of {len(wanted)} events that were answered are missing") from None
+    ids = found()
+    if len(ids) != len(set(ids)):
+        raise Failure(f"{len(ids) - len(set(ids))} events are there twice")
     return f"{len(wanted)} events"
