@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use watchbell_event::{EventId, Level, Position, Timestamp};
+use watchbell_event::{EventId, Explanation, Level, Position, Timestamp};
 
 /// The identity of an alert: a hash of the rule, the group key and the first event's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -162,6 +162,8 @@ pub struct Alert {
     pub status: Status,
     /// True while all occurrences are imported history, of which nobody is notified.
     pub history: bool,
+    /// Why the rule matched the first occurrence, and what to do.
+    pub explanation: Explanation,
 }
 
 fn labels_as_object<S: serde::Serializer>(
@@ -201,7 +203,7 @@ pub struct AlertDetails {
     pub alert: Alert,
     /// Its first events, oldest first; how many are kept is a setting.
     pub events: Vec<LinkedEvent>,
-    /// How many occurrences have no entry in `events`.
+    /// How many events were counted that have no entry in `events`.
     pub events_beyond: u64,
     /// What people decided and when, oldest first.
     pub trail: Vec<StatusChange>,

@@ -19,8 +19,10 @@
 
 mod alert;
 mod dispatch;
+mod links;
 pub mod notify;
 pub mod route;
+mod sections;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -30,4 +32,6 @@ pub use alert::{
     Filter, LinkedEvent, Page, Status, StatusChange,
 };
 pub use dispatch::{DispatchConfig, Dispatcher};
+pub use links::Links;
+pub use sections::{Section, sections};
 pub use store::{AlertStore, CommitReport, StoreConfig, StoreError};

@@ -22,6 +22,8 @@ pub use secret::Secret;
 pub use slack::SlackConfig;
 pub use webhook::WebhookConfig;
 
+pub(crate) use text::time;
+
 use message::Message;
 
 /// How often a receiver may be sent something. What exceeds it waits and is merged into one message.

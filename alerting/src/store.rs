@@ -6,9 +6,11 @@
 
 mod commit;
 mod dead;
+mod explanation;
 mod list;
 mod outbox;
 mod prune;
+mod requests;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 use watchbell_event::{Position, Positions, Timestamp};
 
+use self::requests::Requests;
 use crate::route::Router;
 use crate::{AlertId, Status};
 
@@ -120,6 +123,7 @@ struct Writer {
     connection: Connection,
     /// What the database holds, kept here to spare a query per commit.
     positions: Positions,
+    requests: Requests,
 }
 
 impl std::fmt::Debug for AlertStore {
@@ -145,12 +149,13 @@ impl AlertStore {
         }
         outbox::recover(&connection).map_err(open_error)?;
         let positions = schema::positions(&connection).map_err(open_error)?;
+        let requests = Requests::load(&connection, config.request_window).map_err(open_error)?;
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(path, read_only).map_err(open_error)?;
         schema::tune(&reader).map_err(open_error)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                writer: Mutex::new(Writer { connection, positions }),
+                writer: Mutex::new(Writer { connection, positions, requests }),
                 reader: Mutex::new(reader),
                 config,
                 router: Mutex::new(Arc::new(router)),

@@ -34,6 +34,7 @@ pub(crate) fn detection(number: u64) -> Detection {
         summary: format!("eve read secret {number}"),
         history: false,
         correlation: None,
+        explanation: watchbell_event::Deferred::default(),
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn notice(number: u64) -> Notice {
         count: 1,
         status: Status::Open,
         history: false,
+        explanation: watchbell_event::Explanation::default(),
     };
     Notice { alert, more: None, events: vec![id(number)] }
 }

@@ -120,6 +120,9 @@ pub struct Annotations<'a> {
     /// allow or forbid; absent on a 401.
     #[serde(rename = "authorization.k8s.io/decision", borrow, deserialize_with = "text")]
     pub decision: Text<'a>,
+    /// Which binding and role allowed it, in words of the authorizer.
+    #[serde(rename = "authorization.k8s.io/reason", borrow, deserialize_with = "text")]
+    pub reason: Text<'a>,
 }
 
 impl<'a> AuditEvent<'a> {
@@ -181,7 +184,7 @@ impl<'a> AuditEvent<'a> {
 }
 
 /// Reads text, and anything else as absent.
-fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+pub(crate) fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
     struct TextVisitor;
     impl<'de> Visitor<'de> for TextVisitor {
         type Value = Text<'de>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EventId, Position, Timestamp};
+use crate::{Deferred, EventId, Explanation, Position, Timestamp};
 
 /// A rule's level, in Sigma's words, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,6 +96,9 @@ pub struct Detection {
     /// What a correlation counted; then `event_id` is the first of its events, and `position` that of the
     /// record that made the condition true.
     pub correlation: Option<Box<CorrelationMatch>>,
+    /// Why the rule matched and what to do. Worked out only if an alert opens: most detections are counted on one
+    /// that is open.
+    pub explanation: Deferred<Explanation>,
 }
 
 /// What made a correlation match.

@@ -9,15 +9,19 @@
 
 pub mod audit;
 mod detection;
+mod explanation;
 mod facets;
 mod id;
+pub mod log;
 mod position;
 pub mod predicate;
 mod record;
+pub mod secrets;
 mod time;
 pub mod yaml;
 
 pub use detection::{ContributingEvent, CorrelationMatch, Detection, Level};
+pub use explanation::{Counted, CountedRule, Deferred, Explanation, MetCondition};
 pub use facets::{Facets, Outcome};
 pub use id::EventId;
 pub use position::{Position, Positions};

@@ -4,10 +4,11 @@
 //! yet (the live tail) is held against the same predicate with [`Predicate::matches`]. Both give the same
 //! answer for every event:
 //!
-//! - A field is the audit event's own path, its keys joined with dots (`objectRef.resource`,
+//! - A field is the event's own path, its keys joined with dots (`objectRef.resource`,
 //!   `annotations.authorization.k8s.io/decision`); arrays add nothing to the path, so a path can have several
 //!   values, and one that passes is enough. What [`field`] lists is also understood.
-//! - Values are compared as they stand: whole and case-sensitive. A number equals text that spells it.
+//! - Values are compared as they stand: whole and case-sensitive. A number equals text that spells it. Only
+//!   `message`, the text of a log line, is searched by its words.
 //! - Patterns and ranges see the first [`MAX_VALUE_BYTES`] bytes of a value; equality sees all of it.
 //! - [`leaves`] says what of an unusually big event is left out, and how to find such events.
 
@@ -17,6 +18,7 @@ mod range;
 mod test;
 mod value;
 mod view;
+mod words;
 
 use std::fmt;
 
@@ -27,6 +29,7 @@ pub use value::{
     MAX_VALUE_BYTES, Network, Number, Scalar, indexed_text, indexed_time, time_span, visible_text,
 };
 pub use view::EventView;
+pub use words::{MAX_WORD_BYTES, Words, test_of_word, words};
 
 /// What an event must be like.
 #[derive(Clone, Debug, PartialEq)]

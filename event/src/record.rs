@@ -16,14 +16,20 @@ pub const ENVELOPE_VERSION: u8 = 1;
 pub enum Format {
     /// One `audit.k8s.io` Event as a JSON object.
     KubernetesAudit,
+    /// One line of a log as a JSON object in the names of the Elastic Common Schema.
+    Log,
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::KubernetesAudit, Self::Log];
+
     /// The name used in configuration, the log and search (`source` of a hit).
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::KubernetesAudit => "kubernetes_audit",
+            Self::Log => "log",
         }
     }
 }
@@ -36,17 +42,17 @@ impl fmt::Display for Format {
 
 /// The name is not one of a known format.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown format {0:?}; known: kubernetes_audit")]
+#[error("unknown format {0:?}; known: kubernetes_audit, log")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "kubernetes_audit" => Ok(Self::KubernetesAudit),
-            _ => Err(UnknownFormat(name.to_owned())),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownFormat(name.to_owned()))
     }
 }
 

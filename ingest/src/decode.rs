@@ -11,8 +11,9 @@
 //! not written by an API server, and such an event is rejected.
 
 mod body;
+mod compression;
 mod event;
-mod gzip;
+pub mod logs;
 mod repair;
 mod shrink;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use watchbell_event::{Envelope, Timestamp};
 
-pub use gzip::{GunzipError, gunzip};
+pub use compression::{Compression, DecompressError, decompress};
 
 use crate::redact::Redactor;
 

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 pub(crate) use edit::{Edit, apply, quoted, reescape};
 pub(crate) use parse::{Flaw, Limits, parse};
 pub(crate) use scan::{Scanner, SyntaxError};
+pub(crate) use text::write_text;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

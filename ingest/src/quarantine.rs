@@ -6,9 +6,10 @@
 //! are kept. Of one body at most 1000 entries are kept singly; what follows becomes one entry.
 //!
 //! # Files
-//! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] as JSON per line. What is
-//! not JSON cannot be redacted, so **these files may hold secrets**: only their owner may read
-//! them (mode 0600), and their content belongs into no log.
+//! `quarantine.jsonl` and, older, `quarantine.old.jsonl`: one [`QuarantinedEntry`] with its bytes (`text`, or
+//! `base64` where they are no text) as JSON per line, or `{"key":…,"done_at":…}` for an entry further up of
+//! which something could be made in the end. What is not JSON cannot be redacted, so **these files may hold
+//! secrets**: only their owner may read them (mode 0600), and their content belongs into no log.
 
 mod file;
 
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use watchbell_event::{EventId, Timestamp};
 
-use file::Files;
+use file::{Files, Mark, Snapshot};
 
 /// Entries that are kept singly of those that are appended at once, that is, of one body.
 const SINGLE_ENTRIES: usize = 1000;
@@ -44,7 +45,7 @@ pub struct QuarantineConfig {
 
 impl Default for QuarantineConfig {
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, entry_bytes: 1 << 20, known_bytes: 64 << 20 }
+        Self { max_bytes: 256 << 20, entry_bytes: 8 << 20, known_bytes: 64 << 20 }
     }
 }
 
@@ -69,7 +70,7 @@ pub struct QuarantineEntry {
     pub bytes: Bytes,
 }
 
-/// What was kept.
+/// What was kept, but for the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedEntry {
     /// Hash of source, cluster and bytes; the same bytes are kept once.
@@ -90,12 +91,27 @@ pub struct QuarantinedEntry {
     pub repaired: bool,
     /// Length of what was to be kept; more than what is kept if that was cut.
     pub total_bytes: usize,
-    /// The bytes, if they are text.
+    /// When something could be made of it in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// The bytes in base64, if they are not.
+    pub done_at: Option<Timestamp>,
+}
+
+/// The bytes as they stand in a line.
+#[derive(Serialize, Deserialize)]
+struct StoredBytes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base64: Option<String>,
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
+
+/// A line.
+#[derive(Serialize)]
+struct Stored {
+    #[serde(flatten)]
+    entry: QuarantinedEntry,
+    #[serde(flatten)]
+    bytes: StoredBytes,
 }
 
 /// The quarantine's files could not be used.
@@ -141,22 +157,52 @@ impl Quarantine {
             }
         }
         if !keys.is_empty() {
-            files.append(&lines, &keys)?;
+            files.append(&lines)?;
+            files.remember(&keys);
         }
         metrics::counter!("watchbell_ingest_quarantined_total").increment(keys.len() as u64);
         Ok(keys.len())
     }
 
-    /// The newest entries, the newest first.
+    /// The newest entries that are older than `before`, the newest first. Reads all that is kept.
     ///
     /// # Errors
     /// If the files cannot be read.
-    pub fn list(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        let snapshot = self.files.lock().unwrap_or_else(PoisonError::into_inner).snapshot()?;
-        snapshot.newest(limit)
+    pub fn list(
+        &self,
+        limit: usize,
+        before: Option<EventId>,
+    ) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        self.snapshot()?.newest(limit, before)
     }
 
-    fn stored(&self, key: EventId, entry: &QuarantineEntry) -> QuarantinedEntry {
+    /// An entry with what is kept of its bytes, if there is one. Reads all that is kept.
+    ///
+    /// # Errors
+    /// If the files cannot be read.
+    pub fn get(&self, key: EventId) -> Result<Option<(QuarantinedEntry, Bytes)>, QuarantineError> {
+        self.snapshot()?.find(key)
+    }
+
+    /// Notes, durably, that something could be made of an entry in the end. The same bytes are kept again
+    /// should they come again.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn mark_done(&self, key: EventId, now: Timestamp) -> Result<(), QuarantineError> {
+        let mut line = serde_json::to_vec(&Mark { key, done_at: now }).unwrap_or_default();
+        line.push(b'\n');
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.append(&line)?;
+        files.forget(key);
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, QuarantineError> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).snapshot()
+    }
+
+    fn stored(&self, key: EventId, entry: &QuarantineEntry) -> Stored {
         let kept = entry.bytes.get(..self.config.entry_bytes).unwrap_or(&entry.bytes);
         let text = match str::from_utf8(kept) {
             Ok(text) => Some(text.to_owned()),
@@ -166,7 +212,8 @@ impl Quarantine {
             }
             Err(_) => None,
         };
-        QuarantinedEntry {
+        let bytes = StoredBytes { base64: text.is_none().then(|| STANDARD.encode(kept)), text };
+        let entry = QuarantinedEntry {
             key,
             time: entry.time,
             source: entry.source.clone(),
@@ -176,9 +223,16 @@ impl Quarantine {
             reason: entry.reason.clone(),
             repaired: entry.repaired,
             total_bytes: entry.bytes.len(),
-            base64: text.is_none().then(|| STANDARD.encode(kept)),
-            text,
-        }
+            done_at: None,
+        };
+        Stored { entry, bytes }
+    }
+}
+
+impl StoredBytes {
+    fn into_bytes(self) -> Bytes {
+        let decoded = self.base64.and_then(|base64| STANDARD.decode(base64).ok());
+        self.text.map(String::into_bytes).or(decoded).unwrap_or_default().into()
     }
 }
 

@@ -54,6 +54,18 @@ impl Redactor {
         if let Some(uri) = uri {
             finder.uri(uri);
         }
+        finder.edits.extend(self.redact_paths(event));
+        finder.edits
+    }
+
+    /// True if there is anything for [`Self::redact_paths`] to look for.
+    pub(crate) fn has_paths(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
+    /// The edits that remove what the configured paths name.
+    pub(crate) fn redact_paths(&self, event: Value<'_>) -> Vec<Edit> {
+        let mut finder = Finder { redactor: self, edits: Vec::new() };
         for path in &self.paths {
             finder.path(event, path);
         }

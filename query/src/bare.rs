@@ -24,6 +24,7 @@ use tantivy::{Index, IndexSettings, IndexWriter};
 
 pub use crate::document::{DocumentBuilder, EventDocument};
 use crate::schema::Columns;
+use crate::words;
 
 /// How much of the stored events is compressed together, in bytes.
 const STORE_BLOCK_BYTES: usize = 64 << 10;
@@ -46,7 +47,9 @@ pub fn create(dir: &Path) -> tantivy::Result<Index> {
         docstore_blocksize: STORE_BLOCK_BYTES,
         ..IndexSettings::default()
     };
-    Index::create(MmapDirectory::open(dir)?, Columns::build().0, settings)
+    let index = Index::create(MmapDirectory::open(dir)?, Columns::build().0, settings)?;
+    index.tokenizers().register(words::NAME, words::WordTokenizer);
+    Ok(index)
 }
 
 /// A writer with one indexing thread and one merge thread.

@@ -192,6 +192,17 @@ impl<'a> Draft<'a, '_> {
             (Column::Code, Scalar::Number(Number::U64(code))) => {
                 self.parts.values.push((self.columns.code, Value::Unsigned(*code)));
             }
+            (Column::Message, Scalar::Text(text)) => {
+                // found by its words, however long it is
+                let place = self.whole(text);
+                self.parts.values.push((self.columns.message, Value::Text(place)));
+            }
+            (Column::Address, Scalar::Text(text)) => match text.parse() {
+                Ok(address) => {
+                    self.parts.values.push((self.columns.line_ip, Value::Address(ipv6(address))));
+                }
+                Err(_) => self.rest(place, value),
+            },
             (Column::Addresses, Scalar::Text(text)) => match text.parse() {
                 Ok(address) => self.source_ip = Some(address),
                 Err(_) => self.rest(place, value),
@@ -220,13 +231,19 @@ impl<'a> Draft<'a, '_> {
         self.parts.rest.push((path, value));
     }
 
+    /// Where the whole text stands in the document's memory.
+    fn whole(&mut self, text: &str) -> Range<usize> {
+        if within(text, self.event) {
+            let start = self.event_start + (text.as_ptr() as usize - self.event.as_ptr() as usize);
+            return start..start + text.len();
+        }
+        self.owned_text(text)
+    }
+
     /// Where the text stands in the document's memory; put there if it does not stand in the event as it is.
     fn place(&mut self, text: &str) -> Range<usize> {
         match indexed_text(text) {
-            Cow::Borrowed(_) if within(text, self.event) => {
-                let start = self.event_start + (text.as_ptr() as usize - self.event.as_ptr() as usize);
-                start..start + text.len()
-            }
+            Cow::Borrowed(_) if within(text, self.event) => self.whole(text),
             indexed => {
                 if let Cow::Owned(_) = indexed {
                     metrics::counter!("watchbell_index_cut_values_total").increment(1);

@@ -176,14 +176,17 @@ impl Index {
         })
     }
 
-    /// Notes that the log was read up to these positions: what lies before them and was not added is not to be
-    /// found. It becomes durable with the next record that is added.
-    pub fn note_read(&mut self, positions: &Positions) {
-        advance(&mut self.added, positions);
-        if self.writer.as_ref().is_none_or(|writer| writer.uncommitted == 0) {
-            // reading it again would add nothing
-            advance(&mut self.positions, positions);
+    /// Goes on behind records that the log has lost: everything before `next` was added or is gone. True if
+    /// that is further than before; the next [`Self::commit`] says so in [`Self::positions`].
+    pub fn pass_over(&mut self, next: &Positions) -> bool {
+        let mut further = false;
+        for (partition, next) in next.iter() {
+            if next > self.added.next(partition) {
+                self.added.set_next(partition, next);
+                further = true;
+            }
         }
+        further
     }
 
     /// Makes everything added durable and searchable.
@@ -195,6 +198,9 @@ impl Index {
             if index.writer.as_mut().is_some_and(|writer| writer.uncommitted > 0) {
                 index.commit_writer()?;
                 index.publish();
+            } else {
+                // records that are lost are not read again either
+                index.positions = index.added.clone();
             }
             index.finish_sealing(false)
         })

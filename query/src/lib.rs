@@ -3,7 +3,7 @@
 //! ```text
 //! Record ──DocumentBuilder──► EventDocument ──► Index (partitions by day of arrival)
 //!                                                 │ commit publishes
-//! text ──parse──► Predicate ──► SearchRequest ──► Searcher ──► SearchResponse
+//! text ──parse──► Predicate ──► SearchRequest ──► Searcher ──► SearchResponse, ExportPage
 //! ```
 //!
 //! Everything here is synchronous. [`Index`] has one owner, which adds and commits; [`Searcher`] is cloned
@@ -19,10 +19,12 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod testing;
+mod words;
 
 pub use error::{IndexError, SearchError};
 pub use index::{Config, Index, Stats};
 pub use parse::{ParseError, parse};
 pub use search::{
-    DEFAULT_LIMIT, Hit, MAX_LIMIT, Relation, SearchRequest, SearchResponse, Searcher, TOTAL_BOUND, Total,
+    DEFAULT_LIMIT, ExportPage, Hit, MAX_EXPORTED, MAX_LIMIT, Relation, SearchRequest, SearchResponse,
+    Searcher, TOTAL_BOUND, Total,
 };

@@ -9,6 +9,8 @@
 //! | code | `responseStatus.code`, if a whole number | yes | yes |
 //! | source_ip | the last of `sourceIPs`, if an address | yes | yes |
 //! | forwarded_ips | the other `sourceIPs` that are addresses | yes | |
+//! | line_ip | `source.ip`, if an address | yes | |
+//! | message | text at `message`, by its words and their places | yes | |
 //! | the columns of [`KEYWORDS`] | text at their path, whole | yes | some |
 //! | rest | every other value, by path | yes, whole | |
 //! | present | the paths that have a value | yes | |
@@ -26,8 +28,10 @@ use tantivy::schema::{
     NumericOptions, Schema, SchemaBuilder, TextFieldIndexing, TextOptions,
 };
 
+use crate::words;
+
 /// Changes whenever the meaning of what is indexed changes. An index of another version must be rebuilt.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// How long one text of `present` may grow before the next begins, in bytes.
 pub(crate) const PRESENT_CHUNK_BYTES: usize = 512;
 
@@ -81,8 +85,10 @@ pub(crate) struct Columns {
     pub(crate) code: Field,
     pub(crate) source_ip: Field,
     pub(crate) forwarded_ips: Field,
+    pub(crate) line_ip: Field,
     pub(crate) cluster: Field,
     pub(crate) source: Field,
+    pub(crate) message: Field,
     keywords: [Field; KEYWORDS.len()],
     pub(crate) rest: Field,
     pub(crate) present: Field,
@@ -95,6 +101,8 @@ pub(crate) enum Column {
     Keyword(Field),
     Code,
     Addresses,
+    Address,
+    Message,
     Time(Field),
     Rest,
 }
@@ -115,8 +123,10 @@ impl Columns {
             source_ip: builder
                 .add_ip_addr_field(SOURCE_IP, IpAddrOptions::default().set_indexed().set_fast()),
             forwarded_ips: builder.add_ip_addr_field("forwarded_ips", IpAddrOptions::default().set_indexed()),
+            line_ip: builder.add_ip_addr_field("line_ip", IpAddrOptions::default().set_indexed()),
             cluster: keyword(&mut builder, "cluster", true),
             source: keyword(&mut builder, "source", true),
+            message: builder.add_text_field("message", TextOptions::default().set_indexing_options(words())),
             keywords: KEYWORDS.map(|column| keyword(&mut builder, column.name, column.fast)),
             rest: builder
                 .add_json_field("rest", JsonObjectOptions::default().set_indexing_options(whole_text())),
@@ -134,6 +144,8 @@ impl Columns {
         match path {
             "responseStatus.code" => Column::Code,
             "sourceIPs" => Column::Addresses,
+            "source.ip" => Column::Address,
+            "message" => Column::Message,
             "requestReceivedTimestamp" => Column::Time(self.received),
             "stageTimestamp" => Column::Time(self.stage_time),
             _ => Column::Rest,
@@ -144,6 +156,13 @@ impl Columns {
 fn keyword(builder: &mut SchemaBuilder, name: &str, fast: bool) -> Field {
     let options = TextOptions::default().set_indexing_options(whole_text());
     builder.add_text_field(name, if fast { options.set_fast("raw") } else { options })
+}
+
+fn words() -> TextFieldIndexing {
+    TextFieldIndexing::default()
+        .set_tokenizer(words::NAME)
+        .set_index_option(IndexRecordOption::WithFreqsAndPositions)
+        .set_fieldnorms(false)
 }
 
 fn whole_text() -> TextFieldIndexing {

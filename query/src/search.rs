@@ -1,4 +1,4 @@
-//! Newest-first search over the committed partitions.
+//! Newest-first search over the committed partitions, and their export in the order of the log.
 //!
 //! A search visits partitions, and in them segments, in the order of their newest event and skips what cannot
 //! change the page. The total is exact while that is cheap: it is counted to the end if the query is one
@@ -8,6 +8,7 @@
 mod collect;
 mod compile;
 mod cursor;
+mod export;
 mod lookup;
 mod snapshot;
 mod window;
@@ -21,6 +22,7 @@ use watchbell_event::{EventId, Timestamp};
 
 pub use collect::TOTAL_BOUND;
 pub(crate) use cursor::load_key;
+pub use export::{ExportPage, MAX_EXPORTED};
 pub use snapshot::Searcher;
 #[cfg(test)]
 pub(crate) use snapshot::hit;
@@ -102,6 +104,11 @@ pub struct Hit {
     /// When it happened.
     #[serde(rename = "@timestamp")]
     pub timestamp: Timestamp,
+    /// When it arrived; absent in an index that was made before this was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+    /// It is imported history.
+    pub history: bool,
     /// The cluster it belongs to.
     pub cluster: String,
     /// The name of its format.

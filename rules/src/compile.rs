@@ -16,7 +16,10 @@ mod program;
 mod starve;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use watchbell_event::Format;
 
 use crate::correlate;
 use crate::formula::{Field, Formula};
@@ -47,8 +50,13 @@ pub struct RuleSet {
     pub(crate) anywhere: Option<FieldId>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
+    /// The fields that correlations read, by their numbers in the plan of correlations.
+    pub(crate) counted: Vec<Option<FieldId>>,
     /// Some rule reads a value that is computed from the event's document.
     pub(crate) derives: bool,
+    /// The rules that look at log lines, under the same indexes. They are apart so that nothing they read is looked
+    /// for in audit events.
+    pub(crate) logs: Option<Arc<RuleSet>>,
 }
 
 /// A facet that is computed from several fields of an audit event.
@@ -67,14 +75,15 @@ impl RuleSet {
     #[must_use]
     pub fn compile(rules: Vec<Rule>) -> Self {
         let correlations = Arc::new(correlate::link(&rules).0);
-        Self::of_rules(rules.into(), correlations, None)
+        let logs = Self::of_logs(&rules, &correlations).map(Arc::new);
+        Self::of_rules(rules.into(), correlations, logs, None)
     }
 
     /// Compiles the same rules again, to be found by what is rarest in the traffic that an
     /// [`Evaluator`](crate::Evaluator) of this set has seen. It takes as long as compiling, and matches the same.
     #[must_use]
     pub fn replan(&self, traffic: &Traffic) -> Self {
-        Self::of_rules(self.rules.clone(), self.correlations.clone(), Some(traffic))
+        Self::of_rules(self.rules.clone(), self.correlations.clone(), self.logs.clone(), Some(traffic))
     }
 
     /// Whether another set is of the same rules and differs at most in how they are found.
@@ -84,11 +93,42 @@ impl RuleSet {
     }
 
     /// Equal rules get equal atoms, whatever the traffic: it is counted by their ids.
-    fn of_rules(rules: Arc<[Rule]>, correlations: Arc<correlate::Plan>, traffic: Option<&Traffic>) -> Self {
+    fn of_rules(
+        rules: Arc<[Rule]>,
+        correlations: Arc<correlate::Plan>,
+        logs: Option<Arc<Self>>,
+        traffic: Option<&Traffic>,
+    ) -> Self {
+        let set = Self::of_format(&rules, &correlations, Format::KubernetesAudit, traffic);
+        Self { rules, correlations, logs, ..set }
+    }
+
+    /// Compiles the rules that look at log lines; none if there are none.
+    fn of_logs(rules: &[Rule], correlations: &correlate::Plan) -> Option<Self> {
+        let some = rules.iter().any(|rule| rule.format == Format::Log && !rule.is_correlation());
+        some.then(|| Self::of_format(rules, correlations, Format::Log, None))
+    }
+
+    /// Compiles the rules that look at events of one format; the others keep their indexes and never match.
+    fn of_format(
+        rules: &[Rule],
+        correlations: &correlate::Plan,
+        format: Format,
+        traffic: Option<&Traffic>,
+    ) -> Self {
+        let subject = if format == Format::Log { Subject::Log } else { Subject::Event };
         let mut table = atoms::Table::default();
-        let conditions = rules.iter().map(|rule| normal::normalize(&rule.formula, &mut table)).collect();
-        let set = Self::of_conditions(Subject::Event, conditions, table, traffic);
-        Self { rules, correlations, ..set }
+        let never = Formula::Any(Vec::new());
+        let mut conditions = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let formula = if rule.format == format { &rule.formula } else { &never };
+            conditions.push(normal::normalize(formula, &mut table));
+        }
+        let of_format = rules.iter().enumerate().filter(|(_, rule)| rule.format == format);
+        let read: BTreeSet<&str> = of_format.flat_map(|(index, _)| correlations.fields_read(index)).collect();
+        let names = correlations.fields.iter().map(|name| Some(&**name).filter(|name| read.contains(name)));
+        let counted = table.keep(names);
+        Self { counted, ..Self::of_conditions(subject, conditions, table, traffic) }
     }
 
     /// Compiles what must hold for a member of an array.
@@ -113,7 +153,7 @@ impl RuleSet {
         let plan = Plan::new(conditions.iter(), &table.atoms, &estimates);
         let (mut paths, rests) = match subject {
             Subject::Event => (Paths::new(), Starvation::all(&conditions, &table.atoms, &estimates)),
-            Subject::Member => (Paths::of_member(), Vec::new()),
+            Subject::Log | Subject::Member => (Paths::of_member(), Vec::new()),
         };
         let plans = rests.iter().map(|rests| &rests.plan).chain([&plan]);
         table.decide_always(plans.flat_map(|plan| plan.candidates.atoms()));
@@ -153,7 +193,9 @@ impl RuleSet {
             starvation,
             anywhere,
             facets,
+            counted: Vec::new(),
             derives,
+            logs: None,
         }
     }
 
@@ -190,6 +232,8 @@ impl std::fmt::Debug for RuleSet {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subject {
     Event,
+    /// A log document, in which facets are fields of its own.
+    Log,
     /// A member of an array, which has neither facets nor missing parts.
     Member,
 }

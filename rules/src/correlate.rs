@@ -12,6 +12,7 @@
 
 mod aggregate;
 mod correlator;
+mod decisive;
 mod engine;
 mod fields;
 mod groups;
@@ -26,8 +27,8 @@ mod wire;
 
 pub use correlator::{Correlated, Correlator, Observed};
 pub use engine::{CorrelationConfig, EventRef};
-pub use plan::counted_rules;
-pub use snapshot::{Restored, SnapshotError};
+pub use plan::{counted_rules, with_counted};
+pub use snapshot::{Restored, Snapshot, SnapshotError};
 pub use state::CorrelationStats;
 
 pub(crate) use model::{

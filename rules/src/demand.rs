@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use watchbell_event::Format;
+
 use crate::audit_policy::{AuditLevel, Request, Resource, STAGES};
 use crate::correlate;
 use crate::formula::{Bodies, Body, Check, Field, Formula, ITSELF, Test};
@@ -136,13 +138,14 @@ impl Shape {
 }
 
 /// For each rule, the requests on which it may match, and what it and the correlations over it read of them. None for a
-/// correlation, whose matches come from those of other rules.
+/// correlation, whose matches come from those of other rules, and for a rule that looks at log lines.
 pub(crate) fn demands_of(rules: &[Rule]) -> Vec<Option<Demands>> {
     let (plan, _) = correlate::link(rules);
     let of_rule = |(index, rule): (usize, &Rule)| {
         let fields = plan.fields_read(index).filter_map(|name| Field::path(name).ok()?.body());
         let read = fields.fold(Bodies::default(), Bodies::with);
-        (!rule.is_correlation()).then(|| demands(&rule.formula, read))
+        let is_about_requests = !rule.is_correlation() && rule.format == Format::KubernetesAudit;
+        is_about_requests.then(|| demands(&rule.formula, read))
     };
     rules.iter().enumerate().map(of_rule).collect()
 }

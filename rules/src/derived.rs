@@ -28,6 +28,16 @@ pub(crate) enum Step {
     Each,
 }
 
+impl Step {
+    /// The name or number that it leads to; none if it leads to all.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Each => None,
+        }
+    }
+}
+
 /// What is made of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Shape {

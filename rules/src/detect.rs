@@ -1,18 +1,25 @@
 //! Turns matches into detections: what alerting needs to group, route and describe them.
 
 mod describe;
+mod explanation;
+mod matched;
+mod subject;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use watchbell_event::audit::AuditEvent;
-use watchbell_event::{ContributingEvent, CorrelationMatch, Detection, EventId, Facets, Record};
+use watchbell_event::secrets::redact;
+use watchbell_event::{
+    ContributingEvent, CorrelationMatch, Deferred, Detection, EventId, Explanation, Facets, Record,
+};
 
 use crate::compile::{RuleSet, Traffic};
 use crate::correlate::{Correlated, CorrelationConfig, Correlator, Observed, Restored};
 use crate::evaluate::Evaluator;
 use crate::rule::Rule;
 use crate::text::{float_text, number_text};
+
+use subject::EventView;
 
 /// Longest value of a label, in characters.
 pub(crate) const MAX_LABEL_CHARACTERS: usize = 256;
@@ -29,6 +36,8 @@ pub struct Detector {
     correlator: Correlator,
     matches: Vec<usize>,
     correlated: Vec<Correlated>,
+    /// For each rule, how often it matched.
+    matched: Vec<u64>,
     events: metrics::Counter,
     unreadable: metrics::Counter,
 }
@@ -39,6 +48,7 @@ impl Detector {
     pub fn new(set: Arc<RuleSet>, correlation: CorrelationConfig) -> Self {
         Self {
             evaluator: Evaluator::new(Arc::clone(&set)),
+            matched: vec![0; set.rules().len()],
             correlator: Correlator::new(set, correlation),
             matches: Vec::new(),
             correlated: Vec::new(),
@@ -64,9 +74,19 @@ impl Detector {
         &mut self.correlator
     }
 
+    /// For each rule of the set, how many events it matched, and of correlations, how often they did. Rules that only
+    /// feed correlations are counted, too.
+    #[must_use]
+    pub fn matched(&self) -> &[u64] {
+        &self.matched
+    }
+
     /// Runs another set from now on. If it has the same rules, counts go on (see [`Evaluator::follow`]), and so do
     /// correlations that did not change, from where they were.
     pub fn follow(&mut self, set: Arc<RuleSet>) -> Restored {
+        if !set.has_rules_of(self.evaluator.rules()) {
+            self.matched = vec![0; set.rules().len()];
+        }
         self.evaluator.follow(Arc::clone(&set));
         self.correlator.reload(set)
     }
@@ -81,11 +101,10 @@ impl Detector {
     pub fn detect(&mut self, record: &Record, detections: &mut Vec<Detection>) {
         self.events.increment(1);
         let envelope = &record.envelope;
-        if !self.evaluator.matches(&envelope.bytes, &mut self.matches) {
+        if !self.evaluator.matches_of(envelope.format, &envelope.bytes, &mut self.matches) {
             self.unreadable.increment(1);
         }
         let observed = Observed {
-            bytes: &envelope.bytes,
             cluster: &envelope.cluster,
             id: envelope.id,
             position: record.position,
@@ -93,20 +112,33 @@ impl Detector {
             received_at: envelope.received_at,
             history: envelope.history,
         };
-        self.correlator.take(&observed, &self.matches, &mut self.correlated);
+        self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
+        self.tell(record, detections);
+    }
+
+    /// No more events come behind `last`: decides what correlations still wait for some to decide.
+    pub fn finish(&mut self, last: &Record, detections: &mut Vec<Detection>) {
+        self.matches.clear();
+        self.correlator.finish(&mut self.correlated);
+        self.tell(last, detections);
+    }
+
+    /// Makes detections of what matched when this record came.
+    fn tell(&mut self, record: &Record, detections: &mut Vec<Detection>) {
+        for rule in self.matches.iter().chain(self.correlator.matched()).copied() {
+            if let Some(matched) = self.matched.get_mut(rule) {
+                *matched += 1;
+            }
+        }
         let set = self.evaluator.rules();
         self.matches.retain(|index| !set.is_silent(*index));
         if self.matches.is_empty() && self.correlated.is_empty() {
             return;
         }
-        let subject = Subject::new(record);
+        let subject = Subject::new(record, set);
         let before = detections.len();
-        let alone = self.matches.iter().filter_map(|index| set.rules().get(*index));
-        detections.extend(alone.map(|rule| subject.detection(rule)));
-        for correlated in self.correlated.drain(..) {
-            let rule = set.rules().get(correlated.rule);
-            detections.extend(rule.map(|rule| subject.correlation(rule, correlated)));
-        }
+        detections.extend(self.matches.iter().filter_map(|index| subject.alone(*index)));
+        detections.extend(self.correlated.drain(..).filter_map(|found| subject.correlation(found)));
         for detection in detections.iter().skip(before) {
             let level = detection.level.name();
             metrics::counter!("watchbell_rules_detections_total", "level" => level).increment(1);
@@ -117,7 +149,8 @@ impl Detector {
 /// One event that some rule matched.
 struct Subject<'a> {
     record: &'a Record,
-    event: AuditEvent<'a>,
+    set: &'a Arc<RuleSet>,
+    event: EventView<'a>,
     request_key: EventId,
     labels: Vec<(Cow<'static, str>, String)>,
     summary: String,
@@ -126,15 +159,25 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(record: &'a Record) -> Self {
-        let event = AuditEvent::parse(&record.envelope.bytes);
-        let request_key = event.request_key(&record.envelope.cluster);
-        let labels = labels(&event);
-        let summary = describe::summary(&event);
-        Self { record, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
+    fn new(record: &'a Record, set: &'a Arc<RuleSet>) -> Self {
+        let event = EventView::read(&record.envelope);
+        let request_key = event.request_key(&record.envelope);
+        let (labels, summary) = (event.labels(), event.summary());
+        Self { record, set, event, request_key, labels, summary, document: std::cell::OnceCell::new() }
     }
 
-    fn detection(&self, rule: &Rule) -> Detection {
+    /// A match of the rule of this index.
+    fn alone(&self, index: usize) -> Option<Detection> {
+        let rule = self.set.rules().get(index)?;
+        let (set, envelope) = (Arc::clone(self.set), self.record.envelope.clone());
+        let explain = move || {
+            let rule = set.rules().get(index);
+            rule.map(|rule| explanation::of_event(rule, &envelope)).unwrap_or_default()
+        };
+        Some(self.detection(rule, Deferred::new(explain)))
+    }
+
+    fn detection(&self, rule: &Rule, explanation: Deferred<Explanation>) -> Detection {
         let envelope = &self.record.envelope;
         Detection {
             rule_id: rule.key.clone(),
@@ -152,34 +195,39 @@ impl<'a> Subject<'a> {
             summary: self.summary(rule),
             history: envelope.history,
             correlation: None,
+            explanation,
         }
     }
 
     /// A match of a correlation, decided when this event came.
-    fn correlation(&self, rule: &Rule, correlated: Correlated) -> Detection {
+    fn correlation(&self, correlated: Correlated) -> Option<Detection> {
+        let rule = self.set.rules().get(correlated.rule)?;
         // What waited for the watermark is not about the event that moved it.
         let is_last = correlated.events.last().is_some_and(|last| last.id == self.record.envelope.id);
         let mut labels = if is_last { self.labels.clone() } else { Vec::new() };
         for (name, value) in &correlated.group {
             let Some(value) = value else { continue };
             labels.retain(|(label, _)| *label != **name);
-            labels.push((Cow::Owned(name.clone()), describe::plain(value, MAX_LABEL_CHARACTERS)));
+            labels.push((Cow::Owned(name.clone()), describe::plain(&redact(value), MAX_LABEL_CHARACTERS)));
         }
         labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
         labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
         let summary = describe::correlation(rule, &correlated, is_last.then_some(self.summary.as_str()));
-        let Correlated { group_key, cluster, value, window_start, window_end, first, .. } = correlated;
         let events = correlated.events.iter().map(|event| ContributingEvent {
             id: event.id,
             position: event.position,
             event_time: event.time,
         });
-        Detection {
+        let events = events.collect();
+        let correlated = Arc::new(Correlated { events: Vec::new(), ..correlated });
+        let explanation = self.explain_correlation(Arc::clone(&correlated), is_last);
+        let Correlated { group_key, ref cluster, value, window_start, window_end, first, .. } = *correlated;
+        Some(Detection {
             labels,
             summary,
             event_id: first.id,
             event_time: window_end,
-            cluster,
+            cluster: Arc::clone(cluster),
             request_key: occurrence_key(&group_key, first.id, window_end.as_micros()),
             group_key,
             history: correlated.history,
@@ -187,11 +235,20 @@ impl<'a> Subject<'a> {
                 reached: float_text(value),
                 window_start,
                 window_end,
-                events: events.collect(),
+                events,
                 events_beyond: correlated.events_beyond,
             })),
-            ..self.detection(rule)
-        }
+            ..self.detection(rule, explanation)
+        })
+    }
+
+    fn explain_correlation(&self, correlated: Arc<Correlated>, is_last: bool) -> Deferred<Explanation> {
+        let set = Arc::clone(self.set);
+        let last = is_last.then(|| self.record.envelope.clone());
+        Deferred::new(move || {
+            let Some(rule) = set.rules().get(correlated.rule) else { return Explanation::default() };
+            explanation::of_correlation(&set, rule, &correlated, last.as_ref())
+        })
     }
 
     fn summary(&self, rule: &Rule) -> String {
@@ -233,7 +290,7 @@ impl<'a> Subject<'a> {
     }
 
     fn values(&self, name: &str, facets: &Facets<'_>) -> Vec<String> {
-        if let Some(value) = facet(name, facets, &self.event) {
+        if let Some(value) = self.event.facet(name, facets) {
             return value.into_iter().collect();
         }
         let mut values = Vec::new();
@@ -247,45 +304,6 @@ fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> Event
     let mut hasher = blake3::Hasher::new();
     hasher.update(&group_key.0).update(&first.0).update(&window_end.to_le_bytes());
     EventId::from_hash(&hasher.finalize())
-}
-
-/// Whether a name is that of a facet.
-pub(crate) fn is_facet(name: &str) -> bool {
-    LABELS.contains(&name)
-}
-
-/// The value of a facet, if the name is one.
-pub(crate) fn facet(name: &str, facets: &Facets<'_>, event: &AuditEvent<'_>) -> Option<Option<String>> {
-    Some(match name {
-        "user.name" => facets.actor.map(str::to_owned),
-        "event.action" => facets.action.map(str::to_owned),
-        "event.outcome" => Some(facets.outcome.name().to_owned()),
-        "orchestrator.namespace" => facets.namespace.map(str::to_owned),
-        "orchestrator.resource.type" => facets.resource.map(str::to_owned),
-        "orchestrator.resource.name" => event.object_ref.name.as_deref().map(str::to_owned),
-        "source.ip" => facets.source_ip.map(|address| address.to_string()),
-        _ => return None,
-    })
-}
-
-const LABELS: [&str; 7] = [
-    "user.name",
-    "event.action",
-    "event.outcome",
-    "orchestrator.namespace",
-    "orchestrator.resource.type",
-    "orchestrator.resource.name",
-    "source.ip",
-];
-
-fn labels(event: &AuditEvent<'_>) -> Vec<(Cow<'static, str>, String)> {
-    let facets = event.facets();
-    let label = |name: &'static str| {
-        let value = facet(name, &facets, event)??;
-        let value = describe::plain(&value, MAX_LABEL_CHARACTERS);
-        (!value.is_empty()).then_some((Cow::Borrowed(name), value))
-    };
-    LABELS.into_iter().filter_map(label).collect()
 }
 
 /// All scalars at a dotted path, through arrays, by every split of the dots.

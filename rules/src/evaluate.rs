@@ -14,6 +14,8 @@ mod starving;
 
 use std::sync::Arc;
 
+use watchbell_event::Format;
+
 use crate::compile::{Atom, AtomId, FieldId, Programs, RuleSet, Sign, Step, Timing, index};
 use crate::formula::{Bodies, Check, Field, MAX_COMPARED_VALUES, Reference};
 use crate::json::Malformed;
@@ -43,6 +45,10 @@ pub struct Evaluator {
     members: Vec<Option<Box<Evaluator>>>,
     /// The event as a document, for what is derived from it.
     document: document::Document,
+    /// Runs the rules that look at log lines.
+    logs: Option<Box<Evaluator>>,
+    /// The format of the latest event.
+    latest: Format,
     candidates: u64,
     learning: Learning,
     /// Scratch space.
@@ -107,6 +113,8 @@ impl Evaluator {
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
             document: document::Document::default(),
+            logs: set.logs.clone().map(|logs| Box::new(Self::new(logs))),
+            latest: Format::KubernetesAudit,
             candidates: 0,
             learning: Learning::new(atoms),
             buffer: String::new(),
@@ -121,10 +129,21 @@ impl Evaluator {
         &self.set
     }
 
-    /// Puts the indexes of all rules that match an event, a JSON object, into `matches`, lowest first.
+    /// As [`Self::matches`], for an event of this format: rules see only events of the format they are written for.
+    pub fn matches_of(&mut self, format: Format, event: &[u8], matches: &mut Vec<usize>) -> bool {
+        if format != Format::Log {
+            return self.matches(event, matches);
+        }
+        matches.clear();
+        self.latest = format;
+        self.logs.as_mut().is_none_or(|logs| logs.matches(event, matches))
+    }
+
+    /// Puts the indexes of all rules that match an audit event, a JSON object, into `matches`, lowest first.
     /// What is not a JSON object matches nothing; then the answer is false.
     pub fn matches(&mut self, event: &[u8], matches: &mut Vec<usize>) -> bool {
         matches.clear();
+        self.latest = Format::KubernetesAudit;
         self.next_event();
         let read = std::str::from_utf8(event).is_ok_and(|text| self.scan(text).is_ok());
         if read {
@@ -144,6 +163,15 @@ impl Evaluator {
     #[must_use]
     pub fn candidates(&self) -> u64 {
         self.candidates
+    }
+
+    /// The values that the latest event has in a field that correlations read, given by its number in their plan;
+    /// the last one first. The text of values that are not empty.
+    pub(crate) fn counted(&self, field: usize) -> impl Iterator<Item = &str> {
+        let evaluator = self.logs.as_deref().filter(|_| self.latest == Format::Log).unwrap_or(self);
+        let field = evaluator.set.counted.get(field).copied().flatten();
+        let values = field.map(|field| evaluator.event.values.of(field, evaluator.event.number));
+        values.into_iter().flatten().filter(|text| !text.is_empty())
     }
 
     fn next_event(&mut self) {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::derived::scalar_text;
 use crate::evaluate::naive::Event;
-use crate::formula::{Check, Field, Formula, Members, Order, Place, Test, Which};
+use crate::formula::{Check, Field, Formula, Members, Order, Place, Reference, Test, Which};
 use crate::pattern::{Pattern, Piece};
 use crate::rule::Rule;
 
@@ -38,7 +38,7 @@ pub struct Part {
 /// Explains a rule on an event; none if the event is not a JSON object.
 #[must_use]
 pub fn explain(rule: &Rule, event: &[u8]) -> Option<Part> {
-    let event = Event::read(event)?;
+    let event = Event::read_as(rule.format, event)?;
     Some(part(&rule.formula, &event))
 }
 
@@ -95,11 +95,12 @@ fn values(test: &Test, event: &Event<'_>) -> Vec<String> {
     if test.field == Field::Anywhere || matches!(test.check, Check::Members(_)) {
         return Vec::new();
     }
-    let mut values = event.values(&test.field).into_iter().filter_map(|value| match value {
+    let found = event.values(&test.field);
+    let mut values = found.iter().filter_map(|value| match value {
         Value::Array(_) => None,
         Value::Null => Some("null".to_owned()),
         Value::Object(_) => Some("{…}".to_owned()),
-        value => scalar_text(&value),
+        value => scalar_text(value),
     });
     let mut shown: Vec<_> = values.by_ref().take(MAX_VALUES).collect();
     let more = values.count();
@@ -110,15 +111,28 @@ fn values(test: &Test, event: &Event<'_>) -> Vec<String> {
 }
 
 /// A comparison in words.
-fn comparison(test: &Test) -> String {
+pub(crate) fn comparison(test: &Test) -> String {
     let field = test.field.describe();
     match &test.check {
-        Check::Exists => format!("{field} is there"),
-        Check::Null => format!("{field} is null"),
-        Check::Any => format!("{field} has a value"),
-        Check::Folded(pattern) => format!("{field} {} (in any case)", pattern_words(pattern)),
-        Check::Cased(pattern) => format!("{field} {}", pattern_words(pattern)),
-        Check::Expression(expression) => format!("{field} matches /{}/", expression.written()),
+        Check::Folded(_) | Check::Reference(Reference { cased: false, .. }) => {
+            format!("{field} {} (in any case)", predicate(test))
+        }
+        Check::Members(Members { which: Which::Any, .. }) => format!("a member of {field} satisfies"),
+        Check::Members(Members { which: Which::At(number), .. }) => {
+            format!("member {number} of {field} satisfies")
+        }
+        _ => format!("{field} {}", predicate(test)),
+    }
+}
+
+/// What a test asks of its field, in words.
+pub(crate) fn predicate(test: &Test) -> String {
+    match &test.check {
+        Check::Exists => "is there".to_owned(),
+        Check::Null => "is null".to_owned(),
+        Check::Any => "has a value".to_owned(),
+        Check::Folded(pattern) | Check::Cased(pattern) => pattern_words(pattern),
+        Check::Expression(expression) => format!("matches /{}/", expression.written()),
         Check::Compare(order, threshold) => {
             let sign = match order {
                 Order::Less => "<",
@@ -126,10 +140,10 @@ fn comparison(test: &Test) -> String {
                 Order::Greater => ">",
                 Order::GreaterOrEqual => ">=",
             };
-            format!("{field} {sign} {}", threshold.get())
+            format!("{sign} {}", threshold.get())
         }
-        Check::Network(network) => format!("{field} is in {network}"),
-        Check::Time(unit, number) => format!("{field} is a time whose {} is {number}", unit.name()),
+        Check::Network(network) => format!("is in {network}"),
+        Check::Time(unit, number) => format!("is a time whose {} is {number}", unit.name()),
         Check::Reference(reference) => {
             let place = match reference.place {
                 Place::Whole => "is a value of",
@@ -137,18 +151,11 @@ fn comparison(test: &Test) -> String {
                 Place::End => "ends with a value of",
                 Place::Within => "contains a value of",
             };
-            let case = if reference.cased { "" } else { " (in any case)" };
-            format!("{field} {place} {}{case}", reference.other.describe())
+            format!("{place} {}", reference.other.describe())
         }
-        Check::Members(members) => match members.which {
-            Which::Any => format!("a member of {field} satisfies"),
-            Which::At(number) => format!("member {number} of {field} satisfies"),
-        },
+        Check::Members(_) => "has a member that satisfies the conditions".to_owned(),
         Check::Outside(texts) => {
-            format!(
-                "{field} has a value besides {}",
-                texts.iter().map(|text| &**text).collect::<Vec<_>>().join(", ")
-            )
+            format!("has a value besides {}", texts.iter().map(|text| &**text).collect::<Vec<_>>().join(", "))
         }
     }
 }

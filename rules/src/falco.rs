@@ -17,6 +17,7 @@ mod output;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use watchbell_event::Format;
 use watchbell_event::yaml::{self, Node};
 
 use crate::formula::Formula;
@@ -196,6 +197,7 @@ fn compile<'a>(
         references: Vec::new(),
         tags: definition.tags.iter().flat_map(|tag| tags(tag)).collect(),
         false_positives: Vec::new(),
+        format: Format::KubernetesAudit,
         log_source: LogSource {
             product: Some("kubernetes".into()),
             service: Some("audit".into()),

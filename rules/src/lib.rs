@@ -42,8 +42,8 @@ pub use audit_policy::{
 };
 pub use compile::{RuleSet, Traffic};
 pub use correlate::{
-    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, SnapshotError,
-    counted_rules,
+    Correlated, CorrelationConfig, CorrelationStats, Correlator, EventRef, Observed, Restored, Snapshot,
+    SnapshotError, counted_rules, with_counted,
 };
 pub use coverage::{Cell, TACTICS, coverage};
 pub use detect::Detector;
@@ -53,4 +53,4 @@ pub use lint::{Finding, FindingKind, lint, lint_text};
 pub use lists::{List, Lists};
 pub use load::{Loaded, load, load_over};
 pub use problems::LoadError;
-pub use rule::{Language, LogSource, Rule};
+pub use rule::{Language, LogSource, Rule, needed_bodies};

@@ -5,6 +5,8 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use watchbell_event::Format;
+
 use crate::audit_policy::{AuditLevel, AuditPolicy};
 use crate::correlate;
 use crate::demand::{self, Demand, Demands, OTHER_GROUP};
@@ -84,8 +86,14 @@ pub fn lint(rules: &[Rule], lists: &Lists, policy: Option<&AuditPolicy>) -> Vec<
                 message,
             });
         };
-        for name in unknown_fields(rule, plan.fields_read(index)) {
+        // log lines have whatever members their programs write
+        let has_schema = rule.format == Format::KubernetesAudit;
+        let unknown = has_schema.then(|| unknown_fields(rule, plan.fields_read(index)));
+        for name in unknown.into_iter().flatten() {
             add(FindingKind::UnknownField, format!("no audit event has a field {name:?}"));
+        }
+        if let Some(message) = rule.correlation.as_deref().and_then(impossible::unreachable_count) {
+            add(FindingKind::NeverMatches, message);
         }
         let Some(demands) = demands else {
             for counted in counted_rules[index].iter().filter(|counted| never(**counted)) {

@@ -1,10 +1,11 @@
 //! A rule as people see it: what it says about itself, and the formula that decides.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use watchbell_event::Level;
+use watchbell_event::{Format, Level};
 
-use crate::correlate::Correlation;
+use crate::correlate::{Correlation, counted_rules};
 use crate::falco::Template;
 use crate::formula::{Body, Formula};
 
@@ -33,8 +34,10 @@ pub struct Rule {
     pub tags: Arc<[Arc<str>]>,
     /// What may match without being an incident.
     pub false_positives: Vec<String>,
-    /// What the rule is written for; not used to choose events.
+    /// What the rule is written for.
     pub log_source: LogSource,
+    /// The format of the events that the rule looks at, which its log source says.
+    pub format: Format,
     /// Matches with equal values of these fields belong to one alert. If empty: `user.name`, or `source.ip`
     /// where nobody was authenticated.
     pub group_by: Vec<String>,
@@ -54,6 +57,16 @@ pub struct Rule {
     pub(crate) formula: Formula,
     /// What is counted, if the rule is a correlation.
     pub(crate) correlation: Option<Arc<Correlation>>,
+}
+
+/// The bodies that each rule reads: `request`, `response`; of a correlation, those that the rules it counts read.
+#[must_use]
+pub fn needed_bodies(rules: &[Rule]) -> Vec<BTreeSet<&'static str>> {
+    let of_rule = |(rule, counted): (&Rule, Vec<usize>)| {
+        let counted = counted.iter().filter_map(|index| rules.get(*index));
+        std::iter::once(rule).chain(counted).flat_map(Rule::bodies).collect()
+    };
+    rules.iter().zip(counted_rules(rules)).map(of_rule).collect()
 }
 
 impl Rule {
@@ -80,7 +93,7 @@ pub enum Language {
     Falco,
 }
 
-/// Sigma's `logsource`.
+/// Sigma's `logsource`. Which of them are about log lines is said in `SEMANTICS.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSource {
     /// Such as `process_creation`.
@@ -89,4 +102,19 @@ pub struct LogSource {
     pub product: Option<String>,
     /// Such as `audit`.
     pub service: Option<String>,
+}
+
+impl LogSource {
+    /// The format of the events that it stands for: log lines for what is named here, else audit events.
+    pub(crate) fn format(&self) -> Format {
+        let [category, product, service] =
+            [&self.category, &self.product, &self.service].map(|part| part.as_deref().unwrap_or_default());
+        match (category, product, service) {
+            ("webserver", _, _)
+            | (_, "nginx" | "apache" | "envoy" | "istio", _)
+            | (_, "linux", "auth" | "pam" | "sshd" | "sudo" | "syslog")
+            | (_, "kubernetes", "container") => Format::Log,
+            _ => Format::KubernetesAudit,
+        }
+    }
 }

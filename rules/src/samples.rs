@@ -12,12 +12,15 @@
 //! A sample says how it differs from the event above it: it is a JSON merge patch (RFC 7396), in which null
 //! removes a key. Without `event` each sample is a whole event. A file may hold several such documents; in each,
 //! `lists: {NAME: [VALUE, …]}` sets named lists for the whole file, so that samples do not depend on what an
-//! operator keeps in them. Documents with `events` are cases of correlations, in the format of
+//! operator keeps in them. An event that names its `event.dataset` is a log document, any other an audit event.
+//! Documents with `events` are cases of correlations, in the format of
 //! `correlation-suite/README.md`.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use watchbell_event::Format;
+use watchbell_event::log::LogDocument;
 use watchbell_event::yaml::{self, Entry, Node, Value};
 
 use crate::problems::LoadError;
@@ -63,6 +66,13 @@ pub struct Sample {
 pub fn file_of(file: &str) -> String {
     let stem = file.strip_suffix(".yml").or_else(|| file.strip_suffix(".yaml")).unwrap_or(file);
     format!("{stem}.samples.yml")
+}
+
+/// What an event of a sample is: one that names its `event.dataset` is a log document.
+#[must_use]
+pub fn format_of(event: &[u8]) -> Format {
+    let is_log = LogDocument::parse(event).dataset.is_some();
+    if is_log { Format::Log } else { Format::KubernetesAudit }
 }
 
 /// Whether a file of this name holds samples and not rules.
@@ -121,7 +131,8 @@ impl Samples {
         let mut evaluator = Evaluator::new(Arc::clone(&set));
         let mut matches = Vec::new();
         let samples = self.samples.iter().filter_map(move |sample| {
-            evaluator.matches(sample.event.as_bytes(), &mut matches);
+            let event = sample.event.as_bytes();
+            evaluator.matches_of(format_of(event), event, &mut matches);
             (matches.is_empty() == sample.must_match).then(|| sample.failure())
         });
         let cases = self.cases.iter().filter_map(move |case| {

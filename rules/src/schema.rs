@@ -70,10 +70,44 @@ pub(crate) fn has(field: &Field) -> bool {
     }
 }
 
+/// Fields of objects that Kubernetes itself serves which stand in no array and hold none.
+const OBJECT_VALUES: [&str; 26] = [
+    "apiVersion",
+    "automountServiceAccountToken",
+    "kind",
+    "metadata.generateName",
+    "metadata.generation",
+    "metadata.name",
+    "metadata.namespace",
+    "roleRef.kind",
+    "roleRef.name",
+    "spec.activeDeadlineSeconds",
+    "spec.backoffLimit",
+    "spec.completions",
+    "spec.expirationSeconds",
+    "spec.maxReplicas",
+    "spec.minReadySeconds",
+    "spec.minReplicas",
+    "spec.nodeName",
+    "spec.parallelism",
+    "spec.priority",
+    "spec.priorityClassName",
+    "spec.replicas",
+    "spec.revisionHistoryLimit",
+    "spec.schedule",
+    "spec.serviceAccountName",
+    "spec.terminationGracePeriodSeconds",
+    "spec.ttlSecondsAfterFinished",
+];
+
 /// Whether a field has one value at most, and no members.
 pub(crate) fn has_one_value(name: &str) -> bool {
     const LISTS: [&str; 3] = ["sourceIPs", "user.groups", "impersonatedUser.groups"];
-    FIELDS.contains(&name) && !LISTS.contains(&name)
+    let in_object = ["requestObject.", "responseObject."].iter().find_map(|body| name.strip_prefix(body));
+    match in_object {
+        Some(name) => OBJECT_VALUES.contains(&name),
+        None => FIELDS.contains(&name) && !LISTS.contains(&name),
+    }
 }
 
 /// Resources that Kubernetes itself serves, by group.

@@ -86,6 +86,7 @@ pub(crate) fn read(
         references: texts(document, "references"),
         tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
+        format: draft.log_source.format(),
         log_source: draft.log_source,
         group_by,
         next_steps,

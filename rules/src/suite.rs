@@ -6,7 +6,7 @@ mod read;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use watchbell_event::yaml::Node;
+use watchbell_event::yaml::{self, Node};
 use watchbell_event::{EventId, Position, Timestamp};
 
 use crate::compile::RuleSet;
@@ -16,6 +16,7 @@ use crate::lists::Lists;
 use crate::load::load;
 use crate::problems::LoadError;
 use crate::rule::Rule;
+use crate::samples::format_of;
 use crate::text::float_text;
 
 /// A file of the folder `correlation-suite`.
@@ -77,6 +78,15 @@ struct Event {
     partition: u32,
     cluster: Arc<str>,
     json: String,
+}
+
+/// Whether a file holds cases of the suite and not rules.
+#[must_use]
+pub fn is_suite(text: &str) -> bool {
+    // Most files are rules, and need not be read for this.
+    let may_be = text.lines().any(|line| line.starts_with("events:"));
+    let documents = if may_be { yaml::parse(text).unwrap_or_default() } else { Vec::new() };
+    documents.iter().any(|document| document.get("events").is_some() && document.get("rules").is_some())
 }
 
 /// Runs all cases of one file, given as its name and text.
@@ -171,14 +181,14 @@ impl Run {
         let position = Position { partition: event.partition, offset: *offset };
         *offset += 1;
         let mut matches = Vec::new();
-        self.evaluator.matches(event.json.as_bytes(), &mut matches);
+        let format = format_of(event.json.as_bytes());
+        self.evaluator.matches_of(format, event.json.as_bytes(), &mut matches);
         for rule in matches.iter().filter(|rule| !self.set.is_silent(**rule)) {
             let time = Timestamp::event_time(Some(event.time), event.received_at);
             let (rule, name) = (self.name(*rule), event.name.as_str());
             self.alerts.push(alert(&rule, time, &[], None, &[name.to_owned()], 0, name));
         }
         let observed = Observed {
-            bytes: event.json.as_bytes(),
             cluster: &event.cluster,
             id: id(self.names.len() - 1),
             position,
@@ -187,7 +197,7 @@ impl Run {
             history: false,
         };
         let mut found = Vec::new();
-        self.correlator.take(&observed, &matches, &mut found);
+        self.correlator.take(&observed, &self.evaluator, &matches, &mut found);
         self.report(&found, &event.name);
     }
 
@@ -313,6 +323,19 @@ mod tests {
         }
         assert!(failures.is_empty(), "{}", failures.join("\n"));
         assert!(cases >= 40, "only {cases} cases");
+    }
+
+    #[test]
+    fn files_of_cases_are_told_from_rules() {
+        for (name, text) in FILES {
+            assert!(is_suite(text), "{name}");
+        }
+        for (name, text) in crate::library::files() {
+            assert!(!is_suite(&text), "{name}");
+        }
+        for text in ["", "events:\n  - [", "title: x\nevents: [{}]\n", "rules: x\n"] {
+            assert!(!is_suite(text), "{text}");
+        }
     }
 
     #[test]

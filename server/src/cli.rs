@@ -3,13 +3,17 @@
 mod alerts;
 pub(crate) mod client;
 mod cluster;
+mod export;
 mod ingest;
 pub(crate) mod output;
+mod page;
 mod policy;
+mod quarantine;
 mod rules;
 mod rules_test;
 mod search;
 mod serve;
+mod sources;
 mod token;
 mod verify;
 
@@ -36,7 +40,7 @@ enum Command {
     /// Send audit log files to a server. They are stored and searched for matches; nobody is notified
     /// unless --notify is given.
     Ingest(ingest::IngestArgs),
-    /// Check, test, try, explain and list rules; needs no server.
+    /// Check, test, try, explain and list rules. Only `backtest` and `list --server` need a server.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
     /// Make the API server's audit policy; needs no server.
@@ -45,6 +49,11 @@ enum Command {
     /// Read alerts.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    /// List what comes from whom: rates, totals, what was refused and why.
+    Sources(sources::SourcesArgs),
+    /// List, show and try again what could not be read.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Make, list and revoke tokens, on the machine that holds the data directory.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -74,6 +83,8 @@ impl Cli {
             Command::Rules(command) => command.run(),
             Command::Policy(command) => command.run(),
             Command::Alerts(command) => command.run(),
+            Command::Sources(args) => args.run(),
+            Command::Quarantine(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Verify(args) => args.run(),
             Command::Cluster(command) => command.run(),

@@ -4,7 +4,9 @@
 mod alerting;
 mod kafka;
 mod reader;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,11 @@ use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
 use crate::files;
+use crate::tokens::check_cluster_name;
 
 pub(crate) use self::alerting::AlertingConfig;
 pub(crate) use self::kafka::KafkaConfig;
+pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -44,13 +48,6 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
 }
 
-/// HTTPS.
-#[derive(Debug)]
-pub(crate) struct TlsConfig {
-    pub(crate) cert_file: PathBuf,
-    pub(crate) key_file: PathBuf,
-}
-
 /// What the receiver accepts.
 #[derive(Debug)]
 pub(crate) struct IngestConfig {
@@ -60,16 +57,26 @@ pub(crate) struct IngestConfig {
     pub(crate) max_event_bytes: u64,
     /// Bodies being read or decoded at one time, all sources together.
     pub(crate) in_flight_bytes: u64,
-    /// Bytes of request bodies each source may send per second.
-    pub(crate) quota_bytes_per_second: u64,
-    /// How much a source may send at once after a pause.
-    pub(crate) quota_burst_bytes: u64,
+    /// Of these, what one source may have at one time.
+    pub(crate) in_flight_per_source_bytes: u64,
+    /// What each source may send.
+    pub(crate) quota: QuotaConfig,
+    /// What each source of these clusters may send instead.
+    pub(crate) quotas: BTreeMap<String, QuotaConfig>,
     /// How long ids are remembered to recognise duplicates.
     pub(crate) dedupe_window: Duration,
     pub(crate) dedupe_max_events: u64,
     /// Further paths whose values are redacted before anything is stored.
     pub(crate) redact: Vec<String>,
     pub(crate) quarantine_max_bytes: u64,
+}
+
+/// Bytes of request bodies that one source may send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuotaConfig {
+    pub(crate) bytes_per_second: u64,
+    /// How much may come at once after a pause.
+    pub(crate) burst_bytes: u64,
 }
 
 /// The disk journal.
@@ -173,33 +180,24 @@ impl Config {
     }
 }
 
-impl TlsConfig {
-    fn read(section: Section<'_>) -> Option<Self> {
-        let (cert_file, key_file) = (section.path("cert_file"), section.path("key_file"));
-        let tls = match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
-            (None, None) => None,
-            _ => {
-                section.errors().add(section.line(), "tls needs both cert_file and key_file");
-                None
-            }
-        };
-        section.finish();
-        tls
-    }
-}
-
 impl IngestConfig {
     fn read(section: Section<'_>) -> Self {
         // An API server takes objects of 3 MiB, which its encoder can blow up six-fold and write twice. An
         // event that is cut cannot be judged by its body, so by default none is.
         let max_body_bytes = section.bytes("max_body", 64 * MIB);
+        let in_flight_bytes = section.bytes("in_flight", 256 * MIB);
+        let share = (in_flight_bytes / 2).max(max_body_bytes);
+        let quota = QuotaConfig {
+            bytes_per_second: section.bytes("quota_per_second", 64 * MIB),
+            burst_bytes: section.bytes("quota_burst", 256 * MIB),
+        };
         let config = Self {
             max_body_bytes,
             max_event_bytes: section.bytes("max_event", max_body_bytes),
-            in_flight_bytes: section.bytes("in_flight", 256 * MIB),
-            quota_bytes_per_second: section.bytes("quota_per_second", 64 * MIB),
-            quota_burst_bytes: section.bytes("quota_burst", 256 * MIB),
+            in_flight_bytes,
+            in_flight_per_source_bytes: section.bytes("in_flight_per_source", share),
+            quota,
+            quotas: quotas(&section.section("quotas"), quota, max_body_bytes),
             dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
             redact: section.texts("redact"),
@@ -207,19 +205,43 @@ impl IngestConfig {
         };
         for (key, value, low, high) in [
             ("max_body", config.max_body_bytes, 1 << 10, GIB),
-            ("max_event", config.max_event_bytes, 1 << 10, config.max_body_bytes),
-            ("in_flight", config.in_flight_bytes, config.max_body_bytes, 64 * GIB),
-            ("quota_per_second", config.quota_bytes_per_second, 1 << 10, GIB << 10),
-            ("quota_burst", config.quota_burst_bytes, config.max_body_bytes, GIB << 10),
+            ("max_event", config.max_event_bytes, 1 << 10, max_body_bytes),
+            ("in_flight", in_flight_bytes, max_body_bytes, 64 * GIB),
+            ("in_flight_per_source", config.in_flight_per_source_bytes, max_body_bytes, in_flight_bytes),
+            ("quota_per_second", quota.bytes_per_second, 1 << 10, GIB << 10),
+            ("quota_burst", quota.burst_bytes, max_body_bytes, GIB << 10),
         ] {
-            if !(low..=high).contains(&value) {
-                let reason =
-                    format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
-                section.errors().add(section.line_of(key), reason);
-            }
+            check_range(&section, key, value, low, high);
         }
         section.finish();
         config
+    }
+}
+
+/// `quotas: {CLUSTER: {per_second, burst}}`; what is not given is as usual.
+fn quotas(section: &Section<'_>, usual: QuotaConfig, max_body_bytes: u64) -> BTreeMap<String, QuotaConfig> {
+    let mut quotas = BTreeMap::new();
+    for entry in section.entries() {
+        if let Err(error) = check_cluster_name(&entry.key) {
+            section.errors().add(entry.line, format!("{}: {error}", section.name(&entry.key)));
+        }
+        let own = Section::new(section.name(&entry.key), Some(&entry.value), section.errors());
+        let quota = QuotaConfig {
+            bytes_per_second: own.bytes("per_second", usual.bytes_per_second),
+            burst_bytes: own.bytes("burst", usual.burst_bytes),
+        };
+        check_range(&own, "per_second", quota.bytes_per_second, 1 << 10, GIB << 10);
+        check_range(&own, "burst", quota.burst_bytes, max_body_bytes, GIB << 10);
+        own.finish();
+        quotas.insert(entry.key.clone(), quota);
+    }
+    quotas
+}
+
+fn check_range(section: &Section<'_>, key: &str, value: u64, low: u64, high: u64) {
+    if !(low..=high).contains(&value) {
+        let reason = format!("{} must be from {low} to {high} bytes, but is {value}", section.name(key));
+        section.errors().add(section.line_of(key), reason);
     }
 }
 
@@ -384,6 +406,25 @@ mod tests {
         assert_eq!(mistakes.len(), expect.len(), "{mistakes:#?}");
         for (mistake, (line, reason)) in mistakes.iter().zip(expect) {
             assert!(mistake.starts_with(&format!("watchbell.yaml:{line}: {reason}")), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn clusters_may_have_a_quota_of_their_own() {
+        let text =
+            "ingest:\n  max_body: 1MiB\n  quotas:\n    prod: {per_second: 128MiB}\n    edge: {burst: 2MiB}\n";
+        let quotas = Config::parse(text, "test").unwrap().ingest.quotas;
+        assert_eq!((quotas["prod"].bytes_per_second, quotas["prod"].burst_bytes), (128 << 20, 256 << 20));
+        assert_eq!(quotas["edge"].burst_bytes, 2 << 20);
+        let wrong = mistakes("ingest:\n  quotas:\n    a/b: {}\n    c: {burst: 1KiB}\n    d: {rate: 1}\n");
+        let expect = [
+            "3: ingest.quotas.a/b: a cluster name",
+            "4: ingest.quotas.c.burst must be from",
+            "5: unknown setting \"rate\"",
+        ];
+        assert_eq!(wrong.len(), expect.len(), "{wrong:#?}");
+        for (wrong, expect) in wrong.iter().zip(expect) {
+            assert!(wrong.starts_with(&format!("watchbell.yaml:{expect}")), "{wrong}");
         }
     }
 

@@ -130,6 +130,7 @@ fn what_next(base: &str, alerts: usize) -> String {
 {alerts} alerts. The server goes on; in a second terminal, from the same directory, try:
 
   ./target/release/watchbell alerts list
+  ./target/release/watchbell alerts show ID
   ./target/release/watchbell search 'cluster:{CLUSTER} AND objectRef.resource:secrets'
   ./target/release/watchbell search 'responseStatus.code:403' --from now-1h
   curl -H \"Authorization: Bearer $(cat watchbell-data/admin.token)\" '{base}/api/v1/search?q=verb:delete'

@@ -36,6 +36,14 @@ pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String> {
 /// # Errors
 /// Names the file.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_private_parts(path, &[bytes])
+}
+
+/// As [`write_private`], of parts that follow one another.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn write_private_parts(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let write = || -> Result<()> {
         let temporary = path.with_extension("new");
         let mut options = OpenOptions::new();
@@ -43,7 +51,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&temporary)?;
-        file.write_all(bytes)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

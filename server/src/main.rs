@@ -11,7 +11,9 @@ mod pipeline;
 mod quota;
 mod rule_files;
 mod self_audit;
+mod sources;
 mod telemetry;
+mod tls;
 mod tokens;
 
 use std::io::Write;

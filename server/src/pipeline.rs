@@ -7,6 +7,7 @@ mod index;
 mod ingest;
 mod kafka_status;
 mod open_log;
+mod rule_counts;
 mod rule_query;
 mod rules;
 mod stage;
@@ -21,25 +22,29 @@ use watchbell_alerting::{AlertStore, Dispatcher};
 use watchbell_event::predicate::Predicate;
 use watchbell_ingest::log::{Log, LogState};
 use watchbell_query::{Index, Searcher};
+use watchbell_rules::needed_bodies;
 
 use self::correlation_state::StateFile;
 use self::detect::Detect;
 use self::index::{IndexView, Indexing};
 use self::ingest::Decoding;
+use self::rule_counts::{Publisher, RuleCounts};
 use self::rules::RuleBook;
 use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
 use crate::clock;
 use crate::config::Config;
 
-pub(crate) use self::ingest::{IngestError, IngestPort, Request};
+pub(crate) use self::ingest::{IngestError, IngestPort, Ingested, Payload, Quarantined, Request, RetryError};
 pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
+pub(crate) use watchbell_ingest::decode::Compression;
 
 /// Everything between the HTTP surface and the disk.
 pub(crate) struct Pipeline {
     log: Log,
     ingest: Arc<IngestPort>,
     rules: Arc<RuleBook>,
+    rule_counts: Arc<RuleCounts>,
     index: Arc<IndexView>,
     alerts: AlertStore,
     stages: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -71,6 +76,7 @@ impl Pipeline {
 
         let state = StateFile::new(data_dir);
         let (from, snapshot) = state.resume(&alerts.positions());
+        let rule_counts = Arc::new(RuleCounts::new(clock::now()));
         let detect = Detect {
             reader: log.reader(READER_DETECT, &from)?,
             correlation: config.rules.correlation.clone(),
@@ -79,6 +85,7 @@ impl Pipeline {
             checkpoints: Checkpoints::new(log.clone(), READER_DETECT),
             rules: Arc::clone(&rules),
             alerts: alerts.clone(),
+            counts: Publisher::new(Arc::clone(&rule_counts)),
         };
         let indexing = Indexing {
             log: log.clone(),
@@ -105,6 +112,7 @@ impl Pipeline {
             log,
             ingest,
             rules,
+            rule_counts,
             index: view,
             alerts,
             stages: Mutex::new(stages),
@@ -130,7 +138,7 @@ impl Pipeline {
 
     /// Puts the events a rule matched in place of `rule:ID`. Blocks on the alert database.
     pub(crate) fn resolve_rules(&self, query: Predicate) -> Result<Predicate, RuleQueryError> {
-        rule_query::resolve(query, &self.alerts)
+        rule_query::resolve(query, &self.alerts, &self.rules.current())
     }
 
     /// Knows alerts.
@@ -143,18 +151,27 @@ impl Pipeline {
         self.rules.take_reloads()
     }
 
-    /// The rules in force, and why others are not.
+    /// The rules in force and what became of them, and why others are not.
     pub(crate) fn rules_overview(&self) -> Value {
-        let rules = self.rules.current();
-        let rules: Vec<Value> = rules
+        let set = self.rules.current();
+        let rules: Vec<Value> = set
             .rules()
             .iter()
-            .map(|rule| {
+            .zip(needed_bodies(set.rules()))
+            .enumerate()
+            .map(|(index, (rule, needs))| {
+                let count = self.rule_counts.of(&rule.key);
+                let correlation = count.correlation.map(|stats| {
+                    json!({ "groups": stats.groups, "bytes": stats.bytes, "evicted_groups": stats.evicted_groups,
+                        "evicted_entries": stats.evicted_entries })
+                });
                 json!({ "id": rule.key, "title": rule.title, "level": rule.level, "status": rule.status,
-                    "description": rule.description, "tags": rule.tags, "file": rule.file, "line": rule.line })
+                    "description": rule.description, "tags": rule.tags, "file": rule.file, "line": rule.line,
+                    "needs": needs, "lists": rule.lists, "silent": set.is_silent(index), "matches": count.matches,
+                    "not_evaluable": count.not_evaluable, "correlation": correlation })
             })
             .collect();
-        json!({ "rules": rules, "problems": self.rules.problems() })
+        json!({ "rules": rules, "problems": self.rules.problems(), "counted_since": self.rule_counts.since() })
     }
 
     /// Why this server should be sent nothing, if so. A journal that is merely full is no reason: senders are

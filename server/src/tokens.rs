@@ -1,26 +1,29 @@
 //! Bearer tokens and what they allow.
 //!
 //! A token reads `wb_ID_SECRET`. `DATA_DIR/tokens.json` keeps the SHA-256 of the secret (it has 256 random
-//! bits, so a slow hash would add nothing). The command line changes that file while the server runs; the
-//! server looks at it at most once a second.
+//! bits, so a slow hash would add nothing). The command line and the server both change that file, under the
+//! lock `tokens.lock`; the server looks at it at most once a second.
+
+mod file;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use watchbell_event::Timestamp;
 
-use crate::files;
+use self::file::hash;
 
-const MAX_FILE_BYTES: u64 = 16 << 20;
+pub(crate) use self::file::TokenFile;
+
 const MAX_TOKENS: usize = 10_000;
+const MAX_NAME_CHARS: usize = 100;
+const MAX_SCOPES: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a token's holder may do.
@@ -58,8 +61,8 @@ impl Scope {
     }
 }
 
-impl std::fmt::Display for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ingest { cluster } => write!(f, "ingest:{cluster}"),
             Self::Read => f.write_str("read"),
@@ -94,11 +97,46 @@ pub(crate) struct Token {
     pub(crate) revoked_at: Option<Timestamp>,
 }
 
+impl Token {
+    /// Who sends it.
+    fn holder(&self) -> Caller {
+        let credential = Credential::Token { id: self.id.clone(), name: self.name.clone() };
+        Caller { credential, scopes: self.scopes.clone() }
+    }
+
+    /// What anybody may see who may list tokens: all but the hash.
+    pub(crate) fn summary(&self) -> Value {
+        let scopes: Vec<String> = self.scopes.iter().map(ToString::to_string).collect();
+        json!({
+            "id": self.id, "name": self.name, "scopes": scopes, "created_at": self.created_at,
+            "revoked_at": self.revoked_at,
+        })
+    }
+}
+
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) token_id: String,
+    pub(crate) credential: Credential,
     pub(crate) scopes: Vec<Scope>,
+}
+
+/// What a caller showed to be known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Credential {
+    /// A bearer token.
+    Token { id: String, name: String },
+    /// A client certificate, by its names.
+    Certificate(String),
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token { id, name } => write!(f, "token {id} ({name})"),
+            Self::Certificate(names) => write!(f, "certificate {names}"),
+        }
+    }
 }
 
 impl Caller {
@@ -107,74 +145,19 @@ impl Caller {
     }
 }
 
-/// The token file, as the command line changes it.
-pub(crate) struct TokenFile {
-    path: PathBuf,
-    lock_path: PathBuf,
-}
-
-impl TokenFile {
-    pub(crate) fn in_data_dir(data_dir: &Path) -> Self {
-        Self { path: data_dir.join("tokens.json"), lock_path: data_dir.join("tokens.lock") }
+/// Checks what a new token is to be called and what it is to allow.
+///
+/// # Errors
+/// What is wrong, for the person who asked.
+pub(crate) fn check_new_token(name: &str, scopes: &[String]) -> Result<Vec<Scope>> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        bail!("the name of a token is a line of 1 to {MAX_NAME_CHARS} characters that says what it is for");
     }
-
-    pub(crate) fn read(&self) -> Result<Vec<Token>> {
-        if !self.path.exists() {
-            return Ok(Vec::new());
-        }
-        let bytes = files::read(&self.path, MAX_FILE_BYTES)?;
-        serde_json::from_slice(&bytes).with_context(|| format!("failed to read {}", self.path.display()))
+    if scopes.is_empty() || scopes.len() > MAX_SCOPES {
+        bail!("a token has 1 to {MAX_SCOPES} scopes: read, admin, ingest:CLUSTER");
     }
-
-    /// Makes a token and returns its text, which is shown once and kept nowhere.
-    pub(crate) fn create(&self, name: &str, scopes: Vec<Scope>, now: Timestamp) -> Result<(Token, String)> {
-        let mut random = [0; 40];
-        getrandom::fill(&mut random).context("failed to get random bytes from the operating system")?;
-        let id = random[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let secret = URL_SAFE_NO_PAD.encode(&random[8..]);
-        let token = Token {
-            id: id.clone(),
-            name: name.to_owned(),
-            scopes,
-            secret_sha256: hash(&secret),
-            created_at: now,
-            revoked_at: None,
-        };
-        self.change(|tokens| {
-            if tokens.len() >= MAX_TOKENS {
-                bail!("there are already {MAX_TOKENS} tokens; revoke some first");
-            }
-            tokens.push(token.clone());
-            Ok(())
-        })?;
-        Ok((token, format!("wb_{id}_{secret}")))
-    }
-
-    /// Revokes the token with this id.
-    pub(crate) fn revoke(&self, id: &str, now: Timestamp) -> Result<Token> {
-        let mut revoked = None;
-        self.change(|tokens| {
-            let Some(token) = tokens.iter_mut().find(|token| token.id == id) else {
-                bail!("no token has the id {id:?}; `watchbell token list` shows them");
-            };
-            token.revoked_at.get_or_insert(now);
-            revoked = Some(token.clone());
-            Ok(())
-        })?;
-        revoked.context("no token was revoked")
-    }
-
-    /// Changes the file under a lock, so that two commands at once lose nothing.
-    fn change(&self, change: impl FnOnce(&mut Vec<Token>) -> Result<()>) -> Result<()> {
-        let lock = std::fs::File::create(&self.lock_path)
-            .with_context(|| format!("failed to open {}", self.lock_path.display()))?;
-        lock.lock().with_context(|| format!("failed to lock {}", self.lock_path.display()))?;
-        let mut tokens = self.read()?;
-        change(&mut tokens)?;
-        let mut text = serde_json::to_vec_pretty(&tokens)?;
-        text.push(b'\n');
-        files::write_private(&self.path, &text)
-    }
+    scopes.iter().map(|scope| Scope::parse(scope)).collect()
 }
 
 /// The tokens as the server sees them.
@@ -214,8 +197,40 @@ impl Tokens {
         }
         let known = state.tokens.get(id)?;
         let same: bool = hash(secret).as_bytes().ct_eq(known.secret_sha256.as_bytes()).into();
-        (same && known.revoked_at.is_none())
-            .then(|| Caller { token_id: known.id.clone(), scopes: known.scopes.clone() })
+        (same && known.revoked_at.is_none()).then(|| known.holder())
+    }
+
+    /// All tokens, the oldest first.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn list(&self) -> Result<Vec<Token>> {
+        self.file.read()
+    }
+
+    /// Makes a token for somebody who records that, so that it is no change to be found here. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// As [`TokenFile::create`].
+    pub(crate) fn create(&self, name: &str, scopes: Vec<Scope>, now: Timestamp) -> Result<(Token, String)> {
+        let mut state = self.lock();
+        let (token, text) = self.file.create(name, scopes, now)?;
+        state.tokens.insert(token.id.clone(), token.clone());
+        Ok((token, text))
+    }
+
+    /// Revokes a token, if there is one with this id, likewise.
+    ///
+    /// # Errors
+    /// As [`TokenFile::revoke`].
+    pub(crate) fn revoke(&self, id: &str, now: Timestamp) -> Result<Option<Token>> {
+        let mut state = self.lock();
+        let revoked = self.file.revoke(id, now)?;
+        if let Some(token) = &revoked {
+            state.tokens.insert(token.id.clone(), token.clone());
+        }
+        Ok(revoked)
     }
 
     /// Looks at the file again and returns all changes not returned before.
@@ -233,8 +248,7 @@ impl Tokens {
 
     fn reload(&self, state: &mut State) -> Result<()> {
         state.looked_at = Some(Instant::now());
-        let stamp =
-            std::fs::metadata(&self.file.path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+        let stamp = self.file.stamp();
         if stamp.is_some() && stamp == state.stamp {
             return Ok(());
         }
@@ -257,10 +271,6 @@ impl Tokens {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn hash(secret: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()))
 }
 
 #[cfg(test)]
@@ -297,12 +307,39 @@ mod tests {
     }
 
     #[test]
-    fn the_file_holds_no_secret() {
+    fn what_the_server_does_itself_is_in_force_at_once_and_no_change_to_be_found() {
         let dir = tempfile::tempdir().unwrap();
-        let (_, text) = TokenFile::in_data_dir(dir.path()).create("x", vec![Scope::Admin], now()).unwrap();
-        let secret = text.splitn(3, '_').nth(2).unwrap();
-        let stored = files::read_text(&dir.path().join("tokens.json"), 1 << 20).unwrap();
-        assert!(!stored.contains(secret));
+        let tokens = Tokens::open(TokenFile::in_data_dir(dir.path())).unwrap();
+        let (token, text) = tokens.create("grafana", vec![Scope::Read], now()).unwrap();
+        assert!(tokens.caller(&text).is_some());
+        assert!(tokens.take_changes().is_empty());
+        // The command line sees it, and what it does beside is found.
+        let file = TokenFile::in_data_dir(dir.path());
+        let (other, _) = file.create("other", vec![Scope::Read], now()).unwrap();
+        assert_eq!(tokens.list().unwrap().len(), 2);
+        assert_eq!(tokens.revoke(&token.id, now()).unwrap().unwrap().revoked_at, Some(now()));
+        assert!(tokens.caller(&text).is_none());
+        let changes = tokens.take_changes();
+        assert!(matches!(changes.as_slice(), [TokenChange::Created(created)] if created.id == other.id));
+        assert!(tokens.revoke("unknown", now()).unwrap().is_none());
+    }
+
+    #[test]
+    fn names_and_scopes_of_new_tokens_are_checked() {
+        let check = |name: &str, scopes: &[&str]| {
+            let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+            check_new_token(name, &scopes).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("grafana", &["read"]), Ok(vec![Scope::Read]));
+        for (name, scopes, reason) in [
+            (" ", &["read"][..], "the name of a token"),
+            ("a\nb", &["read"], "the name of a token"),
+            (&"x".repeat(101), &["read"], "the name of a token"),
+            ("x", &[], "a token has 1 to 100 scopes"),
+            ("x", &["write"], "unknown scope \"write\""),
+        ] {
+            assert!(check(name, scopes).unwrap_err().contains(reason), "{name:?} {scopes:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const LIMITS: &str = "ingest: {max_body: 1MiB, max_event: 256KiB}\n";
 struct Case {
     name: &'static str,
     body: Vec<u8>,
-    gzip: bool,
+    encoding: &'static str,
     status: u16,
     /// Part of the message, or for 200 the expected counts.
     expect: &'static str,
@@ -23,7 +23,7 @@ struct Case {
 }
 
 fn case(name: &'static str, body: impl Into<Vec<u8>>, status: u16, expect: &'static str) -> Case {
-    Case { name, body: body.into(), gzip: false, status, expect, kept: 0, quarantined: 0 }
+    Case { name, body: body.into(), encoding: "identity", status, expect, kept: 0, quarantined: 0 }
 }
 
 fn cases() -> Vec<Case> {
@@ -34,6 +34,8 @@ fn cases() -> Vec<Case> {
     let mut huge = event("huge");
     huge["requestObject"] = json!({ "blob": "x".repeat(2 << 20) });
     let bomb = gzip(&vec![b' '; 64 << 20]);
+    let zstd_bomb = zstd(&vec![b' '; 64 << 20], 20);
+    let wide = zstd(&vec![b' '; 1 << 10], 27);
     let pod = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p"}}"#;
     vec![
         Case { quarantined: 1, ..case("not JSON", "hello", 400, "not JSON") },
@@ -41,8 +43,13 @@ fn cases() -> Vec<Case> {
         Case { quarantined: 1, ..case("no event at all", "{}", 400, "not an audit event") },
         case("empty body", "", 400, "empty"),
         case("huge", huge.to_string(), 413, "larger than 1048576 bytes (ingest.max_body)"),
-        Case { gzip: true, ..case("bomb", bomb, 413, "1048576") },
-        Case { gzip: true, quarantined: 1, ..case("not gzip", "hello", 400, "gzip") },
+        Case { encoding: "gzip", ..case("bomb", bomb, 413, "1048576") },
+        Case { encoding: "zstd", ..case("zstd bomb", zstd_bomb, 413, "1048576") },
+        Case { encoding: "zstd", quarantined: 1, ..case("not zstd", "hello there", 400, "zstd") },
+        Case { encoding: "zstd", quarantined: 1, ..case("zstd window", wide, 400, "at most 8 MiB") },
+        Case { encoding: "zstd", kept: 1, ..case("zstd", zstd(good("zs").as_bytes(), 20), 200, "1/0/0") },
+        Case { encoding: "br", ..case("unknown encoding", "x", 415, "known: gzip, zstd, identity") },
+        Case { encoding: "gzip", quarantined: 1, ..case("not gzip", "hello", 400, "gzip") },
         Case {
             kept: 2,
             quarantined: 1,
@@ -56,7 +63,7 @@ fn cases() -> Vec<Case> {
         Case { kept: 1, ..case("byte-order mark", format!("\u{feff}{}", good("bom")), 200, "1/0/0") },
         Case { kept: 2, ..case("array", format!("[{},{}]", good("a1"), good("a2")), 200, "2/0/0") },
         Case { kept: 2, ..case("lines", format!("{}\n{}\n", good("l1"), good("l2")), 200, "2/0/0") },
-        Case { gzip: true, kept: 1, ..case("gzip", gzip(good("gz").as_bytes()), 200, "1/0/0") },
+        Case { encoding: "gzip", kept: 1, ..case("gzip", gzip(good("gz").as_bytes()), 200, "1/0/0") },
         Case {
             kept: 1,
             quarantined: 1,
@@ -76,8 +83,8 @@ async fn bad_bodies_are_answered_clearly_and_lose_nothing_else() {
             .post(format!("{}/ingest/audit/{cluster}", server.base))
             .bearer_auth(server.admin_token())
             .body(case.body);
-        if case.gzip {
-            request = request.header("content-encoding", "gzip");
+        if case.encoding != "identity" {
+            request = request.header("content-encoding", case.encoding);
         }
         let response = request.send().await.unwrap();
         let (status, answer) = (response.status().as_u16(), response.text().await.unwrap());
@@ -243,6 +250,14 @@ async fn quarantined(server: &Server) -> u64 {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// As a stream of unknown length, so that the window is as large as asked for.
+fn zstd(bytes: &[u8], window_log: u32) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(window_log).unwrap();
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }

@@ -31,7 +31,23 @@ async fn ingest_search_and_alerts_work_from_a_shell() {
     let alerts = server.run(&["alerts", "list"]);
     let text = String::from_utf8(alerts.stdout).unwrap();
     assert!(text.contains("mallory"), "{text}");
+    let listed = server.run(&["alerts", "list", "--format", "json"]);
+    let listed: Value =
+        serde_json::from_str(String::from_utf8(listed.stdout).unwrap().lines().next().unwrap()).unwrap();
+    let shown = server.run(&["alerts", "show", listed["id"].as_str().unwrap()]);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let around = listed["links"]["around"].as_str().unwrap();
+    for expect in ["What matched", "What to do", "ATT&CK", around, &server.base] {
+        assert!(text.contains(expect), "{expect}\n{text}");
+    }
+    let found = server.get(around.strip_prefix(&server.base).unwrap()).send().await.unwrap();
+    let found: Value = found.json().await.unwrap();
+    assert!(!found["hits"].as_array().unwrap().is_empty(), "{found}");
+    assert_eq!(server.run(&["alerts", "show", "nonsense"]).status.code(), Some(1));
 
+    let unknown = server.run(&["search", "rule:no-such-rule"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("rule:no-such-rule is no rule"));
     let bad = server.run(&["search", "verb:"]);
     assert_eq!(bad.status.code(), Some(1));
     assert!(String::from_utf8(bad.stderr).unwrap().contains("400"));
@@ -100,7 +116,7 @@ fn rules_are_tested_on_their_samples() {
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         expect.iter().for_each(|expect| assert!(text.contains(expect), "{expect} is not in {text}"));
     };
-    check(&["."], 0, &["1 rules, 2 samples, 0 failures"]);
+    check(&["."], 0, &["1 rules, 2 samples, 0 cases of the correlation suite, 0 failures"]);
     check(
         &["read.yml", "--mutate"],
         1,

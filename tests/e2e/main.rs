@@ -5,12 +5,20 @@
 
 mod bad_input;
 mod command_line;
+mod container_logs;
 mod correlations;
 mod crash;
 mod delivery;
 mod kafka;
 mod main_path;
+mod openapi;
 mod operations;
+mod pki;
+mod quarantine;
+mod rule_tools;
 mod sink;
+mod sources;
 mod storage;
 mod support;
+mod tls;
+mod tokens;

@@ -42,7 +42,19 @@ async fn an_event_is_answered_stored_searched_and_alerted_on() {
     let matched = server.search(&format!("rule:{rule}")).await;
     assert_eq!(matched["hits"][0]["event"]["auditID"], "a-2");
     assert_eq!(matched["total"]["value"], 1);
-    server.wait_for_count("cluster:prod AND NOT rule:no-such-rule", 2).await;
+    server.wait_for_count(&format!("cluster:prod AND NOT rule:{rule}"), 1).await;
+    let unknown = server.get("/api/v1/search?q=NOT%20rule:no-such-rule").send().await.unwrap();
+    assert_eq!(unknown.status(), 400);
+    assert!(unknown.text().await.unwrap().contains("rule:no-such-rule is no rule"));
+
+    let explanation = &alerts[0]["explanation"];
+    assert!(!explanation["matched"].as_array().unwrap().is_empty(), "{explanation:#}");
+    assert_eq!(explanation["context"]["user.username"], "mallory");
+    assert!(!explanation["next_steps"].as_array().unwrap().is_empty(), "{explanation:#}");
+    let link = alerts[0]["links"]["alert"].as_str().unwrap();
+    let linked = server.json(link.strip_prefix(&server.base).unwrap()).await;
+    assert_eq!(linked["alert"]["id"], alerts[0]["id"]);
+    assert_eq!(linked["alert"]["links"], alerts[0]["links"]);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ pub(crate) struct Server {
     pub(crate) dir: TempDir,
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
+    scheme: &'static str,
     child: Option<Child>,
 }
 
@@ -23,22 +24,29 @@ impl Server {
     /// Starts a server; `config` is YAML without `listen` and `data_dir`.
     pub(crate) async fn start(config: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut server = Self {
-            dir: tempfile::tempdir().unwrap(),
-            base: String::new(),
-            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
-            child: None,
-        };
-        std::fs::write(server.dir.path().join("watchbell.yaml"), config).unwrap();
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self::start_with("http", config, http).await
+    }
+
+    /// Starts a server that speaks `http` or `https` and is reached with this client.
+    pub(crate) async fn start_with(scheme: &'static str, config: &str, http: reqwest::Client) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self { dir, base: String::new(), http, scheme, child: None };
+        server.configure(config);
         server.restart().await;
         server
+    }
+
+    /// Changes the configuration for the next start.
+    pub(crate) fn configure(&self, config: &str) {
+        std::fs::write(self.dir.path().join("watchbell.yaml"), config).unwrap();
     }
 
     /// Starts the process again on the same data and waits until it answers.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         let port = free_port();
-        self.base = format!("http://127.0.0.1:{port}");
+        self.base = format!("{}://127.0.0.1:{port}", self.scheme);
         let child = Command::new(BINARY)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
             .arg(self.data_dir())
@@ -108,13 +116,20 @@ impl Server {
         self.http.post(url).bearer_auth(self.admin_token()).body(body).send().await.unwrap()
     }
 
-    /// Posts events as an API server does; they must be stored.
+    /// Posts events as an API server does, again while the log is catching up; they must be stored.
     pub(crate) async fn ingest(&self, cluster: &str, events: &[Value]) -> Value {
-        let response = self.post(cluster, event_list(events).to_string()).await;
-        let status = response.status();
-        let answer = response.text().await.unwrap();
-        assert!(status.is_success(), "{status}: {answer}");
-        serde_json::from_str(&answer).unwrap()
+        let started = Instant::now();
+        loop {
+            let response = self.post(cluster, event_list(events).to_string()).await;
+            let status = response.status();
+            let answer = response.text().await.unwrap();
+            if status.is_success() {
+                return serde_json::from_str(&answer).unwrap();
+            }
+            let again = answer.contains("log_busy") && started.elapsed() < PATIENCE;
+            assert!(again, "{status}: {answer}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {
@@ -210,6 +225,13 @@ pub(crate) fn event(audit_id: &str) -> Value {
         "stageTimestamp": "2026-01-31T08:15:00.004201Z",
         "annotations": { "authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "" }
     })
+}
+
+/// An event of 100 KiB that cannot be made shorter by leaving out what matters least.
+pub(crate) fn long_event(audit_id: &str) -> Value {
+    let mut event = event(audit_id);
+    event["user"]["groups"] = (0..2_000).map(|number| format!("{number:050}")).collect();
+    event
 }
 
 /// A binding to cluster-admin, which a shipped rule of level high or above alerts on.

@@ -79,7 +79,7 @@ def _serve_configuration(cluster, watchbell):
 
 def _same_kubeconfig(cluster, watchbell):
     """As Kubernetes reads both: where events are sent, trusting whom, with which token."""
-    printed = _as_read(cluster, cluster.audit_webhook)
+    printed = _as_read(cluster, watchbell.with_token)
     filled = write_kubeconfig(watchbell.directory / "webhook.yaml", watchbell.url, CLUSTER, printed["token"], watchbell.authority.cert)
     if _as_read(cluster, filled) != printed:
         raise Failure(f"{TEMPLATE.name} filled in says {sorted(_as_read(cluster, filled))} differently")

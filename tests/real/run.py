@@ -20,7 +20,7 @@ from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
 from tools import ROOT, exim_binary, kafka_libraries, kube_binary, note, openssl, watchbell_binary
-from watchbell import Watchbell, collector, notifications
+from watchbell import CLIENT, Watchbell, collector, notifications
 
 DEADLINE_S = 480
 PARTS = ("kubernetes", "kafka")
@@ -97,7 +97,8 @@ def run_kubernetes(report, directory, kube, binary):
     hook = Sink()
     watchbell = Watchbell(binary, directory / "watchbell", authority, notifications(mail, hook))
     watchbell.start()
-    webhook = watchbell.add_cluster(directory / "webhook.yaml")
+    watchbell.with_token = watchbell.add_cluster(directory / "webhook-token.yaml")
+    webhook = watchbell.add_cluster(directory / "webhook.yaml", authority.issue("audit-client", CLIENT))
     cluster = Cluster(kube, directory / "cluster", ROOT / "deploy" / "audit-policy.yaml", webhook)
     cluster.start()
     Scenario(report, cluster, watchbell, mail, hook).run()

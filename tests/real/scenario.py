@@ -18,8 +18,9 @@ from watchbell import CLUSTER
 SETTLE_S = 3
 
 # Before these steps watchbell is told to stop or killed, and later started again: meanwhile events wait in the
-# API server. And the mail server is dead for a while.
+# API server. And the certificate is renewed, and the mail server is dead for a while.
 INTERRUPTIONS = {
+    "anonymous asks for secrets": ("watchbell: a renewed certificate serves new connections", lambda scenario: scenario.watchbell.renew()),
     "contractor may not list secrets": ("watchbell: SIGTERM", lambda scenario: scenario.watchbell.stop()),
     "developer may not bind cluster-admin": ("watchbell: start after SIGTERM", lambda scenario: scenario.watchbell.start()),
     "pod on the host's network": ("watchbell: SIGKILL", lambda scenario: scenario.watchbell.kill()),
@@ -208,7 +209,7 @@ class Scenario:
             raise Failure(f"the log contains: {seen}")
 
     def cluster_token(self):
-        for line in self.cluster.audit_webhook.read_text().splitlines():
+        for line in self.watchbell.with_token.read_text().splitlines():
             if line.strip().startswith("token:"):
                 return line.split(":", 1)[1].strip()
         raise Failure("the webhook kubeconfig has no token")

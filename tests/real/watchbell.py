@@ -12,6 +12,7 @@ from pathlib import Path
 from processes import Failure, Server, free_ports, wait_until
 
 CLUSTER = "real"
+CLIENT = "real-apiserver"  # the name in the certificate that the API server sends with
 PAGE = 1000
 SEARCH_DEADLINE_S = 30
 MAX_PAGES = 500
@@ -21,6 +22,9 @@ CONFIGURATION = """\
 tls:
   cert_file: {cert}
   key_file: {key}
+  client_ca_file: {ca}
+  client_clusters: {{{client}: {cluster}}}
+  reload_interval: 1s
 """
 
 NOTIFICATIONS = """\
@@ -86,7 +90,8 @@ class Watchbell:
         self.context = ssl.create_default_context(cafile=str(authority.cert))
         self.cert, self.key = authority.issue(self.directory.name, "watchbell", server=True)
         self.config = self.directory / "watchbell.yaml"
-        self.config.write_text(CONFIGURATION.format(cert=self.cert, key=self.key) + settings)
+        self.config.write_text(CONFIGURATION.format(cert=self.cert, key=self.key, ca=authority.cert, client=CLIENT,
+                                                    cluster=CLUSTER) + settings)
         self.server = None
 
     # ---- life ----
@@ -120,13 +125,24 @@ class Watchbell:
     def kill(self):
         self.server.kill()
 
+    def renew(self):
+        """Another certificate and key in the same files; waits until it is shown to new connections."""
+        self.authority.issue(self.directory.name, "watchbell", server=True)
+        renewed = self.cert.read_text()
+        wait_until("the renewed certificate",
+                   lambda: ssl.get_server_certificate(("127.0.0.1", self.port)).strip() == renewed.strip(), 20, 0.2,
+                   server=self.server)
+
     def log(self):
         return (self.directory / "watchbell.log").read_text(errors="replace")
 
-    def add_cluster(self, path):
-        """The webhook kubeconfig for the API server, as the command prints it."""
+    def add_cluster(self, path, certificate=None):
+        """The webhook kubeconfig for the API server, as the command prints it: with a token, or with a client
+        certificate and its key, given by their paths."""
         command = [self.binary, "cluster", "add", CLUSTER, "--server", self.url, "--ca-file", self.authority.cert,
                    "--data-dir", self.data]
+        if certificate:
+            command += ["--client-cert", certificate[0], "--client-key", certificate[1]]
         ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=30)
         if ran.returncode != 0:
             raise Failure(f"watchbell cluster add failed: {ran.stderr.strip()}")

@@ -1,10 +1,9 @@
 //! What a message says, whatever the medium.
 
-use url::form_urlencoded;
 use watchbell_event::{EventId, Level, Timestamp};
 
 use super::text::{one_line, time};
-use crate::{Alert, DeliveryId};
+use crate::{Alert, DeliveryId, Links, Section, links, sections};
 
 /// Longest subject in bytes.
 const MAX_SUBJECT_BYTES: usize = 200;
@@ -38,15 +37,31 @@ pub(crate) struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     Text(String, String),
+    /// Several values, each on a line of its own.
+    List(&'static str, Vec<String>),
     /// The value is an address of this server.
     Link(&'static str, String),
 }
 
 impl Detail {
-    pub(crate) fn parts(&self) -> (&str, &str) {
+    /// How long its values are, in bytes.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Text(caption, value) => (caption, value),
-            Self::Link(caption, value) => (caption, value),
+            Self::Text(_, value) | Self::Link(_, value) => value.len(),
+            Self::List(_, values) => values.iter().map(String::len).sum(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Section> for Detail {
+    fn from(Section { caption, mut lines }: Section) -> Self {
+        match lines.len() {
+            1 => Self::Text(caption.to_owned(), lines.remove(0)),
+            _ => Self::List(caption, lines),
         }
     }
 }
@@ -134,17 +149,20 @@ impl Notice {
         if alert.last_summary != self.summary() {
             details.push(text("Latest", &alert.last_summary));
         }
-        match (self.link(external_url), self.search_link(external_url)) {
-            (Some(alert), Some(events)) => {
-                details.extend([Detail::Link("Alert", alert), Detail::Link("Events", events)]);
-            }
-            _ => {
+        match self.links(external_url) {
+            Some(Links { alert, events, around }) => details.extend([
+                Detail::Link("Alert", alert),
+                Detail::Link("Events", events),
+                Detail::Link("What happened around it", around),
+            ]),
+            None => {
                 let ids: Vec<String> = self.events.iter().map(EventId::to_string).collect();
                 details.extend([text("Alert", &alert.id.to_string()), text("Events", &ids.join(", "))]);
             }
         }
-        details.extend([text("Rule", &alert.rule_id), text("Tags", &alert.tags.join(", "))]);
-        details.retain(|detail| !matches!(detail, Detail::Text(_, value) if value.is_empty()));
+        details.extend(sections(&alert.explanation, &alert.tags).into_iter().map(Detail::from));
+        details.push(text("Rule", &alert.rule_id));
+        details.retain(|detail| !detail.is_empty());
         details
     }
 
@@ -181,27 +199,20 @@ impl Notice {
         known.chain(others.map(|(name, value)| (name.as_str(), value.as_str()))).collect()
     }
 
-    /// Where to look at the alert.
-    pub(crate) fn link(&self, external_url: Option<&str>) -> Option<String> {
-        Some(format!("{}/{}", list_link(external_url)?, self.alert.id))
+    /// Where to look further.
+    pub(crate) fn links(&self, external_url: Option<&str>) -> Option<Links> {
+        external_url.map(|url| Links::new(&self.alert, url))
     }
 
-    /// Where to look at what the rule matched meanwhile.
-    fn search_link(&self, external_url: Option<&str>) -> Option<String> {
-        let base = external_url?.trim_end_matches('/');
-        let quoted = self.alert.rule_id.replace('\\', "\\\\").replace('"', "\\\"");
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("q", &format!("rule:\"{quoted}\""))
-            .append_pair("from", &self.alert.first_event_time.to_string())
-            .append_pair("to", &self.alert.last_event_time.plus_micros(1).to_string())
-            .finish();
-        Some(format!("{base}/api/v1/search?{query}"))
+    /// Where to look at the alert.
+    pub(crate) fn link(&self, external_url: Option<&str>) -> Option<String> {
+        Some(self.links(external_url)?.alert)
     }
 }
 
 /// Where to look at all alerts.
 pub(crate) fn list_link(external_url: Option<&str>) -> Option<String> {
-    Some(format!("{}/api/v1/alerts", external_url?.trim_end_matches('/')))
+    external_url.map(links::list)
 }
 
 /// Labels that have a word people read.
@@ -237,33 +248,26 @@ mod tests {
     }
 
     #[test]
-    fn a_link_quotes_what_it_searches_for() {
-        let mut notice = notice(1);
-        notice.alert.rule_id = "a \"b\"&c".to_owned();
-        let link = notice.search_link(Some("https://watch.example/")).unwrap();
-        assert!(
-            link.starts_with("https://watch.example/api/v1/search?q=rule%3A%22a+%5C%22b%5C%22%26c%22&from=")
-        );
-        let alert = notice.link(Some("https://watch.example/")).unwrap();
-        assert_eq!(alert, format!("https://watch.example/api/v1/alerts/{}", notice.alert.id));
-        assert_eq!((notice.link(None), notice.search_link(None)), (None, None));
-    }
-
-    #[test]
     fn details_say_who_when_how_often_and_where_to_look() {
         let mut notice = notice(1);
         let captions = |notice: &Notice, url| {
             let details = notice.details(url);
-            details.iter().map(|detail| detail.parts().0.to_owned()).collect::<Vec<_>>().join(" ")
+            let captions = details.iter().map(|detail| match detail {
+                Detail::Text(caption, _) => caption.clone(),
+                Detail::List(caption, _) | Detail::Link(caption, _) => (*caption).to_owned(),
+            });
+            captions.collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(captions(&notice, None), "Who Cluster When How often Alert Events Rule Tags");
+        assert_eq!(captions(&notice, None), "Who, Cluster, When, How often, Alert, Events, ATT&CK, Rule");
         (notice.alert.count, notice.alert.last_summary) = (2, "eve did it again".to_owned());
         let url = Some("https://watch.example");
-        assert_eq!(captions(&notice, url), "Who Cluster When How often Latest Alert Events Rule Tags");
+        let links = "Alert, Events, What happened around it";
+        let expect = format!("Who, Cluster, When, How often, Latest, {links}, ATT&CK, Rule");
+        assert_eq!(captions(&notice, url), expect);
         let details = notice.details(url);
         assert!(details.contains(&Detail::Link("Alert", notice.link(url).unwrap())), "{details:?}");
         notice.more = Some(1);
-        assert_eq!(captions(&notice, url), "Who Cluster When How often Alert Events Rule Tags");
+        assert_eq!(captions(&notice, url), expect.replace("Latest, ", ""));
     }
 
     #[test]

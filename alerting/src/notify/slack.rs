@@ -113,6 +113,12 @@ fn details(notice: &Notice, external_url: Option<&str>) -> Vec<String> {
         match &detail {
             Detail::Link(caption, url) => links.push(link(url, caption)),
             Detail::Text(caption, value) => lines.push(format!("*{}:* {}", shown(caption), shown(value))),
+            Detail::List(caption, values) => {
+                let mut values = values.iter().map(|value| format!("• {}", shown(value)));
+                // The caption never stands without a value.
+                lines.extend(values.next().map(|first| format!("*{caption}:*\n{first}")));
+                lines.extend(values);
+            }
         }
     }
     // Before the rest, so that they are there even if not all of it fits.
@@ -160,6 +166,7 @@ mod tests {
         long.alert.title = "<&>".repeat(700);
         long.alert.first_summary = "é&".repeat(1000);
         long.alert.labels = (0..32).map(|n| (format!("label{n}"), "<".repeat(1024))).collect();
+        long.alert.explanation.next_steps = vec!["&".repeat(300); 10];
         for count in [1, 2, 20] {
             let mut message = message(vec![long.clone(); count]);
             message.total = 10_000;

@@ -68,7 +68,7 @@ fn escape(text: &str, entity: impl Fn(char) -> Option<&'static str>) -> String {
 }
 
 /// A time for people: `2026-01-31 08:15:00 UTC`.
-pub(super) fn time(time: Timestamp) -> String {
+pub(crate) fn time(time: Timestamp) -> String {
     let text = time.to_string();
     match text.split_once('.') {
         Some((seconds, _)) => format!("{} UTC", seconds.replace('T', " ")),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
-use watchbell_event::{EventId, Timestamp};
+use watchbell_event::{EventId, Explanation, Timestamp};
 
 use super::http::{HttpClient, HttpConfig};
 use super::message::{Message, Notice};
 use super::signature::Signer;
 use super::{Context, Outcome, ReceiverError, Secret};
-use crate::{AlertId, DeliveryId};
+use crate::{AlertId, DeliveryId, Links};
 
 /// Longest body in bytes; common receivers take 1 MiB (nginx) or 2 MB (axum) unless told otherwise.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -131,6 +131,11 @@ struct AlertExtra<'a> {
     first_received: Timestamp,
     last_received: Timestamp,
     event_ids: &'a [EventId],
+    /// Why the rule matched and what to do.
+    explanation: &'a Explanation,
+    /// Where to look further; absent without an external URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<Links>,
 }
 
 impl<'a> Body<'a> {
@@ -189,6 +194,8 @@ impl<'a> BodyAlert<'a> {
                 first_received: alert.first_received,
                 last_received: alert.last_received,
                 event_ids: &notice.events,
+                explanation: &alert.explanation,
+                links: notice.links(external_url),
             },
         }
     }
@@ -215,7 +222,9 @@ mod tests {
         let mut second = notice(2);
         second.alert.labels = vec![("user.name".to_owned(), "bob".to_owned())];
         second.more = Some(3);
-        let mut message = message(vec![notice(1), second]);
+        let mut first = notice(1);
+        first.alert.explanation.next_steps = vec!["look".to_owned()];
+        let mut message = message(vec![first, second]);
         message.total = 7;
         let context = Context {
             receiver: "soc",
@@ -236,6 +245,7 @@ mod tests {
             ("/alerts/0/labels/user.name", "eve".into()),
             ("/alerts/0/endsAt", NO_END.into()),
             ("/alerts/0/watchbell/more", serde_json::Value::Null),
+            ("/alerts/0/watchbell/explanation/next_steps/0", "look".into()),
             ("/alerts/1/watchbell/more", 3.into()),
             ("/watchbell/total_alerts", 7.into()),
             ("/watchbell/delivery_id", message.id.to_string().into()),
@@ -244,5 +254,7 @@ mod tests {
             assert_eq!(body.pointer(pointer).cloned().unwrap_or_default(), expect, "{pointer}");
         }
         assert!(body["alerts"][0]["generatorURL"].as_str().unwrap().starts_with("https://watch.example/"));
+        let around = body["alerts"][0]["watchbell"]["links"]["around"].as_str().unwrap();
+        assert!(around.starts_with("https://watch.example/api/v1/search?q=cluster"), "{around}");
     }
 }

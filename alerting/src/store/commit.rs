@@ -6,8 +6,10 @@ use metrics::counter;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use watchbell_event::{ContributingEvent, Detection, EventId, Level, Positions, Timestamp};
 
+use super::explanation::explanation_json;
+use super::requests::{Requests, Staged};
 use super::text::{MAX_LABELS, MAX_LINE_BYTES, MAX_NAME_BYTES, MAX_TAGS, MAX_VALUE_BYTES, clip};
-use super::{AlertStore, StoreConfig, StoreError, from_sql_int, micros, schema, sql_int};
+use super::{AlertStore, StoreConfig, StoreError, Writer, from_sql_int, micros, schema, sql_int};
 use crate::alert::hash_parts;
 use crate::route::Router;
 use crate::{AlertId, Status};
@@ -44,6 +46,7 @@ impl AlertStore {
         if let Some(beyond) = detections.iter().find(|detection| !positions.covers(detection.position)) {
             return Err(StoreError::BeyondPositions(beyond.position));
         }
+        self.explain_ahead(detections)?;
         let router = self.router();
         let mut writer = self.writer();
         let known = writer.positions.clone();
@@ -54,21 +57,24 @@ impl AlertStore {
         if merged == known {
             return Ok(CommitReport { replayed: detections.len() as u64, ..CommitReport::default() });
         }
+        let Writer { connection, requests, .. } = &mut *writer;
         let mut run = || {
-            let transaction = writer.connection.transaction()?;
-            let mut batch = Batch::begin(&transaction, &self.shared.config, &router, now)?;
+            let transaction = connection.transaction()?;
+            let mut batch = Batch::begin(&transaction, &self.shared.config, &router, requests, now);
             for detection in detections {
                 match is_replayed(detection, &known) {
                     true => batch.report.replayed += 1,
                     false => batch.take(detection)?,
                 }
             }
-            let report = batch.finish()?;
+            let (report, staged) = batch.finish()?;
             schema::write_positions(&transaction, &merged)?;
             transaction.commit()?;
-            Ok(report)
+            Ok((report, staged))
         };
-        let report = run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        let (report, staged) =
+            run().map_err(|source| StoreError::Sql { action: "commit detections", source })?;
+        writer.requests.committed(staged);
         writer.positions = merged;
         drop(writer);
         if report.notices > 0 {
@@ -79,9 +85,14 @@ impl AlertStore {
     }
 }
 
+/// What the episodes of a rule and group have in common.
+pub(super) fn episode_key(detection: &Detection) -> EventId {
+    hash_parts(&[detection.rule_id.as_bytes(), &detection.group_key.0])
+}
+
 /// Whether a detection was committed before. One that counted several events was only if all of them were
 /// known: after a restart, partitions may be read in another order.
-fn is_replayed(detection: &Detection, known: &Positions) -> bool {
+pub(super) fn is_replayed(detection: &Detection, known: &Positions) -> bool {
     let counted = detection.correlation.iter().flat_map(|correlation| &correlation.events);
     known.covers(detection.position) && counted.into_iter().all(|event| known.covers(event.position))
 }
@@ -100,6 +111,8 @@ struct Episode {
     seq: i64,
     count: u64,
     linked: u64,
+    /// Events that were counted and are not linked.
+    events_beyond: u64,
     level: Level,
     status: Status,
     history: bool,
@@ -123,7 +136,8 @@ struct Batch<'a> {
     config: &'a StoreConfig,
     router: &'a Router,
     now: Timestamp,
-    next_request: i64,
+    requests: &'a Requests,
+    staged: Staged,
     episodes: HashMap<EventId, Episode>,
     report: CommitReport,
 }
@@ -133,20 +147,20 @@ impl<'a> Batch<'a> {
         transaction: &'a Transaction<'_>,
         config: &'a StoreConfig,
         router: &'a Router,
+        requests: &'a Requests,
         now: Timestamp,
-    ) -> rusqlite::Result<Self> {
-        let next_request =
-            transaction.query_row("SELECT COALESCE(MAX(seq), 0) + 1 FROM request", [], |row| row.get(0))?;
-        let (episodes, report) = (HashMap::new(), CommitReport::default());
-        Ok(Self { connection: transaction, config, router, now, next_request, episodes, report })
+    ) -> Self {
+        let (staged, episodes, report) = (Staged::default(), HashMap::new(), CommitReport::default());
+        Self { connection: transaction, config, router, now, requests, staged, episodes, report }
     }
 
     fn take(&mut self, detection: &Detection) -> rusqlite::Result<()> {
-        if self.request_is_known(detection)? {
+        let request = hash_parts(&[detection.rule_id.as_bytes(), &detection.request_key.0]);
+        if self.requests.is_known(request, &mut self.staged) {
             self.report.suppressed += 1;
             return Ok(());
         }
-        let key = hash_parts(&[detection.rule_id.as_bytes(), &detection.group_key.0]);
+        let key = episode_key(detection);
         let episode = match self.episodes.remove(&key) {
             Some(episode) => Some(episode),
             None => load(self.connection, &key)?,
@@ -174,20 +188,6 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Remembers the request and says whether its rule had seen it within the window.
-    fn request_is_known(&mut self, detection: &Detection) -> rusqlite::Result<bool> {
-        let key = hash_parts(&[detection.rule_id.as_bytes(), &detection.request_key.0]);
-        let mut find = self.connection.prepare_cached("SELECT seq FROM request WHERE key = ?1")?;
-        let seen: Option<i64> = find.query_row([key.0], |row| row.get(0)).optional()?;
-        if seen.is_some_and(|seq| seq >= self.next_request - sql_int(self.config.request_window)) {
-            return Ok(true);
-        }
-        let mut insert = self.connection.prepare_cached("INSERT OR REPLACE INTO request VALUES (?1, ?2)")?;
-        insert.execute((self.next_request, key.0))?;
-        self.next_request += 1;
-        Ok(false)
-    }
-
     /// Opens an alert without occurrences. Returns none if an earlier alert was opened by the same event.
     fn open(&mut self, key: &EventId, detection: &Detection) -> rusqlite::Result<Option<Episode>> {
         let id = AlertId::new(&detection.rule_id, &detection.group_key, &detection.event_id);
@@ -196,8 +196,8 @@ impl<'a> Batch<'a> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO alert (id, episode, taking, rule_id, title, level, tags, cluster, labels,
                 first_summary, last_summary, first_event_time, last_event_time, first_received,
-                last_received, count, linked, history, status)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?10, ?11, ?11, 0, 0, ?12, 'open')
+                last_received, count, linked, history, status, explanation)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?10, ?11, ?11, 0, 0, ?12, 'open', ?13)
              ON CONFLICT (id) DO NOTHING",
         )?;
         let inserted = insert.execute(params![
@@ -213,6 +213,7 @@ impl<'a> Batch<'a> {
             event_time,
             received,
             detection.history,
+            explanation_json(detection.explanation.get()),
         ])?;
         if inserted == 0 {
             return Ok(None);
@@ -222,6 +223,7 @@ impl<'a> Batch<'a> {
             seq: self.connection.last_insert_rowid(),
             count: 0,
             linked: 0,
+            events_beyond: 0,
             level: detection.level,
             status: Status::Open,
             history: detection.history,
@@ -243,6 +245,7 @@ impl<'a> Batch<'a> {
             let (id, position, event_time) = (detection.event_id, detection.position, detection.event_time);
             return self.link(episode, &ContributingEvent { id, position, event_time });
         };
+        episode.events_beyond += correlation.events_beyond;
         correlation.events.iter().try_for_each(|event| self.link(episode, event))
     }
 
@@ -252,6 +255,7 @@ impl<'a> Batch<'a> {
         episode.first_event_time = episode.first_event_time.min(event_time);
         episode.last_event_time = episode.last_event_time.max(event_time);
         if episode.linked >= self.config.events_per_alert {
+            episode.events_beyond += 1;
             counter!("watchbell_alerting_events_beyond_limit_total").increment(1);
             return Ok(());
         }
@@ -305,19 +309,19 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> rusqlite::Result<CommitReport> {
+    fn finish(mut self) -> rusqlite::Result<(CommitReport, Staged)> {
         for episode in std::mem::take(&mut self.episodes).into_values() {
             self.write(&episode, true)?;
         }
-        let oldest = self.next_request - sql_int(self.config.request_window);
-        self.connection.prepare_cached("DELETE FROM request WHERE seq < ?1")?.execute([oldest])?;
-        Ok(self.report)
+        self.requests.write(&self.staged, self.connection)?;
+        Ok((self.report, self.staged))
     }
 
     fn write(&self, episode: &Episode, taking: bool) -> rusqlite::Result<()> {
         let mut update = self.connection.prepare_cached(
             "UPDATE alert SET count = ?2, linked = ?3, history = ?4, first_event_time = ?5,
-                last_event_time = ?6, last_received = ?7, last_summary = ?8, taking = ?9 WHERE seq = ?1",
+                last_event_time = ?6, last_received = ?7, last_summary = ?8, taking = ?9, events_beyond = ?10
+             WHERE seq = ?1",
         )?;
         update.execute(params![
             episode.seq,
@@ -329,6 +333,7 @@ impl<'a> Batch<'a> {
             episode.last_received,
             episode.last_summary,
             taking,
+            sql_int(episode.events_beyond),
         ])?;
         Ok(())
     }
@@ -338,7 +343,7 @@ impl<'a> Batch<'a> {
 fn load(connection: &Connection, key: &EventId) -> rusqlite::Result<Option<Episode>> {
     let mut find = connection.prepare_cached(
         "SELECT seq, count, linked, level, status, history, first_event_time, last_event_time,
-            last_received, last_summary FROM alert WHERE episode = ?1 AND taking = 1",
+            last_received, last_summary, events_beyond FROM alert WHERE episode = ?1 AND taking = 1",
     )?;
     find.query_row([key.0], |row| {
         Ok(Episode {
@@ -352,6 +357,7 @@ fn load(connection: &Connection, key: &EventId) -> rusqlite::Result<Option<Episo
             last_event_time: row.get(7)?,
             last_received: row.get(8)?,
             last_summary: row.get(9)?,
+            events_beyond: from_sql_int(row.get(10)?),
             told: None,
         })
     })

@@ -25,9 +25,9 @@ const CURSOR_VERSION: u8 = 1;
 pub(super) const ALERT_COLUMNS: &str = "alert.seq, alert.id, alert.rule_id, alert.title, alert.level,
     alert.tags, alert.cluster, alert.labels, alert.first_summary, alert.last_summary,
     alert.first_event_time, alert.last_event_time, alert.first_received, alert.last_received,
-    alert.count, alert.status, alert.history";
+    alert.count, alert.status, alert.history, alert.explanation";
 /// How many columns that is.
-pub(super) const ALERT_WIDTH: usize = 17;
+pub(super) const ALERT_WIDTH: usize = 18;
 
 impl AlertStore {
     /// Lists alerts, newest first. `limit` is moved into 1..=1000.
@@ -57,11 +57,11 @@ impl AlertStore {
     /// If the database fails.
     pub fn get(&self, id: AlertId) -> Result<Option<AlertDetails>, StoreError> {
         self.read("read an alert", |snapshot| {
-            let mut find =
-                snapshot.prepare_cached(&format!("SELECT {ALERT_COLUMNS} FROM alert WHERE id = ?1"))?;
-            let found: Option<(i64, Alert)> =
-                find.query_row([id.0.0], |row| Ok((row.get(0)?, alert(row)?))).optional()?;
-            let Some((seq, alert)) = found else { return Ok(None) };
+            let mut find = snapshot
+                .prepare_cached(&format!("SELECT {ALERT_COLUMNS}, events_beyond FROM alert WHERE id = ?1"))?;
+            let read = |row: &Row<'_>| Ok((row.get(0)?, alert(row)?, from_sql_int(row.get(ALERT_WIDTH)?)));
+            let found: Option<(i64, Alert, u64)> = find.query_row([id.0.0], read).optional()?;
+            let Some((seq, alert, events_beyond)) = found else { return Ok(None) };
             let mut find = snapshot.prepare_cached(
                 "SELECT event, partition, offset, event_time FROM alert_event WHERE alert = ?1 ORDER BY number",
             )?;
@@ -74,7 +74,6 @@ impl AlertStore {
                 Ok(StatusChange { at: time(row.get(0)?), by: row.get(1)?, status })
             })?;
             let trail = trail.collect::<rusqlite::Result<_>>()?;
-            let events_beyond = alert.count.saturating_sub(events.len() as u64);
             Ok(Some(AlertDetails { alert, events, events_beyond, trail }))
         })
     }
@@ -182,6 +181,7 @@ pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
         count: from_sql_int(row.get(14)?),
         status: status(&row.get::<_, String>(15)?),
         history: row.get(16)?,
+        explanation: serde_json::from_str(&row.get::<_, String>(17)?).unwrap_or_default(),
     })
 }
 

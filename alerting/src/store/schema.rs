@@ -6,11 +6,13 @@ use watchbell_event::Positions;
 use super::{from_sql_int, sql_int};
 
 /// The schema this version writes, kept in `PRAGMA user_version`.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 3;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1. Times are microseconds since the epoch, ids are 16 bytes,
 /// lists and labels are JSON, levels count from 0 (informational) to 4 (critical).
-const MIGRATIONS: [&str; VERSION as usize] = ["
+const MIGRATIONS: [&str; VERSION as usize] = [BEGINNING, EXPLANATIONS, REQUESTS];
+
+const BEGINNING: &str = "
     -- How far detections were committed.
     CREATE TABLE position (
         partition INTEGER PRIMARY KEY,
@@ -110,7 +112,25 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
         outcome TEXT,
         PRIMARY KEY (delivery, number)
     ) STRICT, WITHOUT ROWID;
-"];
+";
+
+const EXPLANATIONS: &str = "
+    ALTER TABLE alert ADD COLUMN explanation TEXT NOT NULL DEFAULT '{}';
+    -- Events that were counted and are not in alert_event.
+    ALTER TABLE alert ADD COLUMN events_beyond INTEGER NOT NULL DEFAULT 0;
+    UPDATE alert SET events_beyond = MAX(count - linked, 0);
+";
+
+/// Requests are looked up in memory: an index over their hashes would only make every commit write more pages.
+const REQUESTS: &str = "
+    CREATE TABLE recent_request (
+        seq INTEGER PRIMARY KEY,
+        key BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO recent_request SELECT seq, key FROM request;
+    DROP TABLE request;
+    ALTER TABLE recent_request RENAME TO request;
+";
 
 /// Write-ahead log beyond which SQLite truncates the file after a checkpoint, in bytes.
 const WAL_LIMIT_BYTES: i64 = 64 << 20;

@@ -316,6 +316,94 @@ fn what_is_stored_of_an_alert_is_bounded() {
     assert_eq!((details.events.len(), details.events_beyond), (2, 2));
 }
 
+/// A detection of a correlation that lists `listed` events and counted `beyond` more.
+fn correlated(number: u64, listed: u64, beyond: u64) -> Detection {
+    let event = |offset| watchbell_event::ContributingEvent {
+        id: id(number + offset),
+        position: detection(number + offset).position,
+        event_time: at(0),
+    };
+    let correlation = watchbell_event::CorrelationMatch {
+        reached: (listed + beyond).to_string(),
+        window_start: at(0),
+        window_end: at(1),
+        events: (0..listed).map(event).collect(),
+        events_beyond: beyond,
+    };
+    Detection { correlation: Some(Box::new(correlation)), ..grouped(number + listed, 1) }
+}
+
+#[test]
+fn events_that_a_correlation_counted_but_did_not_list_are_told() {
+    let fixture = fixture(StoreConfig { events_per_alert: 150, ..StoreConfig::default() });
+    let beyond = |fixture: &Fixture| {
+        let details = fixture.store.get(fixture.alerts()[0].id).unwrap().unwrap();
+        (details.events.len(), details.events_beyond)
+    };
+    fixture.commit(&[correlated(1000, 100, 25)]);
+    assert_eq!(beyond(&fixture), (100, 25));
+    let fixture = fixture.reopen();
+    fixture.commit(&[correlated(2000, 100, 7)]);
+    assert_eq!(beyond(&fixture), (150, 25 + 7 + 50));
+}
+
+#[test]
+fn an_alert_keeps_why_it_opened_within_bounds() {
+    let fixture = fixture(StoreConfig::default());
+    let explained = |matched: usize, length: usize| {
+        let condition = watchbell_event::MetCondition {
+            field: "verb".to_owned(),
+            test: "is \"get\"".to_owned(),
+            values: vec!["x".repeat(length)],
+        };
+        let explanation = watchbell_event::Explanation {
+            matched: vec![condition; matched],
+            next_steps: vec!["look".to_owned()],
+            ..watchbell_event::Explanation::default()
+        };
+        watchbell_event::Deferred::new(move || explanation)
+    };
+    let first = Detection { explanation: explained(2, 3), ..grouped(1, 1) };
+    let never = watchbell_event::Deferred::new(|| panic!("nobody asks for it"));
+    let second = Detection { explanation: never, ..grouped(2, 1) };
+    let long = Detection { explanation: explained(100, 1_000), ..grouped(3, 2) };
+    fixture.commit(&[first, second, long]);
+    let alerts = fixture.alerts();
+    assert_eq!(alerts[1].explanation, *explained(2, 3).get());
+    let long = &alerts[0].explanation;
+    assert!(serde_json::to_string(long).unwrap().len() <= text::MAX_EXPLANATION_BYTES);
+    assert_eq!((long.matched.len() as u64 + long.matched_beyond, long.matched.is_empty()), (100, false));
+}
+
+#[test]
+fn nobody_who_wants_to_write_waits_for_an_explanation() {
+    let fixture = fixture(StoreConfig::default());
+    fixture.commit(&[grouped(1, 1)]);
+    let store = fixture.store.clone();
+    let explanation = watchbell_event::Deferred::new(move || watchbell_event::Explanation {
+        description: format!("free: {}", store.shared.writer.try_lock().is_ok()),
+        ..watchbell_event::Explanation::default()
+    });
+    fixture.commit(&[grouped(2, 1), Detection { explanation, ..grouped(3, 2) }]);
+    assert_eq!(fixture.alerts()[0].explanation.description, "free: true");
+}
+
+#[test]
+fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let fixture = fixture(StoreConfig { events_per_alert: 1, ..StoreConfig::default() });
+    fixture.commit(&[grouped(1, 1), grouped(2, 1), grouped(3, 1)]);
+    let path = fixture.directory.path().join("alerts.db");
+    let connection = Connection::open(&path).unwrap();
+    let downgrade = "ALTER TABLE alert DROP COLUMN explanation; ALTER TABLE alert DROP COLUMN events_beyond;
+        PRAGMA user_version = 1;";
+    connection.execute_batch(downgrade).unwrap();
+    drop(connection);
+    let fixture = fixture.reopen();
+    let details = fixture.store.get(fixture.alerts()[0].id).unwrap().unwrap();
+    assert_eq!((details.events.len(), details.events_beyond), (1, 2));
+    assert_eq!(details.alert.explanation, watchbell_event::Explanation::default());
+}
+
 #[test]
 fn old_alerts_go_but_not_those_somebody_must_still_hear_of() {
     let fixture = fixture(StoreConfig { retention_days: 1, max_alerts: 5, ..StoreConfig::default() });

@@ -6,6 +6,8 @@ pub(crate) const MAX_LINE_BYTES: usize = 2048;
 pub(crate) const MAX_NAME_BYTES: usize = 256;
 /// Longest label value in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 1024;
+/// Longest explanation of one alert, as JSON, in bytes.
+pub(crate) const MAX_EXPLANATION_BYTES: usize = 16 << 10;
 /// Most labels of one alert.
 pub(crate) const MAX_LABELS: usize = 32;
 /// Most tags of one alert.

@@ -65,6 +65,7 @@ pub(super) fn detection(number: u64) -> Detection {
         summary: format!("eve read secret number {number}"),
         history: false,
         correlation: None,
+        explanation: watchbell_event::Deferred::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | name | meaning |
 //! |---|---|
-//! | a dotted path | the audit event's own field |
+//! | a dotted path | the event's own field |
 //! | `@timestamp` | when it happened, clamped as [`crate::Timestamp::event_time`] says |
 //! | `id` | the event's identity, all 32 digits |
 //! | `cluster`, `orchestrator.cluster.name` | the cluster it belongs to |
@@ -14,11 +14,16 @@
 //! | `orchestrator.namespace` | `objectRef.namespace` |
 //! | `orchestrator.resource.type` | `objectRef.resource` |
 //! | `orchestrator.resource.name` | `objectRef.name` |
+//! | `message` | the text of a log line, by its words |
+//!
+//! In a log document the names from `user.name` on are fields of its own. A field of its own counts in an audit
+//! event, too; for `event.outcome` it then counts alone.
 
 use std::fmt;
 
 /// Where a value without a field name is looked for.
-pub const SEARCHED_BY_DEFAULT: [&str; 14] = [
+pub const SEARCHED_BY_DEFAULT: [&str; 16] = [
+    "message",
     "verb",
     "user.username",
     "user.groups",
@@ -28,8 +33,9 @@ pub const SEARCHED_BY_DEFAULT: [&str; 14] = [
     "requestURI",
     "objectRef.resource",
     "objectRef.subresource",
-    "objectRef.namespace",
-    "objectRef.name",
+    "orchestrator.namespace",
+    "orchestrator.resource.name",
+    "container.name",
     "responseStatus.code",
     "responseStatus.reason",
     "cluster",
@@ -53,6 +59,8 @@ pub struct Field(String);
 pub enum Target<'a> {
     /// The event's own field.
     Path(&'a str),
+    /// A field of an audit event, and the same under the name that log documents have for it.
+    Shared(&'static str, &'static str),
     /// `user.name`.
     Actor,
     /// `event.outcome`.
@@ -74,6 +82,8 @@ pub enum Target<'a> {
 pub enum Kind {
     /// As text or number, as they stand.
     General,
+    /// By their words; a value that is no text is compared as it stands.
+    Words,
     /// As network addresses; a value that is none is compared as text.
     Address,
     /// As moments in microseconds; a value that is none is compared as text.
@@ -114,9 +124,10 @@ impl Target<'_> {
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
-            Self::SourceAddress | Self::Path("sourceIPs") => Kind::Address,
+            Self::SourceAddress | Self::Path("sourceIPs" | "source.ip") => Kind::Address,
             Self::Time | Self::Path("requestReceivedTimestamp" | "stageTimestamp") => Kind::Time,
             Self::Id => Kind::Id,
+            Self::Path("message") => Kind::Words,
             _ => Kind::General,
         }
     }
@@ -128,11 +139,11 @@ pub fn target(name: &str) -> Target<'_> {
     match name {
         "user.name" => Target::Actor,
         "source.ip" => Target::SourceAddress,
-        "event.action" => Target::Path("verb"),
+        "event.action" => Target::Shared("verb", "event.action"),
         "event.outcome" => Target::Outcome,
-        "orchestrator.namespace" => Target::Path("objectRef.namespace"),
-        "orchestrator.resource.type" => Target::Path("objectRef.resource"),
-        "orchestrator.resource.name" => Target::Path("objectRef.name"),
+        "orchestrator.namespace" => Target::Shared("objectRef.namespace", "orchestrator.namespace"),
+        "orchestrator.resource.type" => Target::Shared("objectRef.resource", "orchestrator.resource.type"),
+        "orchestrator.resource.name" => Target::Shared("objectRef.name", "orchestrator.resource.name"),
         "orchestrator.cluster.name" | "cluster" => Target::Cluster,
         "source" => Target::Format,
         "id" => Target::Id,

@@ -45,6 +45,7 @@ impl Test {
                     }
                 }
                 Kind::Id => return matches!(self, Self::Is(id) if id.eq_ignore_ascii_case(text)),
+                Kind::Words => return super::words::accepts(self, text),
                 Kind::General => {}
             }
         }
@@ -144,6 +145,17 @@ impl Wildcard {
             Some(Piece::Literal(text)) => text,
             _ => "",
         }
+    }
+
+    /// The same pattern in lower case.
+    #[must_use]
+    pub fn to_lowercase(&self) -> Self {
+        let lower = |piece: &Piece| match piece {
+            // each character for itself, as in words
+            Piece::Literal(text) => Piece::Literal(text.chars().flat_map(char::to_lowercase).collect()),
+            piece => piece.clone(),
+        };
+        Self(self.0.iter().map(lower).collect())
     }
 
     /// True if the pattern is only `*`.

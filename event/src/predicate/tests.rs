@@ -85,6 +85,36 @@ fn fields_are_found_by_path_and_by_alias() {
 }
 
 #[test]
+fn log_documents_are_found_under_the_same_names() {
+    let json = r#"{"message":"Failed password for root","event.dataset":"sshd","event.action":"ssh_login",
+        "event.outcome":"failure","user.name":"root","source.ip":"10.0.0.9","orchestrator.namespace":"shop",
+        "orchestrator.resource.name":"web-1","line":{"source.ip":"6.6.6.6"},"kubernetes":{"labels":{"a.b/c":"d"}}}"#;
+    let envelope = Envelope { format: Format::Log, ..envelope(json) };
+    let view = EventView::new(&envelope);
+    for (field, text, expect) in [
+        ("user.name", "root", true),
+        ("source.ip", "10.0.0.0/8", true),
+        ("source.ip", "6.6.6.6", false),
+        ("event.outcome", "failure", true),
+        ("event.outcome", "unknown", false),
+        ("event.action", "ssh_login", true),
+        ("orchestrator.namespace", "shop", true),
+        ("orchestrator.resource.name", "web-1", true),
+        ("event.dataset", "sshd", true),
+        ("line.source.ip", "6.6.6.6", true),
+        ("kubernetes.labels.a.b/c", "d", true),
+        ("source", "log", true),
+        ("message", "failed PASSWORD", true),
+        ("message", "failed root", false),
+    ] {
+        assert_eq!(is(field, text).matches(&view), expect, "{field}:{text}");
+    }
+    assert!(Predicate::Anywhere(Test::Is("password".to_owned())).matches(&view));
+    assert!(Predicate::Field(Field::new("message"), like("PASS*")).matches(&view));
+    assert!(Predicate::Field(Field::new("source.ip"), Test::Exists).matches(&view));
+}
+
+#[test]
 fn exists_means_a_value_at_or_below() {
     let envelope = envelope(EVENT);
     let view = EventView::new(&envelope);

@@ -31,13 +31,22 @@ impl<'a> EventView<'a> {
         match target {
             Target::Path(path) if *test == Test::Exists => self.exists(path),
             Target::Path(path) => self.values(path).any(|value| test.accepts(target.kind(), value)),
+            Target::Shared(audit, own) => {
+                self.passes(Target::Path(audit), test) || self.passes(Target::Path(own), test)
+            }
             Target::Actor => {
                 let impersonated = self.exists("impersonatedUser.username");
                 let path = if impersonated { "impersonatedUser.username" } else { "user.username" };
-                self.passes(Target::Path(path), test)
+                self.passes(Target::Shared(path, "user.name"), test)
+            }
+            Target::Outcome if self.exists("event.outcome") => {
+                self.passes(Target::Path("event.outcome"), test)
             }
             Target::Outcome => general(self.outcome().name()),
-            Target::SourceAddress => self.source_address().is_some_and(|ip| test.accepts_address(ip)),
+            Target::SourceAddress => {
+                self.source_address().is_some_and(|ip| test.accepts_address(ip))
+                    || self.passes(Target::Path("source.ip"), test)
+            }
             Target::Cluster => general(&self.envelope.cluster),
             Target::Format => general(self.envelope.format.name()),
             Target::Id => {

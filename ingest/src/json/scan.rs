@@ -19,7 +19,7 @@ pub(crate) struct Scanner<'a> {
 
 /// Length of the part of a string before the first quote, backslash or control character, looked for in
 /// eight bytes at a time.
-fn plain_len(bytes: &[u8]) -> usize {
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
     // a byte of these becomes, at the high bit, one if the byte was zero (or, for `below`, less)

@@ -1,3 +1,29 @@
+use super::scan::plain_len;
+
+/// Appends `text` as a JSON string.
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    loop {
+        let (plain, special) = rest.split_at(plain_len(rest));
+        out.extend_from_slice(plain);
+        let Some((special, after)) = special.split_first() else { break };
+        match special {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *special]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                out.extend_from_slice(b"\\u00");
+                out.extend([control >> 4, control & 15].map(|digit| HEX[usize::from(digit)]));
+            }
+        }
+        rest = after;
+    }
+    out.push(b'"');
+}
+
 /// Resolves the escapes of a string that the scanner has accepted; half characters become U+FFFD.
 pub(super) fn unescape(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());

@@ -1,13 +1,14 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use watchbell_event::EventId;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use watchbell_event::{EventId, Timestamp};
 
-use super::{QuarantineError, QuarantinedEntry, error};
+use super::{QuarantineError, QuarantinedEntry, StoredBytes, error};
 
 const NEWER: &str = "quarantine.jsonl";
 const OLDER: &str = "quarantine.old.jsonl";
@@ -49,10 +50,18 @@ impl Files {
         };
         let Snapshot { newer, older } = files.snapshot()?;
         let (newer, unknown_bytes) = newer.last_bytes(known_bytes);
-        files.newer_bytes = newer.read(|Keyed { key }| files.newer_keys.extend([key]))?;
         if let Some(older) = older {
-            older.last_bytes(unknown_bytes).0.read(|Keyed { key }| files.older_keys.extend([key]))?;
+            older.last_bytes(unknown_bytes).0.read(|line| match Keyed::read(line) {
+                Some(Keyed { key, done_at: None }) => drop(files.older_keys.insert(key)),
+                Some(Keyed { key, .. }) => files.forget(key),
+                None => {}
+            })?;
         }
+        files.newer_bytes = newer.read(|line| match Keyed::read(line) {
+            Some(Keyed { key, done_at: None }) => drop(files.newer_keys.insert(key)),
+            Some(Keyed { key, .. }) => files.forget(key),
+            None => {}
+        })?;
         // a line that a crash cut short
         files.newer.set_len(files.newer_bytes).map_err(error("cut", &path))?;
         files.sync_directory()?;
@@ -63,8 +72,19 @@ impl Files {
         self.newer_keys.contains(&key) || self.older_keys.contains(&key)
     }
 
+    /// The entries with these keys are in the newer file.
+    pub(super) fn remember(&mut self, keys: &HashSet<EventId>) {
+        self.newer_keys.extend(keys);
+    }
+
+    /// The entry with this key is to be kept again if it comes again.
+    pub(super) fn forget(&mut self, key: EventId) {
+        self.newer_keys.remove(&key);
+        self.older_keys.remove(&key);
+    }
+
     /// Adds whole lines, durably.
-    pub(super) fn append(&mut self, lines: &[u8], keys: &HashSet<EventId>) -> Result<(), QuarantineError> {
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), QuarantineError> {
         if self.newer_bytes > 0 && self.newer_bytes + lines.len() as u64 > self.max_file_bytes {
             self.rotate()?;
         }
@@ -76,7 +96,6 @@ impl Files {
             return Err(error("write", &path)(source));
         }
         self.newer_bytes += lines.len() as u64;
-        self.newer_keys.extend(keys);
         Ok(())
     }
 
@@ -121,13 +140,53 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The newest entries, the newest first.
-    pub(super) fn newest(self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        let mut newest = self.newer.last_entries(limit)?;
-        if let (true, Some(older)) = (newest.len() < limit, self.older) {
-            newest.extend(older.last_entries(limit - newest.len())?);
+    /// The newest entries that are older than `before`, the newest first.
+    pub(super) fn newest(
+        self,
+        limit: usize,
+        before: Option<EventId>,
+    ) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
+        let mut newest: VecDeque<QuarantinedEntry> = VecDeque::new();
+        let mut done = HashMap::new();
+        let mut reached = false;
+        self.read(|line| {
+            if let Ok(entry) = serde_json::from_slice::<QuarantinedEntry>(line) {
+                // what came again is open again
+                done.remove(&entry.key);
+                reached |= before == Some(entry.key);
+                if !reached {
+                    newest.push_back(entry);
+                    newest.drain(..newest.len().saturating_sub(limit));
+                }
+            } else if let Some(Keyed { key, done_at: Some(at) }) = Keyed::read(line) {
+                done.insert(key, at);
+            }
+        })?;
+        let marked = newest.into_iter().rev();
+        Ok(marked.map(|entry| QuarantinedEntry { done_at: done.get(&entry.key).copied(), ..entry }).collect())
+    }
+
+    /// The entry with this key, and its bytes.
+    pub(super) fn find(self, key: EventId) -> Result<Option<(QuarantinedEntry, Bytes)>, QuarantineError> {
+        let mut found: Option<(QuarantinedEntry, Bytes)> = None;
+        self.read(|line| {
+            let Some(keyed) = Keyed::read(line).filter(|keyed| keyed.key == key) else { return };
+            if keyed.done_at.is_none() {
+                let bytes = serde_json::from_slice::<StoredBytes>(line).map(StoredBytes::into_bytes);
+                found = serde_json::from_slice(line).ok().zip(bytes.ok());
+            } else if let Some((entry, _)) = &mut found {
+                entry.done_at = keyed.done_at;
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Hands out all lines, the oldest first.
+    fn read(self, mut line: impl FnMut(&[u8])) -> Result<(), QuarantineError> {
+        if let Some(older) = self.older {
+            older.read(&mut line)?;
         }
-        Ok(newest)
+        self.newer.read(line).map(drop)
     }
 }
 
@@ -139,10 +198,25 @@ struct Part {
     end: u64,
 }
 
-/// Of an entry only its key.
+/// Says that something could be made of an entry.
+#[derive(Serialize)]
+pub(super) struct Mark {
+    pub(super) key: EventId,
+    pub(super) done_at: Timestamp,
+}
+
+/// Of an entry its key, or a [`Mark`].
 #[derive(Deserialize)]
 struct Keyed {
     key: EventId,
+    #[serde(default)]
+    done_at: Option<Timestamp>,
+}
+
+impl Keyed {
+    fn read(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
 }
 
 impl Part {
@@ -162,19 +236,8 @@ impl Part {
         (Self { start: self.end - len, ..self }, limit - len)
     }
 
-    fn last_entries(self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        let mut last = VecDeque::new();
-        self.read(|entry| {
-            last.push_back(entry);
-            if last.len() > limit {
-                last.pop_front();
-            }
-        })?;
-        Ok(last.into_iter().rev().collect())
-    }
-
-    /// Reads the entries and returns where the complete lines end. What is no entry is passed over.
-    fn read<T: for<'a> Deserialize<'a>>(self, mut entry: impl FnMut(T)) -> Result<u64, QuarantineError> {
+    /// Hands out the lines and returns where the complete ones end.
+    fn read(self, mut each: impl FnMut(&[u8])) -> Result<u64, QuarantineError> {
         let Self { mut file, path, start, end } = self;
         file.seek(SeekFrom::Start(start)).map_err(error("read", &path))?;
         let mut reader = BufReader::new(file.take(end - start));
@@ -188,9 +251,7 @@ impl Part {
                 return Ok(complete);
             }
             complete += read;
-            if let Ok(parsed) = serde_json::from_slice(&line) {
-                entry(parsed);
-            }
+            each(&line);
         }
     }
 }

@@ -26,20 +26,25 @@ pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
 }
 
 /// False for nearly all URIs, which then need not be taken apart. Names of parameters may be written with
-/// percent escapes.
+/// percent escapes; in values, such as selectors, these are common and mean nothing.
 fn may_hold_token(uri: &str) -> bool {
-    let mut in_query = false;
+    let (mut in_query, mut in_name) = (false, false);
     uri.bytes().enumerate().any(|(at, byte)| {
         let begins = |word: &[u8]| {
             uri.as_bytes().get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
         };
-        in_query |= byte == b'?';
+        match byte {
+            b'?' if !in_query => (in_query, in_name) = (true, true),
+            b'&' | b';' => in_name = in_query,
+            b'=' => in_name = false,
+            _ => {}
+        }
         match byte {
             b'e' => uri.as_bytes()[at..].starts_with(JWT.as_bytes()),
             b'b' | b'B' => begins(b"bearer"),
             b't' | b'T' => in_query && begins(b"token"),
             b'a' | b'A' => in_query && begins(b"authorization"),
-            b'%' => in_query,
+            b'%' => in_name,
             _ => false,
         }
     })
@@ -124,7 +129,10 @@ mod tests {
         for (uri, expect) in [
             ("/api/v1/pods?limit=500&watch=true&resourceVersion=1", false),
             ("/api/v1/namespaces/token/pods?timeout=5s", false),
-            ("/x?fieldSelector=a%3Db", true),
+            ("/x?fieldSelector=a%3Db&labelSelector=c%3Dd", false),
+            ("/x?a=%3D&%74oken=a", true),
+            ("/x?a;%74oken=a", true),
+            ("/x?a=b?%74oken=a", false),
             ("/x?ID_Token=a", true),
             ("/x?%74oken=a", true),
             ("/x?a=1;Authorization=b", true),

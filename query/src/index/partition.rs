@@ -11,6 +11,7 @@ use watchbell_event::Timestamp;
 
 use crate::IndexError;
 use crate::schema::{Columns, SEQ, TIMESTAMP};
+use crate::words;
 
 /// The directory of the partitions.
 pub(super) const DIR: &str = "partitions";
@@ -114,6 +115,7 @@ fn open(dir: &Path) -> Result<View, IndexError> {
 pub(super) fn open_index(dir: &Path) -> Result<tantivy::Index, IndexError> {
     let opened = tantivy::Index::open_in_dir(dir);
     let index = opened.map_err(IndexError::tantivy("open a partition of the index"))?;
+    index.tokenizers().register(words::NAME, words::WordTokenizer);
     if index.schema() == Columns::build().0 {
         return Ok(index);
     }
@@ -144,6 +146,7 @@ pub(crate) struct Segment {
     pub(crate) times: Column<DateTime>,
     pub(crate) seqs: Column<u64>,
     pub(crate) span: Span,
+    pub(crate) min_seq: u64,
     pub(crate) max_seq: u64,
 }
 
@@ -183,6 +186,7 @@ impl View {
                     earliest: times.min_value().into_timestamp_micros(),
                     latest: times.max_value().into_timestamp_micros(),
                 },
+                min_seq: seqs.min_value(),
                 max_seq: seqs.max_value(),
                 times,
                 seqs,

@@ -58,6 +58,28 @@ fn what_was_not_committed_is_read_from_the_log_again() {
     check_holds(&index, 25);
 }
 
+/// Whoever waits until the index has read the log would wait for ever for records that are lost.
+#[test]
+fn records_that_the_log_lost_are_passed_over() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    let next = |next| {
+        let mut positions = Positions::default();
+        positions.set_next(0, next);
+        positions
+    };
+    index.add(&records(0..10, 1)).unwrap();
+    assert!(!index.pass_over(&next(10)) && !index.pass_over(&Positions::default()));
+    assert!(index.pass_over(&next(20)));
+    assert_eq!(index.positions().next(0), 0, "nothing is committed");
+    index.commit().unwrap();
+    assert_eq!(index.positions().next(0), 20);
+    assert!(index.pass_over(&next(30)));
+    index.commit().unwrap();
+    assert_eq!(index.positions().next(0), 30, "although there are no records to commit");
+    check_holds(&index, 10);
+}
+
 #[test]
 fn log_partitions_have_positions_of_their_own() {
     let dir = TempDir::new().unwrap();

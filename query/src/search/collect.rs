@@ -10,7 +10,7 @@ use watchbell_event::predicate::{Kind, Predicate, Target, Test};
 
 use super::compile::Compiler;
 use super::cursor::Cursor;
-use super::lookup::{Guard, MAX_EXPANDED_VALUES};
+use super::lookup::Guard;
 use super::snapshot::{Searcher, hit, read_failed};
 use super::window::{Span, Window};
 use super::{Hit, MAX_LIMIT, Relation, SearchRequest, SearchResponse, Total};
@@ -35,14 +35,7 @@ impl Searcher {
         };
         let guard = Guard::new(request.deadline);
         let result = self.page(request, after, &guard);
-        if guard.has_expired() {
-            metrics::counter!("watchbell_search_deadline_total").increment(1);
-            return Err(SearchError::Deadline);
-        }
-        if guard.matched_too_many() {
-            metrics::counter!("watchbell_search_too_many_values_total").increment(1);
-            return Err(SearchError::TooManyValues(MAX_EXPANDED_VALUES));
-        }
+        guard.verdict()?;
         let (views, page) = result?;
         page.respond(&views, request, key, &guard)
     }
@@ -76,7 +69,11 @@ impl Searcher {
     }
 }
 
-fn compile(view: &View, query: &Predicate, guard: &Arc<Guard>) -> tantivy::Result<Box<dyn Weight>> {
+pub(super) fn compile(
+    view: &View,
+    query: &Predicate,
+    guard: &Arc<Guard>,
+) -> tantivy::Result<Box<dyn Weight>> {
     let query = Compiler { columns: &view.columns, guard }.query(query);
     query.weight(EnableScoring::disabled_from_searcher(&view.searcher))
 }

@@ -3,16 +3,23 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, Occur, Query, RangeQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, Occur, PhraseQuery, Query, RangeQuery,
+};
 use tantivy::schema::Field;
 use tantivy::{DateTime, Term, f64_to_u64, i64_to_u64};
 use watchbell_event::predicate::{
-    Kind, Network, Number, Predicate, Scalar, Target, Test, field, indexed_text, time_span,
+    Kind, Network, Number, Predicate, Scalar, Target, Test, field, indexed_text, test_of_word, time_span,
+    words,
 };
 use watchbell_event::{EventId, Outcome};
 
 use super::lookup::{Filter, Guard, Lookup, PATH_END, Source};
 use crate::schema::{Column, Columns, SOURCE_IP};
+
+/// What log documents say themselves.
+const OUTCOME: &str = "event.outcome";
+const OWN_ADDRESS: &str = "source.ip";
 
 /// Compiles predicates for one schema and one search.
 pub(super) struct Compiler<'a> {
@@ -96,12 +103,26 @@ impl Compiler<'_> {
         match target {
             Target::Path(path) if exists => vec![present(columns, path).into()],
             Target::Path(path) => self.path(path, target.kind(), test),
-            Target::Actor => self.actor(test),
-            Target::Outcome => self.outcome(test),
-            Target::SourceAddress if exists => {
-                vec![Way::Query(Box::new(ExistsQuery::new(SOURCE_IP.to_owned(), false)))]
+            Target::Shared(audit, own) => {
+                [audit, own].into_iter().flat_map(|path| self.target(Target::Path(path), test)).collect()
             }
-            Target::SourceAddress => listed(addresses(columns.source_ip, test)),
+            Target::Actor => self.actor(test),
+            Target::Outcome => {
+                let derived = self.any(self.outcome(test));
+                let own = self.any(vec![present(columns, OUTCOME).into()]);
+                let mut ways = self.target(Target::Path(OUTCOME), test);
+                ways.push(Way::Query(but_not(derived, own)));
+                ways
+            }
+            Target::SourceAddress if exists => {
+                let derived = Way::Query(Box::new(ExistsQuery::new(SOURCE_IP.to_owned(), false)));
+                vec![derived, present(columns, OWN_ADDRESS).into()]
+            }
+            Target::SourceAddress => {
+                let mut ways = listed(addresses(columns.source_ip, test));
+                ways.extend(self.path(OWN_ADDRESS, Kind::Address, test));
+                ways
+            }
             Target::Cluster | Target::Format | Target::Id | Target::Time if exists => {
                 vec![Way::Query(Box::new(AllQuery))]
             }
@@ -118,6 +139,8 @@ impl Compiler<'_> {
         match columns.of(path) {
             Column::Keyword(column) => ways.push(text(column, test).into()),
             Column::Code => ways.extend(listed(code(columns.code, test))),
+            Column::Address => ways.extend(listed(addresses(columns.line_ip, test))),
+            Column::Message => ways.push(self.words(test)),
             Column::Addresses => {
                 ways.extend(listed(addresses(columns.source_ip, test)));
                 ways.extend(listed(addresses(columns.forwarded_ips, test)));
@@ -135,7 +158,26 @@ impl Compiler<'_> {
         let impersonated = self.any(vec![present(self.columns, IMPERSONATED).into()]);
         let mut ways = self.target(Target::Path(IMPERSONATED), test);
         ways.push(Way::Query(but_not(user, impersonated)));
+        ways.extend(self.target(Target::Path("user.name"), test));
         ways
+    }
+
+    /// Messages, by their words.
+    fn words(&self, test: &Test) -> Way {
+        let column = self.columns.message;
+        let Test::Is(wanted) = test else {
+            let test = test_of_word(test);
+            return walk(column, beginning(&test).into(), ending(&test), Filter::Text(test)).into();
+        };
+        let mut words = words(wanted);
+        match words.len() {
+            0 => Way::Query(Box::new(EmptyQuery)),
+            1 => Source::Term(column, words.swap_remove(0).into_bytes()).into(),
+            _ => {
+                let terms = words.iter().map(|word| Term::from_field_text(column, word)).collect();
+                Way::Query(Box::new(PhraseQuery::new(terms)))
+            }
+        }
     }
 
     fn outcome(&self, test: &Test) -> Vec<Way> {

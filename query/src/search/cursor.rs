@@ -44,23 +44,12 @@ impl Cursor {
         bytes.extend(self.end_seq.to_le_bytes());
         bytes.extend(self.total.value.to_le_bytes());
         bytes.push(u8::from(self.total.relation == Relation::Gte));
-        let mac = mac(&bytes, key, request);
-        bytes.extend(&mac.as_bytes()[..MAC_BYTES]);
-        URL_SAFE_NO_PAD.encode(bytes)
+        seal(bytes, key, request)
     }
 
     /// Reads a cursor that was made for this query and this range of time.
     pub(super) fn read(text: &str, key: &[u8; 32], request: &SearchRequest) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, given) = bytes.split_at_checked(BODY_BYTES)?;
-        let mut expected = [0; 32];
-        expected[..MAC_BYTES].copy_from_slice(&mac(body, key, request).as_bytes()[..MAC_BYTES]);
-        let mut padded = [0; 32];
-        padded.get_mut(..MAC_BYTES)?.copy_from_slice(given.get(..MAC_BYTES)?);
-        // Compared in constant time.
-        if given.len() != MAC_BYTES || blake3::Hash::from(padded) != blake3::Hash::from(expected) {
-            return None;
-        }
+        let body = unseal(text, BODY_BYTES, key, request)?;
         let (&version, rest) = body.split_first()?;
         let mut numbers = rest.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes));
         let relation = if *body.last()? == 0 { Relation::Eq } else { Relation::Gte };
@@ -73,6 +62,29 @@ impl Cursor {
             total: Total { value: next()?, relation },
         })
     }
+}
+
+/// Text from which only we can get the bytes back, and only for the same question.
+pub(super) fn seal(mut bytes: Vec<u8>, key: &[u8; 32], request: &SearchRequest) -> String {
+    let mac = mac(&bytes, key, request);
+    bytes.extend(&mac.as_bytes()[..MAC_BYTES]);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The bytes that were sealed, so many.
+pub(super) fn unseal(text: &str, len: usize, key: &[u8; 32], request: &SearchRequest) -> Option<Vec<u8>> {
+    let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (body, given) = bytes.split_at_checked(len)?;
+    let mut expected = [0; 32];
+    expected[..MAC_BYTES].copy_from_slice(&mac(body, key, request).as_bytes()[..MAC_BYTES]);
+    let mut padded = [0; 32];
+    padded.get_mut(..MAC_BYTES)?.copy_from_slice(given.get(..MAC_BYTES)?);
+    // Compared in constant time.
+    if given.len() != MAC_BYTES || blake3::Hash::from(padded) != blake3::Hash::from(expected) {
+        return None;
+    }
+    bytes.truncate(len);
+    Some(bytes)
 }
 
 fn mac(body: &[u8], key: &[u8; 32], request: &SearchRequest) -> blake3::Hash {

@@ -18,6 +18,8 @@ use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{BitSet, DocId, SegmentReader, TantivyError, u64_to_f64, u64_to_i64};
 use watchbell_event::predicate::{Kind, MAX_VALUE_BYTES, Number, Scalar, Test};
 
+use crate::SearchError;
+
 /// How many distinct values the patterns and ranges of one search may match.
 pub(super) const MAX_EXPANDED_VALUES: u64 = 2_000_000;
 /// How many terms are looked at between two looks at the clock.
@@ -49,6 +51,12 @@ impl Guard {
         Err(TantivyError::InternalError("the deadline has passed".to_owned()))
     }
 
+    /// How many values matched so far.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
+    }
+
     fn count_value(&self) -> tantivy::Result<()> {
         if self.values.fetch_add(1, Ordering::Relaxed) < MAX_EXPANDED_VALUES {
             return Ok(());
@@ -56,12 +64,17 @@ impl Guard {
         Err(TantivyError::InternalError("too many values match".to_owned()))
     }
 
-    pub(super) fn has_expired(&self) -> bool {
-        self.expired.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn matched_too_many(&self) -> bool {
-        self.values.load(Ordering::Relaxed) > MAX_EXPANDED_VALUES
+    /// Why it had to stop, if it had to; goes before what the index then said.
+    pub(super) fn verdict(&self) -> Result<(), SearchError> {
+        if self.expired.load(Ordering::Relaxed) {
+            metrics::counter!("watchbell_search_deadline_total").increment(1);
+            return Err(SearchError::Deadline);
+        }
+        if self.values.load(Ordering::Relaxed) > MAX_EXPANDED_VALUES {
+            metrics::counter!("watchbell_search_too_many_values_total").increment(1);
+            return Err(SearchError::TooManyValues(MAX_EXPANDED_VALUES));
+        }
+        Ok(())
     }
 }
 

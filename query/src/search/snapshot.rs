@@ -179,6 +179,8 @@ pub(crate) fn hit(view: &View, segment: &Segment, doc: DocId) -> Result<Hit, Ind
         Ok(Hit {
             id: stored.id,
             timestamp: Timestamp::from_micros(time.into_timestamp_micros()),
+            received_at: stored.received_at,
+            history: stored.history,
             cluster: stored.cluster.to_owned(),
             source: stored.source.to_owned(),
             event: event.map_err(|error| unreadable(&error.to_string()))?,

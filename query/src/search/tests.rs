@@ -71,6 +71,38 @@ fn queries_find_the_right_events() {
 }
 
 #[test]
+fn log_lines_are_found_by_words_and_fields() {
+    let lines = [
+        r#"{"message":"Failed password for root from 10.0.0.9 port 22","event.dataset":"sshd","event.outcome":"failure","user.name":"root","source.ip":"10.0.0.9","orchestrator.namespace":"shop"}"#,
+        r#"{"message":"password accepted; nothing failed","event.dataset":"text","orchestrator.namespace":"shop"}"#,
+        r#"{"verb":"get","user":{"username":"root"},"sourceIPs":["10.0.0.9"],"objectRef":{"namespace":"shop"},"responseStatus":{"code":403}}"#,
+    ];
+    let (_dir, index) = index_of(&lines);
+    let check = |query: &str, expect: u64| {
+        let response = index.searcher().search(&request(query)).unwrap();
+        assert_eq!(response.total.value, expect, "{query}");
+    };
+    check("message:password", 2);
+    check("message:\"failed PASSWORD\"", 1);
+    check("message:\"password failed\"", 0);
+    check("message:PASS*", 2);
+    check("message:/accept.*/", 1);
+    check("message:10.0.0.9", 1);
+    check("_exists_:message", 2);
+    check("\"Failed password\"", 1);
+    check("user.name:root", 2);
+    check("source.ip:10.0.0.0/24", 2);
+    check("_exists_:source.ip", 2);
+    check("event.outcome:failure", 2);
+    check("event.outcome:unknown", 1);
+    check("orchestrator.namespace:shop", 3);
+    check("shop", 3);
+    check("event.dataset:sshd", 1);
+    check("NOT message:\"password accepted\"", 2);
+    check("shop NOT \"password accepted\"", 2);
+}
+
+#[test]
 fn events_too_big_to_index_whole_are_named_and_found() {
     let items: Vec<String> = (0..3000).map(|n| format!(r#"{{"name":"pod-{n}","deep":[[{n}]]}}"#)).collect();
     let big =
@@ -209,6 +241,8 @@ fn scalar() -> impl Strategy<Value = String> {
         Just("\"2026-01-31T08:00:00.000001Z\"".to_owned()),
         Just("\"0001-01-01T00:00:00Z\"".to_owned()),
         Just("\"forbid\"".to_owned()),
+        Just("\"failure\"".to_owned()),
+        "[abAB .]{0,9}".prop_map(|text| format!("{text:?}")),
         Just(format!("\"{}\"", "ab".repeat(600))),
         Just(format!("\"{}é\"", "ab".repeat(511))),
         (0..600_u64).prop_map(|number| number.to_string()),
@@ -246,7 +280,12 @@ fn nest(path: &str, value: &str) -> String {
     }
 }
 
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 19] = [
+    "message",
+    "user.name",
+    "source.ip",
+    "event.outcome",
+    "orchestrator.namespace",
     "verb",
     "user|username",
     "user|groups",
@@ -263,7 +302,10 @@ const PATHS: [&str; 14] = [
     "other",
 ];
 
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 25] = [
+    "message",
+    "event.action",
+    "orchestrator.namespace",
     "verb",
     "user.username",
     "user.groups",
@@ -293,6 +335,7 @@ fn query_value() -> impl Strategy<Value = String> {
         "[ab]{1,2}",
         "[ab*?]{1,3}",
         Just("\"\"".to_owned()),
+        "\"[abAB .]{0,4}\"",
         Just("system\\:*".to_owned()),
         Just("10.0.0.0/8".to_owned()),
         Just("\"fd00::/8\"".to_owned()),

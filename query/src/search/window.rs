@@ -10,8 +10,8 @@ pub(super) use crate::index::Span;
 /// The range of time that is asked for, in microseconds, both ends included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    first: i64,
-    last: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
 }
 
 impl Window {

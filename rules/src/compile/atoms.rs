@@ -90,6 +90,8 @@ pub(crate) struct Table {
     pub(crate) atoms: Vec<Atom>,
     ids: HashMap<Arc<Test>, AtomId>,
     fields: HashMap<Field, FieldId>,
+    /// Fields whose values are kept, whatever the tests.
+    kept: Vec<FieldId>,
 }
 
 impl Table {
@@ -118,6 +120,15 @@ impl Table {
         });
         self.ids.insert(test.clone(), id);
         id
+    }
+
+    /// The ids of fields by which correlations group and count, where there is one; their values are kept.
+    pub(super) fn keep<'n>(&mut self, names: impl Iterator<Item = Option<&'n str>>) -> Vec<Option<FieldId>> {
+        // No event has a field whose name is none.
+        let fields = names.map(|name| Field::path(name?).ok());
+        let ids: Vec<_> = fields.map(|field| field.map(|field| self.field(&field))).collect();
+        self.kept.extend(ids.iter().flatten());
+        ids
     }
 
     fn field(&mut self, field: &Field) -> FieldId {
@@ -150,7 +161,7 @@ impl Table {
             by_field[atom.field as usize].push((index(id), atom));
         }
         let mut indexes: Vec<_> = by_field.iter().map(|atoms| FieldIndex::new(atoms)).collect();
-        for other in self.atoms.iter().filter_map(|atom| atom.other) {
+        for other in self.atoms.iter().filter_map(|atom| atom.other).chain(self.kept.iter().copied()) {
             indexes[other as usize].keeps_values = true;
         }
         indexes

@@ -86,7 +86,7 @@ impl Aggregate {
         }
     }
 
-    /// The earliest entry leaves.
+    /// An entry leaves: the earliest one, or one that makes no difference.
     pub(crate) fn remove(&mut self, entry: &Entry) {
         let member = usize::from(entry.member);
         match self {

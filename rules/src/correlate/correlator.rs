@@ -5,10 +5,11 @@ use std::sync::Arc;
 use watchbell_event::{EventId, Position, Timestamp};
 
 use super::engine::{CorrelationConfig, Engine, EventRef, Fired, Incoming};
-use super::snapshot::{Restored, SnapshotError};
+use super::snapshot::{Restored, Snapshot, SnapshotError};
 use super::state::CorrelationStats;
 use super::watermark::Lane;
 use crate::compile::RuleSet;
+use crate::evaluate::Evaluator;
 
 /// Counts the matches of rules over time, for one set of rules.
 ///
@@ -19,13 +20,13 @@ pub struct Correlator {
     set: Arc<RuleSet>,
     engine: Engine,
     fired: Vec<Fired>,
+    /// The rules that matched last, with those that only feed others.
+    matched: Vec<usize>,
 }
 
 /// One event, in the order of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
-    /// The event as JSON.
-    pub bytes: &'a [u8],
     /// The cluster it belongs to.
     pub cluster: &'a Arc<str>,
     /// Its identity.
@@ -57,11 +58,12 @@ pub struct Correlated {
     pub window_start: Timestamp,
     /// When it ended: at the event that made the condition true.
     pub window_end: Timestamp,
-    /// The first event.
+    /// The first event; where values or rules are counted, the first of those that are listed.
     pub first: EventRef,
     /// The latest events, at most [`CorrelationConfig::listed_events`], oldest first.
     pub events: Vec<EventRef>,
-    /// How many more there were.
+    /// How many more there were. Where values or rules are counted, at least: of what is older than the allowed
+    /// lateness, events that make no difference are forgotten.
     pub events_beyond: u64,
     /// They are imported history.
     pub history: bool,
@@ -72,14 +74,21 @@ impl Correlator {
     #[must_use]
     pub fn new(set: Arc<RuleSet>, config: CorrelationConfig) -> Self {
         let engine = Engine::new(Arc::clone(&set.correlations), config);
-        Self { set, engine, fired: Vec::new() }
+        Self { set, engine, fired: Vec::new(), matched: Vec::new() }
     }
 
     /// Takes the next event and the indexes of the rules it matched, and adds the correlations that match.
-    /// Events that no rule matched must be given, too: they tell how time passes.
-    pub fn take(&mut self, event: &Observed<'_>, matches: &[usize], found: &mut Vec<Correlated>) {
+    /// Events that no rule matched must be given, too: they tell how time passes. `evaluator` has found the
+    /// matches, in the same set of rules, and read no event since.
+    pub fn take(
+        &mut self,
+        event: &Observed<'_>,
+        evaluator: &Evaluator,
+        matches: &[usize],
+        found: &mut Vec<Correlated>,
+    ) {
         let incoming = Incoming {
-            bytes: event.bytes,
+            evaluator,
             lane: Lane { cluster: Arc::clone(event.cluster), history: event.history },
             event: event.id,
             position: event.position,
@@ -103,10 +112,29 @@ impl Correlator {
         outcome
     }
 
-    /// All that is known, as bytes with a version and a checksum.
+    /// Begins a snapshot of all that is known now, in place of one that is not done. [`Self::copy`] goes on with it
+    /// part by part, while further events are taken; a group that is about to change is copied before.
+    pub fn begin_snapshot(&mut self) {
+        self.engine.begin_snapshot();
+    }
+
+    /// Goes on with the snapshot until about so many bytes were copied, and returns it once it is done. None if
+    /// it is not, or if there is none, for instance because rules changed since.
+    pub fn copy(&mut self, most_bytes: usize) -> Option<Snapshot> {
+        self.engine.copy(most_bytes)
+    }
+
+    /// Whether a snapshot was begun that is not done.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        self.engine.snapshot()
+    pub fn is_copying(&self) -> bool {
+        self.engine.copying.is_some()
+    }
+
+    /// All that is known, as bytes with a version and a checksum, at once.
+    #[must_use]
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.begin_snapshot();
+        self.copy(usize::MAX).map(Snapshot::into_bytes).unwrap_or_default()
     }
 
     /// Goes on from a snapshot. To be given then: the events behind those it knows.
@@ -135,10 +163,19 @@ impl Correlator {
         live.map(|(lane, clock)| (&lane.cluster, Timestamp::from_micros(clock.watermark.now())))
     }
 
+    /// The indexes of the correlations that matched at the last call of [`Self::take`] or [`Self::finish`], each as
+    /// often as it did; also those that only feed others and are not reported.
+    #[must_use]
+    pub fn matched(&self) -> &[usize] {
+        &self.matched
+    }
+
     /// Rules that only feed others are silent.
     fn report(&mut self, found: &mut Vec<Correlated>) {
+        self.matched.clear();
         for (index, fire) in self.fired.drain(..) {
             let Some(planned) = self.engine.plan.correlations.get(index) else { continue };
+            self.matched.push(planned.rule);
             if self.set.is_silent(planned.rule) {
                 continue;
             }

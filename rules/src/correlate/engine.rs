@@ -5,13 +5,15 @@ use std::sync::Arc;
 use watchbell_event::{EventId, Position, Timestamp};
 
 use super::aggregate::units;
-use super::fields::{Fields, Value};
-use super::groups::Scope;
+use super::fields::Fields;
+use super::groups::{Scope, group_key, hash_of_values};
 use super::model::Kind;
 use super::plan::{Feed, Plan, Planned, Source, Sources};
+use super::snapshot::Snapshot;
 use super::state::{CorrelationStats, Fire, State};
 use super::watermark::{Clocks, Lane};
 use super::window::{Chained, Entry};
+use crate::evaluate::Evaluator;
 
 /// How long events are waited for, and how much memory correlations take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,8 @@ impl EventRef {
 
 /// One event, as far as correlations look at it.
 pub(crate) struct Incoming<'a> {
-    pub(crate) bytes: &'a [u8],
+    /// What read it last.
+    pub(crate) evaluator: &'a Evaluator,
     pub(crate) lane: Lane,
     pub(crate) event: EventId,
     pub(crate) position: Position,
@@ -79,6 +82,8 @@ pub(crate) struct Engine {
     pub(super) clocks: Clocks,
     /// Matches that came too late to be counted.
     pub(super) late: u64,
+    /// The snapshot that is being made.
+    pub(super) copying: Option<Snapshot>,
     fields: Fields,
     fires: Vec<Fire>,
     /// Memory that all states take, in bytes.
@@ -100,7 +105,8 @@ impl Engine {
             states: plan.correlations.iter().map(|_| State::new(config.listed_events)).collect(),
             clocks: Clocks::default(),
             late: 0,
-            fields: Fields::new(plan.fields.clone()),
+            copying: None,
+            fields: Fields::default(),
             fires: Vec::new(),
             total_bytes: 0,
             waiters: (0..plan.correlations.len())
@@ -171,13 +177,14 @@ impl Engine {
             metrics::counter!("watchbell_correlation_late_events_total").increment(1);
             return;
         }
-        let mut wanted: Vec<usize> =
-            feeds().filter_map(|feed| sources(&plan, *feed)).flat_map(Sources::fields).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let values = self.fields.read(event.bytes, &wanted);
-        let field = |source: &Source| match source {
-            Source::Field(field) => values.get(*field).cloned().flatten(),
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.begin(plan.fields.len());
+        for feed in feeds() {
+            let wanted = sources(&plan, *feed).into_iter().flat_map(Sources::fields);
+            wanted.for_each(|field| fields.read(field, event.evaluator));
+        }
+        let value = |source: Source| match source {
+            Source::Field(field) => fields.get(field),
             Source::Group(_) | Source::Carried(_) => None,
         };
         for feed in feeds() {
@@ -189,8 +196,9 @@ impl Engine {
                 member: member(*feed),
                 chained: None,
             };
-            self.enter(&plan, *feed, entry, Chained::default(), &event.lane, &field, fired);
+            self.enter(&plan, *feed, entry, Chained::default(), &event.lane, &value, fired);
         }
+        self.fields = fields;
     }
 
     /// Decides what waited for a lane's watermark, those below before those above.
@@ -245,14 +253,14 @@ impl Engine {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one entry and where it comes from")]
-    fn enter(
+    fn enter<'v>(
         &mut self,
         plan: &Arc<Plan>,
         feed: Feed,
         mut entry: Entry,
         mut chained: Chained,
         lane: &Lane,
-        value: &dyn Fn(&Source) -> Value,
+        value: &dyn Fn(Source) -> Option<&'v str>,
         fired: &mut Vec<Fired>,
     ) {
         let Some(planned) = plan.correlations.get(feed.correlation) else { return };
@@ -260,18 +268,20 @@ impl Engine {
         let definition = &planned.definition;
         let Some(counted) = counted(definition.kind, &sources.counted, value) else { return };
         entry.counted = counted;
-        chained.carried = sources.carried.iter().map(value).collect();
+        chained.carried = sources.carried.iter().map(|source| value(*source).map(Arc::from)).collect();
         if chained != Chained::default() {
             entry.chained = Some(Arc::new(chained));
         }
-        let scope = Scope { lane: lane.clone(), values: sources.group.iter().map(value).collect() };
-        let key = scope.key(&planned.key);
+        let group = || sources.group.iter().map(|source| value(*source));
+        let key = group_key(&planned.key, lane, group());
+        let scope =
+            || Scope { lane: lane.clone(), values: group().map(|value| value.map(Arc::from)).collect() };
         let clock = self.clocks.of(lane);
         if !definition.is_immediate() {
             clock.waits_since = clock.waits_since.min(entry.time);
         }
         let floor = clock.floor;
-        let fire = self.change(feed.correlation, |state| state.take(key, || scope, entry, definition, floor));
+        let fire = self.change(feed.correlation, |state| state.take(key, scope, entry, definition, floor));
         self.keep_to_budget(feed.correlation);
         if let Some(fire) = fire.flatten() {
             self.announce(plan, feed.correlation, &fire, fired);
@@ -282,9 +292,9 @@ impl Engine {
     fn announce(&mut self, plan: &Arc<Plan>, index: usize, fire: &Fire, fired: &mut Vec<Fired>) {
         fired.push((index, fire.clone()));
         let Some(planned) = plan.correlations.get(index) else { return };
-        let value = |source: &Source| match source {
-            Source::Group(index) => fire.scope.values.get(*index).cloned().flatten(),
-            Source::Carried(index) => fire.carried.get(*index).cloned().flatten(),
+        let value = |source: Source| match source {
+            Source::Group(index) => fire.scope.values.get(index)?.as_deref(),
+            Source::Carried(index) => fire.carried.get(index)?.as_deref(),
             Source::Field(_) => None,
         };
         for &feed in &planned.feeds {
@@ -349,20 +359,16 @@ fn member(feed: Feed) -> u16 {
 }
 
 /// What an entry counts for; none if the event lacks the value that is counted, and so is not counted.
-fn counted(kind: Kind, sources: &[Source], value: &dyn Fn(&Source) -> Value) -> Option<u128> {
+fn counted<'v>(kind: Kind, sources: &[Source], value: &dyn Fn(Source) -> Option<&'v str>) -> Option<u128> {
     match kind {
         Kind::EventCount | Kind::Temporal | Kind::TemporalOrdered => Some(0),
         Kind::Sum | Kind::Average | Kind::Percentile(_) | Kind::Median => {
-            let text = sources.first().and_then(value)?;
-            Some(Entry::number(units(crate::formula::number(&text)?)?))
+            let text = value(*sources.first()?)?;
+            Some(Entry::number(units(crate::formula::number(text)?)?))
         }
         Kind::ValueCount | Kind::NewValue => {
-            let values: Vec<Value> = sources.iter().map(value).collect();
-            if values.iter().all(Option::is_none) {
-                return None;
-            }
-            let scope = Scope { lane: Lane { cluster: "".into(), history: false }, values };
-            Some(u128::from_le_bytes(scope.key("").0))
+            let values = || sources.iter().map(|source| value(*source));
+            values().any(|value| value.is_some()).then(|| hash_of_values(values()))
         }
     }
 }

@@ -7,8 +7,10 @@ use watchbell_event::EventId;
 
 use super::fields::Value;
 use super::novelty::Novelty;
+use super::snapshot::write_group;
 use super::watermark::Lane;
 use super::window::Window;
+use super::wire::Writer;
 
 /// Memory of one group beyond what it holds, in bytes.
 const GROUP_BYTES: usize = size_of::<Slot>() + 64;
@@ -21,23 +23,36 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The group's key within a rule: a hash over its parts, each with its length, so that no sender can make
-    /// two groups one.
-    pub(crate) fn key(&self, rule: &str) -> EventId {
-        let mut hasher = blake3::Hasher::new();
-        let kind = if self.lane.history { "history" } else { "" };
-        let parts = self.values.iter().map(|value| value.as_deref());
-        for part in [Some(rule), Some(&*self.lane.cluster), Some(kind)].into_iter().chain(parts) {
-            let length = part.map_or(u64::MAX, |part| part.len() as u64);
-            hasher.update(&length.to_le_bytes());
-            hasher.update(part.unwrap_or_default().as_bytes());
-        }
-        EventId::from_hash(&hasher.finalize())
-    }
-
     fn bytes(&self) -> usize {
         self.values.iter().map(|value| 32 + value.as_ref().map_or(0, |value| value.len())).sum()
     }
+}
+
+/// A group's key: a hash over the rule, the lane and the values to group by, each with its length, so that no
+/// sender can make two groups one.
+pub(crate) fn group_key<'v>(
+    rule: &str,
+    lane: &Lane,
+    values: impl Iterator<Item = Option<&'v str>>,
+) -> EventId {
+    let mut hasher = blake3::Hasher::new();
+    let kind = if lane.history { "history" } else { "" };
+    [rule, &lane.cluster, kind].into_iter().for_each(|part| add(&mut hasher, Some(part)));
+    values.for_each(|value| add(&mut hasher, value));
+    EventId::from_hash(&hasher.finalize())
+}
+
+/// A hash over values that are counted together.
+pub(crate) fn hash_of_values<'v>(values: impl Iterator<Item = Option<&'v str>>) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    values.for_each(|value| add(&mut hasher, value));
+    u128::from_le_bytes(EventId::from_hash(&hasher.finalize()).0)
+}
+
+fn add(hasher: &mut blake3::Hasher, part: Option<&str>) {
+    let length = part.map_or(u64::MAX, |part| part.len() as u64);
+    hasher.update(&length.to_le_bytes());
+    hasher.update(part.unwrap_or_default().as_bytes());
 }
 
 /// What a group holds.
@@ -69,14 +84,39 @@ impl Group {
 struct Slot {
     key: EventId,
     group: Group,
+    /// When it was used last, in uses of any group.
+    used: u64,
+    /// The copy that it is in or need not be in.
+    copied_by: u32,
     /// Neighbours in the order of use.
     older: Option<u32>,
     newer: Option<u32>,
 }
 
+/// A copy of all groups as they were at one moment. It is made in parts, while they go on changing: a group that is
+/// about to change is copied before.
+#[derive(Clone, Debug, Default)]
+struct Copying {
+    /// Slots from here to `end` are still to be copied, but for those that were before.
+    next: usize,
+    end: usize,
+    copied: Copied,
+}
+
+/// A copy of groups, in no order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Copied {
+    pub(super) count: usize,
+    pub(super) bytes: Writer,
+}
+
 /// Groups by their keys. Finding, adding and removing one costs the same however many there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
+    uses: u64,
+    /// How many copies were begun.
+    copies: u32,
+    copying: Option<Copying>,
     by_key: FxHashMap<EventId, u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -98,12 +138,17 @@ impl Groups {
     /// A group, without changing the order of use.
     pub(crate) fn get_mut(&mut self, key: &EventId) -> Option<&mut Group> {
         let slot = *self.by_key.get(key)?;
+        self.copy_before_change(slot);
         self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
     }
 
     /// A group, which becomes the latest used.
     pub(crate) fn touch(&mut self, key: &EventId) -> Option<&mut Group> {
         let slot = *self.by_key.get(key)?;
+        self.copy_before_change(slot);
+        self.uses += 1;
+        let used = self.uses;
+        self.slot_mut(Some(slot))?.used = used;
         if self.newest != Some(slot) {
             self.unlink(slot);
             self.link_newest(slot);
@@ -113,7 +158,9 @@ impl Groups {
 
     /// Adds a group that is not there yet, as the latest used.
     pub(crate) fn insert(&mut self, key: EventId, group: Group) {
-        let slot = Slot { key, group, older: None, newer: None };
+        self.uses += 1;
+        let (used, copied_by) = (self.uses, self.copies);
+        let slot = Slot { key, group, used, copied_by, older: None, newer: None };
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -137,6 +184,7 @@ impl Groups {
     /// Takes a group out.
     pub(crate) fn remove(&mut self, key: &EventId) -> Option<Group> {
         let index = self.by_key.remove(key)?;
+        self.copy_before_change(index);
         self.unlink(index);
         self.free.push(index);
         self.slots.get_mut(index as usize)?.take().map(|slot| slot.group)
@@ -157,6 +205,48 @@ impl Groups {
             next = slot.newer;
             Some((slot.key, &slot.group))
         })
+    }
+
+    /// Begins a copy of all groups as they are now, in place of one that is not done.
+    pub(super) fn begin_copy(&mut self) {
+        self.copies = self.copies.wrapping_add(1);
+        self.copying = Some(Copying { end: self.slots.len(), ..Copying::default() });
+    }
+
+    /// Gives up the copy.
+    pub(super) fn cancel_copy(&mut self) {
+        self.copying = None;
+    }
+
+    /// Goes on with the copy, a whole group at a time, until about so many bytes were copied or passed over, and
+    /// returns how many.
+    pub(super) fn copy(&mut self, most_bytes: usize) -> usize {
+        let Some(copying) = &mut self.copying else { return 0 };
+        let before = copying.copied.bytes.0.len();
+        let mut passed = 0;
+        while copying.next < copying.end && copying.copied.bytes.0.len() - before + passed < most_bytes {
+            // Passing an empty slot takes time, too.
+            passed += size_of::<EventId>();
+            if let Some(Some(slot)) = self.slots.get_mut(copying.next) {
+                copying.copied.add(slot, self.copies);
+            }
+            copying.next += 1;
+        }
+        copying.copied.bytes.0.len() - before + passed
+    }
+
+    /// The copy, if it is done.
+    pub(super) fn take_copy(&mut self) -> Option<Copied> {
+        self.copying.take_if(|copying| copying.next >= copying.end).map(|copying| copying.copied)
+    }
+
+    fn copy_before_change(&mut self, slot: u32) {
+        let (Some(copying), slot) = (&mut self.copying, slot as usize) else { return };
+        if let (true, Some(Some(slot))) =
+            ((copying.next..copying.end).contains(&slot), self.slots.get_mut(slot))
+        {
+            copying.copied.add(slot, self.copies);
+        }
     }
 
     fn slot_mut(&mut self, index: Option<u32>) -> Option<&mut Slot> {
@@ -184,6 +274,15 @@ impl Groups {
         match self.slot_mut(older) {
             Some(slot) => slot.newer = Some(index),
             None => self.oldest = Some(index),
+        }
+    }
+}
+
+impl Copied {
+    fn add(&mut self, slot: &mut Slot, copy: u32) {
+        if std::mem::replace(&mut slot.copied_by, copy) != copy {
+            self.count += 1;
+            write_group(&mut self.bytes, slot.key, slot.used, &slot.group);
         }
     }
 }
@@ -225,17 +324,15 @@ mod tests {
 
     #[test]
     fn values_with_other_borders_make_other_groups() {
-        let scope = |values: &[Option<&str>]| Scope {
-            lane: Lane { cluster: "c".into(), history: false },
-            values: values.iter().map(|value| value.map(Arc::from)).collect(),
-        };
+        let lane = Lane { cluster: "c".into(), history: false };
+        let key = |values: &[Option<&str>]| group_key("r", &lane, values.iter().copied());
         let keys = [
-            scope(&[Some("a"), Some("b")]),
-            scope(&[Some("ab"), Some("")]),
-            scope(&[Some("ab"), None]),
-            scope(&[None, Some("ab")]),
+            key(&[Some("a"), Some("b")]),
+            key(&[Some("ab"), Some("")]),
+            key(&[Some("ab"), None]),
+            key(&[None, Some("ab")]),
         ];
-        let distinct: std::collections::HashSet<_> = keys.iter().map(|scope| scope.key("r")).collect();
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Naive<'a> {
     pub(super) rule: &'a Correlation,
     pub(super) lateness: i64,
     pub(super) idle: i64,
+    /// Most events that a match lists.
+    listed: usize,
     heard: Vec<Match>,
     counted: Vec<Match>,
     decided_before: i64,
@@ -32,10 +34,10 @@ pub(super) struct Naive<'a> {
 }
 
 impl<'a> Naive<'a> {
-    pub(super) fn new(rule: &'a Correlation, lateness: i64, idle: i64) -> Self {
+    pub(super) fn new(rule: &'a Correlation, lateness: i64, idle: i64, listed: usize) -> Self {
         let (heard, counted, fired) = (Vec::new(), Vec::new(), Vec::new());
         let (watermark, decided_before) = (i64::MIN, i64::MIN);
-        Self { rule, lateness, idle, heard, counted, decided_before, fired, watermark }
+        Self { rule, lateness, idle, listed, heard, counted, decided_before, fired, watermark }
     }
 
     /// Takes the next match.
@@ -116,7 +118,8 @@ impl<'a> Naive<'a> {
         if self.fired.iter().any(|(other, fired)| *other == group && (fired - end).abs() <= span) {
             return None;
         }
-        let events: BTreeSet<usize> = window.iter().map(|entry| entry.number).collect();
+        let latest = window.iter().rev().take(self.listed);
+        let events: BTreeSet<usize> = latest.map(|entry| entry.number).collect();
         let events = events.into_iter().collect();
         self.fired.push((group, end));
         Some((group, end, crate::text::float_text(value), events))

@@ -1,6 +1,6 @@
 //! Finds the rules that correlations refer to, and decides which values flow where.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::model::Correlation;
@@ -100,6 +100,20 @@ impl Plan {
 pub fn counted_rules(rules: &[Rule]) -> Vec<Vec<usize>> {
     let links = Links::resolve(rules);
     (0..rules.len()).map(|rule| links.counted(rules, rule)).collect()
+}
+
+/// These rules, given by their indexes, and all that they count, directly or through other correlations, in the order of
+/// `rules`: what it takes to run them.
+#[must_use]
+pub fn with_counted(rules: &[Rule], wanted: &[usize]) -> Vec<usize> {
+    let links = Links::resolve(rules);
+    let (mut open, mut found) = (wanted.to_vec(), BTreeSet::new());
+    while let Some(rule) = open.pop() {
+        if rule < rules.len() && found.insert(rule) {
+            open.extend(links.references[rule].iter().flatten());
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// Connects the correlations among `rules`. Those that cannot work are not in the plan.

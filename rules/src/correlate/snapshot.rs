@@ -3,7 +3,7 @@
 //! ```text
 //! snapshot = magic "WBCS", version u16, BLAKE3 of the body (32 bytes), body
 //! body     = lanes (cluster, history, watermark, partitions, floor), late events, correlations
-//! correlation = key, fingerprint, evictions, length in bytes, groups (the one not used for longest first)
+//! correlation = key, fingerprint, evictions, length in bytes, groups (each with when it was used last)
 //! ```
 //!
 //! Numbers are little-endian. A correlation whose definition, or that of a rule below it, has changed since is
@@ -16,7 +16,7 @@ use watchbell_event::{EventId, Position, Timestamp};
 
 use super::engine::{Engine, EventRef};
 use super::fields::Value;
-use super::groups::{Content, Group, Scope};
+use super::groups::{Content, Copied, Group, Scope};
 use super::model::{Correlation, Kind};
 use super::novelty::Novelty;
 use super::plan::Plan;
@@ -26,8 +26,10 @@ use super::window::{Chained, Entry, Window};
 use super::wire::{Broken, Reader, Writer};
 
 const MAGIC: &[u8; 4] = b"WBCS";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 4 + 2 + 32;
+/// Least size of an entry.
+const ENTRY_BYTES: usize = 55;
 /// Largest snapshot that is read.
 const MAX_SNAPSHOT_BYTES: usize = 2 << 30;
 
@@ -64,35 +66,77 @@ pub struct Restored {
     pub dropped: Vec<Arc<str>>,
 }
 
+/// All that is known at one moment; its bytes are still to be put together.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    clocks: Writer,
+    correlations: Vec<(Writer, Copied)>,
+}
+
+impl Snapshot {
+    /// Puts the bytes together, with a version and a checksum. That takes a while for a large snapshot, and can be
+    /// done on another thread.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Writer::default();
+        bytes.bytes(MAGIC);
+        bytes.u16(VERSION);
+        let checksum = bytes.0.len();
+        bytes.bytes(&[0; 32]);
+        bytes.bytes(&self.clocks.0);
+        bytes.count(self.correlations.len());
+        for (head, groups) in self.correlations {
+            bytes.bytes(&head.0);
+            bytes.count(size_of::<u64>() + groups.bytes.0.len());
+            bytes.count(groups.count);
+            bytes.bytes(&groups.bytes.0);
+        }
+        let hash = blake3::hash(bytes.0.get(HEADER_BYTES..).unwrap_or_default());
+        if let Some(place) = bytes.0.get_mut(checksum..HEADER_BYTES) {
+            place.copy_from_slice(hash.as_bytes());
+        }
+        bytes.0
+    }
+}
+
 impl Engine {
-    /// All that is known, as bytes.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let mut body = Writer::default();
-        body.count(self.clocks.lanes.len());
+    /// Begins a snapshot of all that is known now. [`Self::copy`] goes on with it, while the state may change.
+    pub(crate) fn begin_snapshot(&mut self) {
+        let mut snapshot = Snapshot::default();
+        let clocks = &mut snapshot.clocks;
+        clocks.count(self.clocks.lanes.len());
         for (lane, clock) in &self.clocks.lanes {
-            write_lane(&mut body, lane);
-            write_watermark(&mut body, &clock.watermark);
-            body.i64(clock.floor);
+            write_lane(clocks, lane);
+            write_watermark(clocks, &clock.watermark);
+            clocks.i64(clock.floor);
         }
-        body.u64(self.late);
-        body.count(self.states.len());
-        for (planned, state) in self.plan.correlations.iter().zip(&self.states) {
-            body.text(&planned.key);
-            body.bytes(&planned.fingerprint);
-            body.u64(state.evicted_groups);
-            body.u64(state.evicted_entries);
-            let mut groups = Writer::default();
-            groups.count(state.groups.len());
-            state.groups.iter().for_each(|(key, group)| write_group(&mut groups, key, group));
-            body.count(groups.0.len());
-            body.bytes(&groups.0);
+        clocks.u64(self.late);
+        for (planned, state) in self.plan.correlations.iter().zip(&mut self.states) {
+            let mut head = Writer::default();
+            head.text(&planned.key);
+            head.bytes(&planned.fingerprint);
+            head.u64(state.evicted_groups);
+            head.u64(state.evicted_entries);
+            snapshot.correlations.push((head, Copied::default()));
+            state.groups.begin_copy();
         }
-        let mut snapshot = Writer(Vec::with_capacity(HEADER_BYTES + body.0.len()));
-        snapshot.bytes(MAGIC);
-        snapshot.u16(VERSION);
-        snapshot.bytes(blake3::hash(&body.0).as_bytes());
-        snapshot.bytes(&body.0);
-        snapshot.0
+        self.copying = Some(snapshot);
+    }
+
+    /// Goes on with the snapshot until about so many bytes were copied; the snapshot once it is done.
+    pub(crate) fn copy(&mut self, most_bytes: usize) -> Option<Snapshot> {
+        let snapshot = self.copying.as_mut()?;
+        let mut copied = 0;
+        for ((_, groups), state) in snapshot.correlations.iter_mut().zip(&mut self.states) {
+            copied += state.groups.copy(most_bytes.saturating_sub(copied));
+            if let Some(done) = state.groups.take_copy() {
+                *groups = done;
+            }
+            if copied >= most_bytes {
+                return None;
+            }
+        }
+        self.copying.take()
     }
 
     /// Goes on from a snapshot, in place of all that is known.
@@ -128,7 +172,8 @@ impl Engine {
         renewed.late = self.late;
         let mut outcome = Restored::default();
         let states = std::mem::take(&mut self.states);
-        for (planned, state) in self.plan.correlations.iter().zip(states) {
+        for (planned, mut state) in self.plan.correlations.iter().zip(states) {
+            state.groups.cancel_copy();
             let known = find(&renewed.plan, &planned.key, &planned.fingerprint);
             match known.and_then(|index| renewed.states.get_mut(index)) {
                 Some(place) => {
@@ -161,7 +206,9 @@ impl Engine {
             let mut state = State::new(self.config.listed_events);
             (state.evicted_groups, state.evicted_entries) = (evicted_groups, evicted_entries);
             let planned = self.plan.correlations.get(index).ok_or(Broken)?;
-            for (key, group) in groups.list(1, |groups| read_group(groups, &planned.definition))? {
+            let mut groups = groups.list(1, |groups| read_group(groups, &planned.definition))?;
+            groups.sort_unstable_by_key(|(used, ..)| *used);
+            for (_, key, group) in groups {
                 state.restore(key, group);
             }
             *self.states.get_mut(index).ok_or(Broken)? = state;
@@ -208,7 +255,8 @@ fn read_watermark(reader: &mut Reader<'_>) -> Result<Watermark, Broken> {
     Ok(Watermark { partitions: partitions.into_iter().collect(), heard, now })
 }
 
-fn write_group(writer: &mut Writer, key: EventId, group: &Group) {
+pub(super) fn write_group(writer: &mut Writer, key: EventId, used: u64, group: &Group) {
+    writer.u64(used);
     writer.bytes(&key.0);
     write_lane(writer, &group.scope.lane);
     write_values(writer, &group.scope.values);
@@ -226,7 +274,8 @@ fn write_group(writer: &mut Writer, key: EventId, group: &Group) {
     }
 }
 
-fn read_group(reader: &mut Reader<'_>, rule: &Correlation) -> Result<(EventId, Group), Broken> {
+fn read_group(reader: &mut Reader<'_>, rule: &Correlation) -> Result<(u64, EventId, Group), Broken> {
+    let used = reader.u64()?;
     let key = EventId(reader.array()?);
     let scope = Arc::new(Scope { lane: read_lane(reader)?, values: read_values(reader)? });
     let content = match rule.kind {
@@ -238,7 +287,7 @@ fn read_group(reader: &mut Reader<'_>, rule: &Correlation) -> Result<(EventId, G
         }
         _ => Content::Window(read_window(reader, rule)?),
     };
-    Ok((key, Group { scope, content }))
+    Ok((used, key, Group { scope, content }))
 }
 
 fn write_window(writer: &mut Writer, window: &Window) {
@@ -247,6 +296,7 @@ fn write_window(writer: &mut Writer, window: &Window) {
     writer.count(window.fired.len());
     window.fired.iter().for_each(|ended| writer.i64(*ended));
     writer.count(window.entries.len());
+    writer.0.reserve(window.entries.len() * ENTRY_BYTES);
     for entry in &window.entries {
         writer.i64(entry.time);
         write_event(writer, &entry.event, entry.position);
@@ -269,7 +319,7 @@ fn read_window(reader: &mut Reader<'_>, rule: &Correlation) -> Result<Window, Br
     let at = |number: u64| usize::try_from(number).map_err(|_| Broken);
     let (start, next) = (at(reader.u64()?)?, at(reader.u64()?)?);
     let fired = reader.list(8, Reader::i64)?;
-    let entries: VecDeque<Entry> = reader.list(55, read_entry)?.into();
+    let entries: VecDeque<Entry> = reader.list(ENTRY_BYTES, read_entry)?.into();
     if start > next || next > entries.len() {
         return Err(Broken);
     }

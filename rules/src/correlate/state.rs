@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use watchbell_event::EventId;
 
+use super::decisive;
 use super::engine::EventRef;
 use super::fields::Value;
 use super::groups::{Content, Group, Groups, Scope};
@@ -34,11 +35,11 @@ pub(crate) struct Fire {
     pub(crate) time: i64,
     /// The number reached.
     pub(crate) value: f64,
-    /// The first event.
+    /// The first event; if entries are dropped that make no difference, the first of those that are listed.
     pub(crate) first: EventRef,
     /// The latest events, oldest first; bounded in number.
     pub(crate) events: Vec<EventRef>,
-    /// How many more there were.
+    /// How many more there were; if entries are dropped that make no difference, at least.
     pub(crate) beyond: u64,
     /// Values that correlations above read.
     pub(crate) carried: Vec<Value>,
@@ -119,17 +120,18 @@ impl State {
             Content::Novelty(novelty) => {
                 let (span, warm_up) = (rule.span_micros, rule.warm_up_micros);
                 let (is_new, evicted) = novelty.see(entry.counted, entry.time, span, warm_up, floor);
-                let fire = is_new.then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, self.listed));
+                let fire = is_new
+                    .then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, rule.kind, self.listed));
                 (evicted, fire.flatten())
             }
             Content::Window(window) if rule.is_immediate() => {
-                let (evicted, hit) = window.insert(entry, rule, floor);
-                (evicted, hit.and_then(|hit| fire(key, &group.scope, window, hit, self.listed)))
+                let (evicted, hit) = window.insert(entry, rule, floor, self.listed);
+                (evicted, hit.and_then(|hit| fire(key, &group.scope, window, hit, rule, self.listed)))
             }
             Content::Window(window) => {
                 let earliest = window.waits_since();
                 let time = entry.time;
-                let evicted = window.put(entry, rule);
+                let evicted = window.put(entry, rule, floor, self.listed);
                 if earliest.is_none_or(|earliest| time < earliest) {
                     wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
                 }
@@ -151,7 +153,7 @@ impl State {
             let before = group.bytes();
             if let Content::Window(window) = &mut group.content {
                 while let Some(hit) = window.decide(rule, watermark) {
-                    fires.extend(fire(key, &group.scope, window, hit, self.listed));
+                    fires.extend(fire(key, &group.scope, window, hit, rule, self.listed));
                 }
                 if let Some(time) = window.waits_since() {
                     wait(&mut self.waiting, &mut self.waiting_len, lane, time, key);
@@ -266,8 +268,15 @@ fn wait(waiting: &mut FxHashMap<Lane, Waiting>, len: &mut usize, lane: &Lane, ti
     }
 }
 
-fn fire(key: EventId, scope: &Arc<Scope>, window: &Window, hit: Hit, listed: usize) -> Option<Fire> {
-    fire_of_entries(key, scope, &window.of(hit), hit.value, listed)
+fn fire(
+    key: EventId,
+    scope: &Arc<Scope>,
+    window: &Window,
+    hit: Hit,
+    rule: &Correlation,
+    listed: usize,
+) -> Option<Fire> {
+    fire_of_entries(key, scope, &window.of(hit), hit.value, rule.kind, listed)
 }
 
 /// An event that several of the rules matched is listed once.
@@ -276,6 +285,7 @@ fn fire_of_entries(
     scope: &Arc<Scope>,
     entries: &[&Entry],
     value: f64,
+    kind: Kind,
     listed: usize,
 ) -> Option<Fire> {
     let last = entries.last()?;
@@ -292,9 +302,11 @@ fn fire_of_entries(
     }
     events.sort_by_key(EventRef::order);
     events.dedup();
-    let first = *events.first()?;
+    let earliest = events.first().copied();
     let surplus = events.len().saturating_sub(listed.max(1));
     events.drain(..surplus);
+    // When entries are dropped depends on when there were many: the first event must not.
+    let first = if decisive::drops(kind) { events.first().copied() } else { earliest }?;
     Some(Fire {
         key,
         scope: Arc::clone(scope),

@@ -58,13 +58,16 @@ impl Rig {
     fn take(&mut self, next: &Match) -> Vec<Found> {
         let json =
             format!(r#"{{"member":{},"group":"g{}","value":{}}}"#, next.member, next.group, next.value);
+        self.take_json(next, &json)
+    }
+
+    fn take_json(&mut self, next: &Match, json: &str) -> Vec<Found> {
         let mut matches = Vec::new();
         self.evaluator.matches(json.as_bytes(), &mut matches);
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(next.number as u64).to_be_bytes());
         let mut found = Vec::new();
         let observed = Observed {
-            bytes: json.as_bytes(),
             cluster: &Arc::from("c"),
             id: EventId(id),
             position: Position { partition: next.partition, offset: next.number as u64 },
@@ -72,7 +75,7 @@ impl Rig {
             received_at: Timestamp::from_micros(next.received_at),
             history: false,
         };
-        self.correlator.take(&observed, &matches, &mut found);
+        self.correlator.take(&observed, &self.evaluator, &matches, &mut found);
         summary(&found)
     }
 
@@ -139,7 +142,7 @@ fn correlations() -> impl Strategy<Value = String> {
 
 fn matches() -> impl Strategy<Value = Vec<Match>> {
     let one = (0..40_i64, 0..3_i64, 0..2_u32, 0..2_u8, 0..3_usize, -1..4_i64);
-    prop::collection::vec(one, 1..40).prop_map(|events| {
+    prop::collection::vec(one, 1..100).prop_map(|events| {
         let mut received_at = 0;
         let events = events.into_iter().enumerate();
         events
@@ -159,12 +162,14 @@ proptest! {
     #[test]
     fn the_engine_finds_what_looking_at_every_window_finds(
         text in correlations(), matches in matches(), lateness in 0..20_i64, idle in 1..30_i64,
+        listed in prop_oneof![1..8_usize, Just(100)],
     ) {
         let set = set(&text);
         let rule = set.rules().iter().find_map(|rule| rule.correlation.clone()).unwrap();
         let (lateness, idle) = (lateness * SECOND, idle * SECOND);
-        let mut naive = Naive::new(&rule, lateness, idle);
-        let mut rig = Rig::new(&set, config(lateness, idle));
+        let mut naive = Naive::new(&rule, lateness, idle, listed);
+        let config = CorrelationConfig { listed_events: listed, ..config(lateness, idle) };
+        let mut rig = Rig::new(&set, config);
         for next in &matches {
             prop_assert_eq!(rig.take(next), sorted(naive.take(next)), "at {:?}", next);
         }
@@ -174,23 +179,35 @@ proptest! {
     #[test]
     fn a_snapshot_at_any_moment_changes_nothing(
         text in correlations(), matches in matches(), lateness in 0..20_i64, at in 0..40_usize,
+        part_bytes in 1..400_usize,
     ) {
         let set = set(&text);
-        let config = config(lateness * SECOND, 10 * SECOND);
+        let config =
+            CorrelationConfig { listed_events: 3, ..config(lateness * SECOND, 10 * SECOND) };
         let mut whole = Rig::new(&set, config.clone());
         let mut first = Rig::new(&set, config.clone());
-        let mut second = None;
+        let mut found = Vec::new();
+        let mut snapshot = None;
         for (number, next) in matches.iter().enumerate() {
             if number == at {
-                let mut restored = Rig::new(&set, config.clone());
-                let outcome = restored.correlator.restore(&first.correlator.snapshot()).unwrap();
-                prop_assert_eq!((outcome.kept.len(), outcome.dropped.len()), (1, 0));
-                second = Some(restored);
+                first.correlator.begin_snapshot();
             }
-            let found = second.as_mut().unwrap_or(&mut first).take(next);
-            prop_assert_eq!(found, whole.take(next));
+            // The snapshot is of the moment when it was begun, however long it takes.
+            snapshot = snapshot.or(first.correlator.copy(part_bytes));
+            found.push(first.take(next));
+            prop_assert_eq!(found.last().unwrap(), &whole.take(next));
         }
-        prop_assert_eq!(second.unwrap_or(first).finish(), whole.finish());
+        found.push(first.finish());
+        prop_assert_eq!(found.last().unwrap(), &whole.finish());
+        if let Some(snapshot) = snapshot.or(first.correlator.copy(usize::MAX)) {
+            let mut restored = Rig::new(&set, config);
+            let outcome = restored.correlator.restore(&snapshot.into_bytes()).unwrap();
+            prop_assert_eq!((outcome.kept.len(), outcome.dropped.len()), (1, 0));
+            for (next, found) in matches.iter().zip(&found).skip(at) {
+                prop_assert_eq!(&restored.take(next), found);
+            }
+            prop_assert_eq!(&restored.finish(), found.last().unwrap());
+        }
         let bytes = whole.correlator.stats().iter().map(|stats| stats.bytes).sum::<usize>();
         prop_assert!(bytes < 1 << 20);
     }
@@ -268,4 +285,37 @@ fn one_group_may_be_flooded_without_an_end() {
     let stats = &rig.correlator.stats()[0];
     assert_eq!((fired, stats.groups), (1, 1));
     assert!(stats.evicted_entries > 100_000, "{stats:?}");
+}
+
+#[test]
+fn entries_that_make_no_difference_are_forgotten() {
+    let check = |correlation: &str, most_bytes: usize| {
+        let set = set(&format!("{correlation}  timespan: 1h\n"));
+        let mut rig = Rig::new(&set, config(10 * SECOND, 10 * SECOND));
+        let mut fired = 0;
+        for number in 0..20_000 {
+            let next = Match { value: number as i64 % 3, ..at(number, number as i64 / 10, number % 2) };
+            fired += rig.take(&next).len();
+            let bytes = rig.correlator.stats()[0].bytes;
+            assert!(bytes < most_bytes, "{correlation}: {bytes} bytes after {number}");
+        }
+        assert_eq!(fired, 0, "{correlation}");
+    };
+    check("  type: value_count\n  condition: {field: value, gte: 4}\n", 60_000);
+    check("  type: temporal\n", 60_000);
+    check("  type: temporal_ordered\n", 60_000);
+}
+
+#[test]
+fn an_event_that_two_rules_match_is_listed_once_however_much_is_forgotten() {
+    let set = set("  type: temporal\n  timespan: 1h\n");
+    let config = CorrelationConfig { listed_events: 30, ..config(SECOND, SECOND) };
+    let mut rig = Rig::new(&set, config);
+    let mut take = |number: usize, member: &str| {
+        let json = format!(r#"{{"member":{member},"group":"g0"}}"#);
+        rig.take_json(&at(number, number as i64, 0), &json)
+    };
+    assert!((0..500).all(|number| take(number, "[0,1]").is_empty()));
+    let found = take(500, "2");
+    assert_eq!(found[0].3, (471..=500).collect::<Vec<_>>());
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use watchbell_event::{EventId, Position};
 
 use super::aggregate::Aggregate;
+use super::decisive;
 use super::engine::EventRef;
 use super::fields::Value;
 use super::model::{Correlation, Kind};
@@ -15,6 +16,9 @@ use super::model::{Correlation, Kind};
 pub(crate) const MAX_ENTRIES: usize = 65_536;
 /// The same where the values are kept in order.
 pub(crate) const MAX_ORDERED_ENTRIES: usize = 10_000;
+
+/// With fewer entries, nothing is gained by looking for those that are not needed.
+const FEW_ENTRIES: usize = 16;
 
 /// One match of a rule that a correlation refers to.
 #[derive(Clone, Debug)]
@@ -93,6 +97,8 @@ pub(crate) struct Window {
     pub(super) next: usize,
     /// Of the entries from `start` to before `next`.
     aggregate: Aggregate,
+    /// With so many entries, those that are not needed are looked for.
+    prune_at: usize,
     /// When windows ended of which alerts were made; ascending in no order that matters.
     pub(super) fired: Vec<i64>,
     chained_bytes: usize,
@@ -106,6 +112,7 @@ impl Window {
             start: 0,
             next: 0,
             aggregate: Aggregate::new(rule),
+            prune_at: FEW_ENTRIES,
             fired: Vec::new(),
             chained_bytes: 0,
         }
@@ -126,10 +133,17 @@ impl Window {
     }
 
     /// Adds an entry and decides at once the windows it belongs to. `floor` is a time before which no entry
-    /// comes any more. Returns how many old entries went for want of room, and the window that fires.
-    pub(crate) fn insert(&mut self, entry: Entry, rule: &Correlation, floor: i64) -> (u64, Option<Hit>) {
+    /// comes any more, and an alert lists at most `listed` entries. Returns how many old entries went for want of room, and the window that fires.
+    pub(crate) fn insert(
+        &mut self,
+        entry: Entry,
+        rule: &Correlation,
+        floor: i64,
+        listed: usize,
+    ) -> (u64, Option<Hit>) {
         let evicted = self.make_room(rule);
         self.forget(rule, floor.min(entry.time));
+        self.prune(rule, floor, listed);
         let newest = self.entries.back().map_or(i64::MIN, |entry| entry.time);
         let (time, at) = (entry.time, self.place(entry));
         self.next = self.entries.len();
@@ -150,8 +164,9 @@ impl Window {
     }
 
     /// Adds an entry that is decided later. Returns how many old entries went for want of room.
-    pub(crate) fn put(&mut self, entry: Entry, rule: &Correlation) -> u64 {
+    pub(crate) fn put(&mut self, entry: Entry, rule: &Correlation, floor: i64, listed: usize) -> u64 {
         let evicted = self.make_room(rule);
+        self.prune(rule, floor, listed);
         self.place(entry);
         evicted
     }
@@ -197,7 +212,7 @@ impl Window {
         count as u64
     }
 
-    /// The entries of a window that fired.
+    /// The entries of a window that fired, but for those that were dropped because they make no difference.
     pub(crate) fn of(&self, hit: Hit) -> Vec<&Entry> {
         self.entries.iter().take(hit.last + 1).skip(hit.first).collect()
     }
@@ -276,6 +291,10 @@ impl Window {
             true => self.entries.len(),
             false => self.entries.partition_point(|other| other.order() <= entry.order()),
         };
+        if self.entries.len() == self.entries.capacity() {
+            // Half of what is there, where the standard library would double it.
+            self.entries.reserve_exact(with_half(self.entries.len()).max(4) - self.entries.len());
+        }
         self.entries.insert(at, entry);
         at
     }
@@ -290,6 +309,33 @@ impl Window {
         if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
+    }
+
+    /// Drops what was decided and can make no difference to a window that ends at `floor` or later, nor is among
+    /// the latest `listed` entries of it. That is done when there are half as many entries again as were left the
+    /// last time, so that the cost per entry stays constant.
+    fn prune(&mut self, rule: &Correlation, floor: i64, listed: usize) {
+        if self.entries.len() < self.prune_at.max(listed) || !decisive::drops(rule.kind) {
+            return;
+        }
+        let decided = self.entries.partition_point(|entry| entry.time < floor).min(self.next);
+        let needed = decisive::needed(self.entries.range(..decided), rule, listed);
+        let mut at = 0;
+        let (mut start, mut next) = (self.start, self.next);
+        let Self { entries, aggregate, chained_bytes, .. } = self;
+        entries.retain(|entry| {
+            let unneeded = needed.get(at) == Some(&false);
+            if unneeded {
+                next -= 1;
+                *chained_bytes = chained_bytes.saturating_sub(entry.bytes());
+                if at < self.start { start -= 1 } else { aggregate.remove(entry) }
+            }
+            at += 1;
+            !unneeded
+        });
+        (self.start, self.next) = (start, next);
+        self.prune_at = FEW_ENTRIES.max(with_half(self.entries.len()));
+        self.entries.shrink_to(self.prune_at);
     }
 
     fn make_room(&mut self, rule: &Correlation) -> u64 {
@@ -320,4 +366,8 @@ impl Window {
         let decided = self.entries.iter().take(self.next).skip(self.start);
         decided.for_each(|entry| self.aggregate.add(entry, rule));
     }
+}
+
+fn with_half(count: usize) -> usize {
+    count + count / 2
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 /// Writes parts.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {

@@ -1,6 +1,8 @@
 //! One line for people, from an event that may say anything.
 
 use watchbell_event::audit::AuditEvent;
+use watchbell_event::log::LogDocument;
+use watchbell_event::secrets::redact;
 
 use crate::correlate::{Correlated, Kind};
 use crate::rule::Rule;
@@ -37,24 +39,38 @@ pub(super) fn summary(event: &AuditEvent<'_>) -> String {
     plain(&words.join(" "), MAX_SUMMARY_CHARACTERS)
 }
 
+/// Where a line was written and what it says, without secrets: `shop/web-1: Failed password for root from …`.
+pub(super) fn log_summary(document: &LogDocument<'_>) -> String {
+    let origin = match (given(&document.namespace), given(&document.resource_name)) {
+        (Some(namespace), Some(pod)) => Some(format!("{}/{}", name(namespace), name(pod))),
+        (namespace, pod) => pod.or(namespace).or_else(|| given(&document.host)).map(name),
+    };
+    let message = given(&document.message).unwrap_or("a line without text");
+    // what is far behind what is shown need not be looked through
+    let line = redact(&message[..message.floor_char_boundary(8 * MAX_SUMMARY_CHARACTERS)]);
+    plain(
+        &origin.map_or_else(|| line.to_string(), |origin| format!("{origin}: {line}")),
+        MAX_SUMMARY_CHARACTERS,
+    )
+}
+
 /// What a correlation counted, for whom, within which time: `12 events within 5m (user.name alice); last: …`.
 pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&str>) -> String {
     let kind = rule.correlation.as_ref().map_or(Kind::EventCount, |correlation| correlation.kind);
     let reached = float_text(correlated.value);
     let what = match kind {
-        Kind::EventCount => format!("{reached} events"),
-        Kind::ValueCount => format!("{reached} distinct values"),
-        Kind::Temporal => format!("{reached} rules matched"),
-        Kind::TemporalOrdered => format!("{reached} rules matched in order"),
-        Kind::Sum => format!("sum {reached}"),
-        Kind::Average => format!("average {reached}"),
-        Kind::Percentile(percent) => format!("percentile {} is {reached}", float_text(percent)),
-        Kind::Median => format!("median {reached}"),
-        Kind::NewValue => "a value not seen before".to_owned(),
+        Kind::EventCount | Kind::ValueCount | Kind::Temporal | Kind::TemporalOrdered => {
+            format!("{reached} {}", measure(kind))
+        }
+        Kind::Sum | Kind::Average | Kind::Percentile(_) | Kind::Median => {
+            format!("{} is {reached}", measure(kind))
+        }
+        Kind::NewValue => "a new value".to_owned(),
     };
     let mut words = vec![what, "within".to_owned(), window(correlated)];
     let group = correlated.group.iter().filter_map(|(field, value)| Some((field, value.as_ref()?)));
-    let group: Vec<String> = group.map(|(field, value)| format!("{field} {}", name(value))).collect();
+    let group: Vec<String> =
+        group.map(|(field, value)| format!("{field} {}", name(&redact(value)))).collect();
     if !group.is_empty() {
         words.push(format!("({})", group.join(", ")));
     }
@@ -65,9 +81,30 @@ pub(super) fn correlation(rule: &Rule, correlated: &Correlated, last: Option<&st
     plain(&text, MAX_SUMMARY_CHARACTERS)
 }
 
+/// What a correlation counts or works out.
+pub(super) fn measure(kind: Kind) -> String {
+    match kind {
+        Kind::EventCount => "events",
+        Kind::ValueCount => "distinct values",
+        Kind::Temporal => "rules that matched",
+        Kind::TemporalOrdered => "rules that matched in order",
+        Kind::Sum => "the sum",
+        Kind::Average => "the average",
+        Kind::Percentile(percent) => return format!("percentile {}", float_text(percent)),
+        Kind::Median => "the median",
+        Kind::NewValue => "new values",
+    }
+    .to_owned()
+}
+
 /// How long the window is, as rules write it.
 pub(super) fn window(correlated: &Correlated) -> String {
-    let seconds = correlated.window_end.micros_since(correlated.window_start) / 1_000_000;
+    span(correlated.window_end.micros_since(correlated.window_start))
+}
+
+/// A time span in microseconds, as rules write it.
+pub(super) fn span(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
     let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
     let unit = units.into_iter().find(|(length, _)| seconds % length == 0 && seconds >= *length);
     unit.map_or_else(|| format!("{seconds}s"), |(length, name)| format!("{}{name}", seconds / length))
@@ -83,6 +120,25 @@ pub(super) fn plain(text: &str, max_characters: usize) -> String {
         plain.push('…');
     }
     plain
+}
+
+/// What was requested, without what was given to it: the path and the names of the parameters. Their values may be the
+/// words of a command, with a password among them.
+pub(super) fn without_parameters(uri: &str) -> String {
+    let path = path(uri);
+    let query = uri.split('#').next().and_then(|uri| uri.split_once('?')).map(|(_, query)| query);
+    let name =
+        |pair: &str| pair.split_once('=').map_or_else(|| pair.to_owned(), |(name, _)| format!("{name}=…"));
+    let mut names: Vec<String> = query.unwrap_or_default().split('&').map(name).collect();
+    names.dedup();
+    match names.join("&") {
+        names if names.is_empty() => path.to_owned(),
+        names => format!("{path}?{names}"),
+    }
+}
+
+fn path(uri: &str) -> &str {
+    uri.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Marks that change how other text is shown, and separators of lines.
@@ -101,8 +157,7 @@ fn actor(event: &AuditEvent<'_>) -> String {
 fn action(event: &AuditEvent<'_>) -> String {
     let verb = event.verb.as_deref().unwrap_or_default();
     let Some(resource) = given(&event.object_ref.resource) else {
-        let uri = event.request_uri.as_deref().unwrap_or_default();
-        let path = uri.split(['?', '#']).next().unwrap_or_default();
+        let path = path(event.request_uri.as_deref().unwrap_or_default());
         return format!("requested {} {}", name(verb).to_uppercase(), name(path)).trim_end().to_owned();
     };
     let object = match given(&event.object_ref.name) {

@@ -1,7 +1,12 @@
 //! What rules mean, written as plainly as possible: a document tree per event, a walk per test. The
 //! compiled engine must agree with it on every rule and event; people are told about a rule in its terms.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use serde_json::Value;
+use watchbell_event::Format;
 use watchbell_event::audit::AuditEvent;
 
 use crate::derived::scalar_text;
@@ -12,15 +17,27 @@ use crate::text::fold;
 /// An event, as a document tree.
 pub(crate) struct Event<'a> {
     document: Value,
-    /// None for a member of an array, which has neither facets nor missing parts.
+    /// None for a log line and for a member of an array, which have neither facets nor missing parts.
     bytes: Option<&'a [u8]>,
+    /// The values of the fields that were asked for.
+    resolved: RefCell<HashMap<Field, Rc<[Value]>>>,
 }
 
 impl<'a> Event<'a> {
     /// Reads a JSON object.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(bytes).ok()?;
-        document.is_object().then_some(Self { document, bytes: Some(bytes) })
+        document.is_object().then(|| Self::new(document, Some(bytes)))
+    }
+
+    fn new(document: Value, bytes: Option<&'a [u8]>) -> Self {
+        Self { document, bytes, resolved: RefCell::default() }
+    }
+
+    /// Reads an event of this format, a JSON object.
+    pub(crate) fn read_as(format: Format, bytes: &'a [u8]) -> Option<Self> {
+        let event = Self::read(bytes)?;
+        Some(Self { bytes: event.bytes.filter(|_| format == Format::KubernetesAudit), ..event })
     }
 
     /// Whether a rule matches: only if it holds whatever a missing body may have been.
@@ -34,8 +51,17 @@ impl<'a> Event<'a> {
         holds(formula, self)
     }
 
-    /// The values of a field.
-    pub(crate) fn values(&self, field: &Field) -> Vec<Value> {
+    /// The values of a field, which are looked for once.
+    pub(crate) fn values(&self, field: &Field) -> Rc<[Value]> {
+        if let Some(known) = self.resolved.borrow().get(field) {
+            return Rc::clone(known);
+        }
+        let values: Rc<[Value]> = self.resolve(field).into();
+        self.resolved.borrow_mut().insert(field.clone(), Rc::clone(&values));
+        values
+    }
+
+    fn resolve(&self, field: &Field) -> Vec<Value> {
         let mut values = Vec::new();
         let mut facet_value = None;
         match field {
@@ -51,6 +77,19 @@ impl<'a> Event<'a> {
         values.into_iter().cloned().chain(facet_value).collect()
     }
 
+    /// The values of a field that meet a test; those of a test of members are none.
+    pub(crate) fn values_that_meet(&self, test: &Test) -> Vec<Value> {
+        let values = self.values(&test.field);
+        match &test.check {
+            Check::Reference(reference) => {
+                let others = self.values(&reference.other);
+                let meets = |value: &&Value| others.iter().any(|other| refers(value, other, reference));
+                values.iter().filter(meets).cloned().collect()
+            }
+            check => values.iter().filter(|value| satisfies(value, check)).cloned().collect(),
+        }
+    }
+
     /// For each array at a field, its members, each as an event of its own. Null has none; what is no array is its
     /// own member.
     pub(crate) fn arrays(&self, field: &Field) -> Vec<Vec<Event<'static>>> {
@@ -60,7 +99,7 @@ impl<'a> Event<'a> {
         let members = |array| {
             let mut members = Vec::new();
             flatten(array, &mut members);
-            members.into_iter().map(|member| Event { document: member.clone(), bytes: None }).collect()
+            members.into_iter().map(|member| Event::new(member.clone(), None)).collect()
         };
         arrays.into_iter().filter(|array| !array.is_null()).map(members).collect()
     }
@@ -148,7 +187,11 @@ fn refers(value: &Value, other: &Value, reference: &Reference) -> bool {
 }
 
 fn facet(name: &str, event: &Event<'_>) -> Option<Value> {
-    let event = AuditEvent::parse(event.bytes?);
+    // Most names are no facets, and reading the event takes longer than all else.
+    let may_be = matches!(name, "user.name" | "source.ip")
+        || name.starts_with("event.")
+        || name.starts_with("orchestrator.");
+    let event = AuditEvent::parse(event.bytes.filter(|_| may_be)?);
     let facets = event.facets();
     let text = |text: Option<&str>| text.map(Value::from);
     match name {

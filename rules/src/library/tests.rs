@@ -94,10 +94,12 @@ fn rules_match_together_as_they_do_alone() {
     let mut together = Evaluator::new(Arc::new(RuleSet::compile(rules)));
     let (mut matches, mut single) = (Vec::new(), Vec::new());
     for sample in samples {
-        together.matches(sample.event.as_bytes(), &mut matches);
+        let event = sample.event.as_bytes();
+        let format = samples::format_of(event);
+        together.matches_of(format, event, &mut matches);
         let expect: Vec<usize> = (0..alone.len())
             .filter(|rule| {
-                alone[*rule].matches(sample.event.as_bytes(), &mut single);
+                alone[*rule].matches_of(format, event, &mut single);
                 !single.is_empty()
             })
             .collect();
@@ -122,7 +124,6 @@ fn alerts(set: &Arc<RuleSet>, events: &[String]) -> Vec<(usize, String)> {
         let parsed: serde_json::Value = serde_json::from_str(event).unwrap();
         let time: Timestamp = parsed["stageTimestamp"].as_str().unwrap().parse().unwrap();
         let observed = Observed {
-            bytes: event.as_bytes(),
             cluster: &"prod".into(),
             id: EventId::from_hash(&blake3::hash(event.as_bytes())),
             position: Position { partition: 0, offset },
@@ -130,7 +131,7 @@ fn alerts(set: &Arc<RuleSet>, events: &[String]) -> Vec<(usize, String)> {
             received_at: time,
             history: false,
         };
-        correlator.take(&observed, &matches, &mut correlated);
+        correlator.take(&observed, &evaluator, &matches, &mut correlated);
         let alone = matches.iter().copied().filter(|rule| !set.is_silent(*rule));
         alerts.extend(
             alone.chain(correlated.drain(..).map(|found| found.rule)).map(|rule| (rule, event.clone())),

@@ -37,7 +37,7 @@ fn rules_that_cannot_match_are_found() {
             vec![Impossible],
         ),
         ("a: {verb: get}, b: {verb: list}, condition: a or b", vec![]),
-        ("a: {verb: get}, condition: a and not a", vec![NeverMatches]),
+        ("a: {verb: get}, condition: a and not a", vec![NeverMatches, Impossible]),
         (
             "a: {objectRef.resource: pods}, b: {objectRef.resource: null}, condition: a and b",
             vec![NeverMatches],
@@ -63,6 +63,67 @@ fn rules_that_cannot_match_are_found() {
         let mut kinds = kinds;
         kinds.sort();
         assert_eq!(kinds, expect, "{detection}");
+    }
+}
+
+#[test]
+fn comparisons_that_exclude_each_other_are_named() {
+    const CODE: &str = "responseStatus.code";
+    let check = |detection: &str, expect: Option<&str>| {
+        let detection = detection.replace("CODE", CODE);
+        let found = findings(&detection, None).into_iter();
+        let messages: Vec<_> =
+            found.filter(|(kind, _)| *kind == FindingKind::Impossible).map(|(_, message)| message).collect();
+        let expect: Vec<String> = expect.iter().map(|expect| expect.replace("CODE", CODE)).collect();
+        assert_eq!(messages, expect, "{detection}");
+    };
+    for (detection, expect) in [
+        ("s: {CODE|gt: 5, CODE|lt: 3}, condition: s", Some("CODE cannot be > 5 and at once < 3")),
+        ("s: {CODE|gt: 5, CODE|lt: 5}, condition: s", Some("CODE cannot be > 5 and at once < 5")),
+        ("s: {CODE|gte: 5, CODE|lt: 5}, condition: s", Some("CODE cannot be >= 5 and at once < 5")),
+        ("s: {CODE|gte: 5, CODE|lte: 5}, condition: s", None),
+        ("s: {CODE|gte: 400, CODE|lt: 500}, condition: s", None),
+        ("s: {CODE|gt: [9, 7], CODE|lt: 8}, condition: s", None),
+        ("s: {CODE|gt: [9, 7], CODE|lt: 6.5}, condition: s", Some("CODE cannot be > 7 and at once < 6.5")),
+        ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s and t", Some("CODE cannot be > 5 and at once < 3")),
+        ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s or t", None),
+        (
+            "s: {CODE|gte: 400}, f: {CODE|gte: 300}, condition: s and not f",
+            Some("CODE cannot be >= 400 and at once < 300"),
+        ),
+        ("s: {CODE|gte: 400}, f: {CODE|gte: 500}, condition: s and not f", None),
+        ("f: {CODE|gte: 300}, g: {CODE|lt: 300}, condition: not (f or g)", None),
+        (
+            "s: {CODE: [200, 201], CODE|gt: 399}, condition: s",
+            Some("CODE cannot be 200 or 201 where it must hold CODE > 399"),
+        ),
+        ("s: {CODE: [200, 500], CODE|gt: 399}, condition: s", None),
+        (
+            "s: {CODE: ok}, t: {CODE|lt: 300}, condition: s and t",
+            Some("CODE cannot be ok where it must hold CODE < 300"),
+        ),
+        (
+            "s: {verb: get, verb|startswith: p}, condition: s",
+            Some("verb cannot be get where it must hold verb starts with \"p\" (in any case)"),
+        ),
+        (
+            "s: {verb: get}, f: {verb: [GET, list]}, condition: s and not f",
+            Some("verb cannot be get where it must hold not: verb is \"get\" (in any case)"),
+        ),
+        ("s: {verb: get}, f: {verb|cased: get}, condition: s and not f", None),
+        ("s: {sourceIPs|cidr: 10.0.0.0/8}, t: {sourceIPs: 11.0.0.1}, condition: s and t", None),
+        (
+            "s: {requestObject.spec.replicas|gt: 5, requestObject.spec.replicas|lt: 3}, condition: s",
+            Some("requestObject.spec.replicas cannot be > 5 and at once < 3"),
+        ),
+        ("s: {requestObject.spec.ports.port|gt: 5, requestObject.spec.ports.port|lt: 3}, condition: s", None),
+        (
+            "s: {'requestObject.a[any]': {'.|gt': 5, '.|lt': 3}}, condition: s",
+            Some(". cannot be > 5 and at once < 3"),
+        ),
+        ("s: {'requestObject.a[any]': {b|gt: 5, b|lt: 3}}, condition: s", None),
+    ] {
+        check(detection, expect);
     }
 }
 
@@ -142,6 +203,40 @@ fn correlations_are_looked_at_through_the_rules_that_they_count() {
         let found: Vec<_> =
             findings.iter().map(|finding| format!("{}: {}", finding.rule, finding.kind.name())).collect();
         assert_eq!(found, expect, "{group} {verb}");
+    }
+}
+
+#[test]
+fn conditions_that_no_window_satisfies_are_named() {
+    for (kind, condition, expect) in [
+        ("event_count", "{gt: 5, lt: 3}", Some("in no window is what it counts > 5 and at once < 3")),
+        ("event_count", "{gt: 5, lt: 6}", Some("in no window is what it counts > 5 and at once < 6")),
+        ("event_count", "{gt: 5, lte: 6}", None),
+        ("event_count", "{lt: 1}", Some("in no window is what it counts < 1")),
+        ("event_count", "{eq: 4, gte: 5}", Some("in no window is what it counts >= 5 and at once <= 4")),
+        ("event_count", "{neq: 4, gte: 2}", None),
+        ("value_sum", "{field: code, gt: 5, lt: 6}", None),
+        (
+            "value_sum",
+            "{field: code, gt: 6, lt: 5}",
+            Some("in no window is what it counts > 6 and at once < 5"),
+        ),
+        ("temporal", "{gte: 2}", None),
+        ("temporal", "{gte: 3}", Some("in no window is what it counts >= 3")),
+        ("temporal", "{lt: 1}", Some("in no window is what it counts < 1")),
+        ("temporal_ordered", "{lt: 1}", None),
+        ("temporal_ordered", "{eq: 0}", None),
+        ("temporal_ordered", "{lt: 0}", Some("in no window is what it counts < 0")),
+        ("temporal", "a and not b", None),
+    ] {
+        let text = CORRELATION.replace("GROUP", "user.name").replace("VERB", "verb: get");
+        let text = text.replace("event_count", kind).replace("{gte: 3}", condition);
+        let text = text.replace("field: code", "field: responseStatus.code");
+        let loaded = load(&[("r.yml".to_owned(), text)], &Lists::shipped());
+        assert_eq!(loaded.errors, [], "{kind} {condition}");
+        let findings = lint(&loaded.rules, &loaded.lists, None);
+        let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(messages, Vec::from_iter(expect), "{kind} {condition}");
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) const MAX_VALUES: usize = 100_000;
 
 /// Maps the field names that public rules for Kubernetes use onto audit events.
 const KUBERNETES: &str = include_str!("../pipelines/kubernetes.yml");
+/// Tells the lines that a rule is about from others, and maps the names of web server rules onto log documents.
+const LOGS: &str = include_str!("../pipelines/logs.yml");
 
 /// A pipeline.
 #[derive(Debug)]
@@ -124,9 +126,13 @@ impl Pipeline {
 
     /// The pipelines that are always applied, after all others.
     pub(crate) fn built_in() -> Vec<Self> {
-        let mut problems = Problems::new("kubernetes.yml");
-        let documents = yaml::parse(KUBERNETES).unwrap_or_default();
-        documents.iter().filter_map(|document| Self::read(document, &mut problems)).collect()
+        let files = [("kubernetes.yml", KUBERNETES), ("logs.yml", LOGS)];
+        let read = |(file, text): (&str, &str)| {
+            let mut problems = Problems::new(file);
+            let documents = yaml::parse(text).unwrap_or_default();
+            documents.iter().filter_map(|document| Self::read(document, &mut problems)).collect::<Vec<_>>()
+        };
+        files.into_iter().flat_map(read).collect()
     }
 
     /// Puts pipelines into the order in which they are applied.

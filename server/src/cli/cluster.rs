@@ -14,8 +14,8 @@ use crate::{clock, files};
 /// What to do with clusters.
 #[derive(Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Make a token for a cluster and print the webhook kubeconfig its API servers need; what to do with it
-    /// goes to standard error.
+    /// Make a token for a cluster (or name a client certificate) and print the webhook kubeconfig its API
+    /// servers need; what to do with it goes to standard error.
     Add {
         /// The cluster's name, as it will appear in searches and alerts.
         name: String,
@@ -25,6 +25,13 @@ pub(crate) enum ClusterCommand {
         /// Certificate authority of this server, in PEM; goes into the kubeconfig.
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
+        /// Where the API servers find a client certificate to send with, instead of a token; its name must
+        /// stand under tls.client_clusters.
+        #[arg(long, value_name = "PATH", requires = "client_key")]
+        client_cert: Option<String>,
+        /// Where they find the private key of --client-cert.
+        #[arg(long, value_name = "PATH", requires = "client_cert")]
+        client_key: Option<String>,
         #[command(flatten)]
         data: DataDirArgs,
     },
@@ -34,27 +41,49 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 
 impl ClusterCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let Self::Add { name, server, ca_file, data } = self;
+        let Self::Add { name, server, ca_file, client_cert, client_key, data } = self;
         check_cluster_name(&name)?;
         url::Url::parse(&server).with_context(|| format!("--server {server:?} is not an address"))?;
         let authority = ca_file.map(|file| files::read(&file, MAX_PEM_BYTES)).transpose()?;
-        let scopes = vec![Scope::Ingest { cluster: name.clone() }];
-        let (_, token) = token::open(&data)?.create(&format!("cluster {name}"), scopes, clock::now())?;
-        output::line(kubeconfig(&name, &server, &token, authority.as_deref()).trim_end())?;
+        let user = match client_cert.zip(client_key) {
+            Some((certificate, key)) => User::Certificate { certificate, key },
+            None => {
+                let scopes = vec![Scope::Ingest { cluster: name.clone() }];
+                let tokens = token::open(&data)?;
+                User::Token(tokens.create(&format!("cluster {name}"), scopes, clock::now())?.1)
+            }
+        };
+        output::line(kubeconfig(&name, &server, &user, authority.as_deref()).trim_end())?;
         output::note(&instructions(&name));
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// What API servers are known by.
+enum User {
+    Token(String),
+    /// Paths on the control-plane nodes.
+    Certificate {
+        certificate: String,
+        key: String,
+    },
+}
+
 /// Webhook configuration in the form of a kubeconfig, as `--audit-webhook-config-file` wants it.
-fn kubeconfig(cluster: &str, server: &str, token: &str, authority: Option<&[u8]>) -> String {
+fn kubeconfig(cluster: &str, server: &str, user: &User, authority: Option<&[u8]>) -> String {
+    let user = match user {
+        User::Token(token) => format!("token: {token}"),
+        User::Certificate { certificate, key } => {
+            format!("client-certificate: {certificate:?}\n      client-key: {key:?}")
+        }
+    };
     let server = server.trim_end_matches('/');
     let authority = authority
         .map_or(String::new(), |pem| format!("      certificate-authority-data: {}\n", STANDARD.encode(pem)));
     format!(
         "apiVersion: v1\nkind: Config\nclusters:\n  - name: watchbell\n    cluster:\n      \
          server: {server}/ingest/audit/{cluster}\n{authority}users:\n  - name: {cluster}\n    user:\n      \
-         token: {token}\ncontexts:\n  - name: watchbell\n    context:\n      cluster: watchbell\n      \
+         {user}\ncontexts:\n  - name: watchbell\n    context:\n      cluster: watchbell\n      \
          user: {cluster}\ncurrent-context: watchbell\n"
     )
 }
@@ -62,8 +91,8 @@ fn kubeconfig(cluster: &str, server: &str, token: &str, authority: Option<&[u8]>
 fn instructions(cluster: &str) -> String {
     format!(
         "
-Save the above as /etc/kubernetes/watchbell/webhook.yaml on every control-plane node of {cluster} (mode 0600,
-it holds a token), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
+Save the above as /etc/kubernetes/watchbell/webhook.yaml on every control-plane node of {cluster} (mode 0600:
+a token in it is a secret), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
 
   --audit-policy-file=/etc/kubernetes/watchbell/policy.yaml
   --audit-webhook-config-file=/etc/kubernetes/watchbell/webhook.yaml
@@ -87,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_kubeconfig_is_one_that_kubernetes_reads() {
-        let text = kubeconfig("prod", "https://w:8080/", "wb_1_s", Some(b"PEM"));
+        let token = User::Token("wb_1_s".to_owned());
+        let text = kubeconfig("prod", "https://w:8080/", &token, Some(b"PEM"));
         let documents = watchbell_event::yaml::parse(&text).unwrap();
         let root = &documents[0];
         let first =
@@ -97,5 +127,13 @@ mod tests {
         assert_eq!(cluster.get("certificate-authority-data").unwrap().as_str(), Some("UEVN"));
         assert_eq!(first("users", "user").get("token").unwrap().as_str(), Some("wb_1_s"));
         assert_eq!(first("contexts", "context").get("user").unwrap().as_str(), Some("prod"));
+
+        let certificate = User::Certificate { certificate: "/a b.crt".to_owned(), key: "/a.key".to_owned() };
+        let documents =
+            watchbell_event::yaml::parse(&kubeconfig("prod", "https://w", &certificate, None)).unwrap();
+        let user = documents[0].get("users").unwrap().items().unwrap()[0].get("user").unwrap();
+        assert_eq!(user.get("client-certificate").unwrap().as_str(), Some("/a b.crt"));
+        assert_eq!(user.get("client-key").unwrap().as_str(), Some("/a.key"));
+        assert!(user.get("token").is_none());
     }
 }

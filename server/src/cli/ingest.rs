@@ -2,28 +2,32 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{StatusCode, header};
 use serde_json::Value;
 
-use super::client::{Client, ServerArgs, block_on, refusal};
+use super::client::{Client, GIVE_UP_AFTER, ServerArgs, Upload, asks_to_wait, block_on, refusal};
 use super::output;
+use crate::clock;
 use crate::tokens::check_cluster_name;
 
 /// Which files to send.
 #[derive(Args)]
 pub(crate) struct IngestArgs {
-    /// Audit logs: one event per line, or one EventList; `.gz` is decompressed; `-` is standard input.
+    /// Audit logs: one event per line, or one EventList; `.gz` is decompressed; `-` is standard input. With `--logs`,
+    /// log lines of any format, also in the form of container runtimes or as agents send them.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The cluster the events belong to.
     #[arg(long)]
     cluster: String,
+    /// The files hold log lines instead of audit events.
+    #[arg(long)]
+    logs: bool,
     /// Treat the events as if they happened now: notify whoever is on call.
     #[arg(long)]
     notify: bool,
@@ -35,7 +39,8 @@ pub(crate) struct IngestArgs {
 const BATCH_BYTES: usize = 4 << 20;
 /// Longer lines cannot be an event; the server would refuse them.
 const MAX_LINE_BYTES: u64 = 64 << 20;
-const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 
 /// What became of the events sent so far.
 #[derive(Default)]
@@ -49,11 +54,19 @@ impl IngestArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
         check_cluster_name(&self.cluster)?;
         let client = self.server.client()?;
-        let path = format!("/ingest/audit/{}?history={}", self.cluster, !self.notify);
+        let kind = if self.logs { "logs" } else { "audit" };
+        let path = format!("/ingest/{kind}/{}?history={}", self.cluster, !self.notify);
         let mut tally = Tally::default();
         for file in &self.files {
             let name = file.display();
-            block_on(send_file(&client, &path, file, &mut tally))
+            let sending = async {
+                if self.logs {
+                    send_lines(&client, &path, file, &mut tally).await
+                } else {
+                    send_file(&client, &path, file, &mut tally).await
+                }
+            };
+            block_on(sending)
                 .with_context(|| format!("failed to send {name} (sending it again stores nothing twice)"))?;
         }
         output::note(&format!(
@@ -85,10 +98,46 @@ async fn send_file(client: &Client, path: &str, file: &Path, tally: &mut Tally) 
         }
         if !batch.is_empty() && (end || (!whole && batch.len() >= BATCH_BYTES)) {
             let body = Bytes::from(std::mem::take(&mut batch));
-            send(client, path, body, tally).await?;
+            send(client, path, Upload { body, content_type: JSON, key: None }, tally).await?;
             progress.set_message(format!("{} stored", tally.stored));
         }
         if end {
+            progress.finish_and_clear();
+            return Ok(());
+        }
+    }
+}
+
+/// Sends log lines. A batch is known by its file and its place in it, so that sending it again stores nothing twice.
+async fn send_lines(client: &Client, path: &str, file: &Path, tally: &mut Tally) -> Result<()> {
+    let (input, progress) = open(file)?;
+    let mut lines = BufReader::with_capacity(256 << 10, input);
+    let is_json = matches!(lines.fill_buf()?.trim_ascii_start().first(), Some(b'{' | b'['));
+    let content_type = if is_json { JSON } else { TEXT };
+    // what comes through a pipe is new each time
+    let run = if file == Path::new("-") { clock::now().to_string() } else { String::new() };
+    let name = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut sent: u64 = 0;
+    loop {
+        let mut batch = Vec::with_capacity(BATCH_BYTES + (64 << 10));
+        let mut length = 0;
+        while batch.len() < BATCH_BYTES {
+            length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut batch)?;
+            if length as u64 > MAX_LINE_BYTES {
+                bail!("a line is longer than {MAX_LINE_BYTES} bytes");
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        if !batch.trim_ascii().is_empty() {
+            let place = blake3::hash(format!("{run}{}\0{sent}", name.display()).as_bytes());
+            sent += batch.len() as u64;
+            let upload = Upload { body: batch.into(), content_type, key: Some(place.to_hex().to_string()) };
+            send(client, path, upload, tally).await?;
+            progress.set_message(format!("{} stored", tally.stored));
+        }
+        if length == 0 {
             progress.finish_and_clear();
             return Ok(());
         }
@@ -120,13 +169,11 @@ fn ends_a_document(text: &[u8]) -> bool {
 }
 
 /// Sends one batch, again and again while the server asks to wait.
-async fn send(client: &Client, path: &str, body: Bytes, tally: &mut Tally) -> Result<()> {
+async fn send(client: &Client, path: &str, upload: Upload, tally: &mut Tally) -> Result<()> {
     let started = Instant::now();
     loop {
-        let response = client.post(path, body.clone()).await?;
-        let status = response.status();
-        let wait =
-            response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+        let response = client.post(path, &upload).await?;
+        let (status, wait) = (response.status(), asks_to_wait(&response));
         let answer = response.bytes().await.context("failed to read the server's answer")?;
         if status.is_success() {
             let answer: Value = serde_json::from_slice(&answer).context("the server's answer is not JSON")?;
@@ -135,11 +182,10 @@ async fn send(client: &Client, path: &str, body: Bytes, tally: &mut Tally) -> Re
             tally.rejected += answer["rejected"].as_u64().unwrap_or(0);
             return Ok(());
         }
-        let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-        if !waits || started.elapsed() > GIVE_UP_AFTER {
-            bail!("{}", refusal(status, &answer));
+        match wait {
+            Some(wait) if started.elapsed() < GIVE_UP_AFTER => tokio::time::sleep(wait).await,
+            _ => bail!("{}", refusal(status, &answer)),
         }
-        tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1).clamp(1, 60))).await;
     }
 }
 

@@ -25,6 +25,19 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
     line(&table.to_string())
 }
 
+/// Prints what a list holds: each as JSON on a line of its own, or all as rows of a table.
+pub(crate) fn list<'v>(
+    format: Format,
+    header: &[&str],
+    mut members: impl Iterator<Item = &'v serde_json::Value>,
+    row: impl Fn(&serde_json::Value) -> Vec<String>,
+) -> Result<()> {
+    match format {
+        Format::Json => members.try_for_each(|member| line(&member.to_string())),
+        Format::Table => table(header, members.map(row).collect()),
+    }
+}
+
 /// Prints one line; a reader that went away (`| head`) is no error.
 pub(crate) fn line(text: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
@@ -36,6 +49,15 @@ pub(crate) fn line(text: &str) -> Result<()> {
 /// Prints one line to standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A value of an answer as text, without quotes; empty if there is none.
+pub(crate) fn text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Text from events as a terminal may show it: control characters could change what is seen, and so could

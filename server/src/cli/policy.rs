@@ -8,7 +8,7 @@ use clap::Subcommand;
 use watchbell_rules::generate_audit_policy;
 
 use super::output;
-use super::rules::{exit_code, load_rules, report};
+use super::rules::{ListOverrides, exit_code, load_rules, report};
 
 /// What to do with audit policies.
 #[derive(Subcommand)]
@@ -19,13 +19,15 @@ pub(crate) enum PolicyCommand {
         /// A file or directory of rules; may be repeated. Without any, the shipped rules.
         #[arg(long = "rules", value_name = "PATH")]
         rules: Vec<PathBuf>,
+        #[command(flatten)]
+        lists: ListOverrides,
     },
 }
 
 impl PolicyCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let Self::Generate { rules } = self;
-        let loaded = load_rules(&rules);
+        let Self::Generate { rules, lists } = self;
+        let loaded = load_rules(&rules, &lists)?;
         report(&loaded.errors);
         output::line(generate_audit_policy(&loaded.rules).trim_end())?;
         Ok(exit_code(loaded.errors.is_empty()))

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::http::{self, App, listener};
+use crate::http::{self, Access, App, listener};
 use crate::pipeline::{Pipeline, stopped};
-use crate::self_audit::SelfAudit;
+use crate::self_audit::{Actor, SelfAudit};
+use crate::tls::Tls;
 use crate::tokens::{Scope, TokenFile, Tokens};
 use crate::{clock, demo, files, telemetry};
 
@@ -47,31 +48,39 @@ impl ServeArgs {
         check_plaintext(&config)?;
         telemetry::start_logs(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let served = runtime.block_on(serve(config, self.demo));
+        let served = runtime.block_on(serve(config, self.config, self.demo));
         runtime.shutdown_timeout(Duration::from_secs(5));
         served.map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// Load, build, announce, wait, drain.
-async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
+async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
     allow_open_files();
     let _lock = lock_data_dir(&config.data_dir)?;
     let admin_token = ensure_admin_token(&config.data_dir)?;
     let tokens = Tokens::open(TokenFile::in_data_dir(&config.data_dir))?;
-    let tls = config.tls.as_ref().map(listener::tls_acceptor).transpose()?;
+    let tls = config.tls.take().map(|tls| Tls::open(config_file, tls).map(Arc::new)).transpose()?;
     let socket = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
+    let external_url = &mut config.alerting.dispatch.external_url;
+    *external_url = external_url.take().or_else(|| local_url(address, tls.is_some(), with_demo));
+    let external_url = external_url.clone();
+    if external_url.is_none() && !config.alerting.receivers.is_empty() {
+        tracing::warn!("alerting.external_url is not set: messages carry ids instead of links");
+    }
 
     let (stop, stopping) = watch::channel(false);
     let pipeline = Pipeline::start(&mut config, &stopping)?;
     let self_audit = SelfAudit::new(pipeline.ingest());
-    let app = Arc::new(App::new(&config, tokens, pipeline, metrics));
+    let access = Access { tokens, tls: tls.clone(), self_audit: self_audit.clone() };
+    let app = Arc::new(App::new(&config, access, pipeline, metrics));
     self_audit.started(&config).await;
     let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), stopping.clone()));
+    let watching = tls.clone().map(|tls| tokio::spawn(watch_tls(tls, stopping.clone())));
 
     let limits = listener::Limits {
         max_connections: config.max_connections,
@@ -80,7 +89,8 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
     let serving =
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
-    tracing::info!(%address, tls = config.tls.is_some(), data_dir = %config.data_dir.display(), "serving");
+    let data_dir = config.data_dir.display();
+    tracing::info!(%address, tls = app.tls.is_some(), %data_dir, external_url, "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
     let failed = tokio::select! {
@@ -101,9 +111,7 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
             "not everything was finished before the deadline; the rest is picked up at the next start"
         );
     }
-    if let Some(demo) = demo {
-        demo.abort();
-    }
+    demo.into_iter().chain(watching).for_each(|task| task.abort());
     tracing::info!("stopped");
     match failed {
         None => Ok(()),
@@ -111,6 +119,21 @@ async fn serve(mut config: Config, with_demo: bool) -> Result<()> {
             bail!("the {stage} stage broke down (see above); start again, it continues where it was")
         }
     }
+}
+
+/// Where this machine's own browsers reach the server. None if it serves others: such a link would lead them to their own
+/// machine.
+fn local_url(address: SocketAddr, tls: bool, with_demo: bool) -> Option<String> {
+    if !address.ip().is_loopback() && !with_demo {
+        return None;
+    }
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let scheme = if tls { "https" } else { "http" };
+    Some(format!("{scheme}://{}", SocketAddr::new(host, address.port())))
 }
 
 /// Small regular chores: changed tokens, full quotas, gauges.
@@ -122,13 +145,24 @@ async fn upkeep(app: Arc<App>, self_audit: SelfAudit, mut stopping: watch::Recei
             _ = stopping.changed() => return,
         }
         for change in app.tokens.take_changes() {
-            self_audit.token_changed(&change).await;
+            self_audit.token_changed(&Actor::operator(), &change).await;
+        }
+        for reload in app.tls.iter().flat_map(|tls| tls.take_reloads()) {
+            self_audit.tls_reloaded(&reload).await;
         }
         for reload in app.pipeline.take_rule_reloads() {
             self_audit.rules_reloaded(&reload).await;
         }
         app.quota.prune();
         app.pipeline.publish_gauges();
+    }
+}
+
+/// Takes changed certificates for as long as the server runs.
+async fn watch_tls(tls: Arc<Tls>, stopping: watch::Receiver<bool>) {
+    while tokio::time::timeout(tls.reload_interval(), stopped(stopping.clone())).await.is_err() {
+        let tls = Arc::clone(&tls);
+        let _ = tokio::task::spawn_blocking(move || tls.reload()).await;
     }
 }
 
@@ -191,4 +225,24 @@ fn ensure_admin_token(data_dir: &Path) -> Result<String> {
     files::write_private(&path, format!("{token}\n").as_bytes())?;
     tracing::info!(path = %path.display(), "wrote the admin token");
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_this_machine_only_if_nobody_else_is_told() {
+        for (address, tls, demo, expect) in [
+            ("127.0.0.1:8080", false, false, Some("http://127.0.0.1:8080")),
+            ("[::1]:8443", true, false, Some("https://[::1]:8443")),
+            ("0.0.0.0:8080", false, false, None),
+            ("[::]:8080", true, false, None),
+            ("10.0.0.7:8080", true, false, None),
+            ("0.0.0.0:8080", false, true, Some("http://127.0.0.1:8080")),
+        ] {
+            let url = local_url(address.parse().unwrap(), tls, demo);
+            assert_eq!(url.as_deref(), expect, "{address} {demo}");
+        }
+    }
 }

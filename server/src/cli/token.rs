@@ -6,7 +6,7 @@ use clap::Subcommand;
 use super::DataDirArgs;
 use super::output::{self, Format};
 use crate::clock;
-use crate::tokens::{Scope, TokenFile};
+use crate::tokens::{Scope, TokenFile, check_new_token};
 
 /// What to do with tokens.
 #[derive(Subcommand)]
@@ -41,14 +41,16 @@ impl TokenCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Create { name, scopes, data } => {
-                let scopes = scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<_>>()?;
+                let scopes = check_new_token(&name, &scopes)?;
                 let (token, text) = open(&data)?.create(&name, scopes, clock::now())?;
                 output::line(&text)?;
                 output::note(&format!("made token {} ({name}); it is not shown again", token.id));
             }
             Self::List { format, data } => list(&open(&data)?, format)?,
             Self::Revoke { id, data } => {
-                let token = open(&data)?.revoke(&id, clock::now())?;
+                let Some(token) = open(&data)?.revoke(&id, clock::now())? else {
+                    bail!("no token has the id {id:?}; `watchbell token list` shows them");
+                };
                 output::note(&format!("revoked token {} ({})", token.id, token.name));
             }
         }
@@ -58,16 +60,10 @@ impl TokenCommand {
 
 fn list(file: &TokenFile, format: Format) -> Result<()> {
     let tokens = file.read()?;
-    let scopes = |scopes: &[Scope]| scopes.iter().map(Scope::to_string).collect::<Vec<_>>();
     if format == Format::Json {
-        return tokens.iter().try_for_each(|token| {
-            let row = serde_json::json!({
-                "id": token.id, "name": token.name, "scopes": scopes(&token.scopes),
-                "created_at": token.created_at, "revoked_at": token.revoked_at,
-            });
-            output::line(&row.to_string())
-        });
+        return tokens.iter().try_for_each(|token| output::line(&token.summary().to_string()));
     }
+    let scopes = |scopes: &[Scope]| scopes.iter().map(Scope::to_string).collect::<Vec<_>>();
     let rows = tokens.iter().map(|token| {
         let state = token.revoked_at.map_or("active".to_owned(), |at| format!("revoked {at}"));
         let created = token.created_at.to_string();

@@ -11,7 +11,7 @@ use watchbell_alerting::route::{MAX_DEPTH, Route, Router};
 use watchbell_alerting::{DispatchConfig, StoreConfig};
 
 use super::days;
-use super::reader::Section;
+use super::reader::{Reported, Section};
 use crate::files;
 
 /// Who is told of what.
@@ -28,11 +28,11 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 impl AlertingConfig {
     pub(super) fn read(section: Section<'_>) -> Self {
         let dispatch = read_dispatch(&section);
-        let receivers = read_receivers(&section);
+        let (receivers, names) = read_receivers(&section);
         let route = section.section("route");
         let route_line = route.line();
         let root = read_route(route, 0);
-        let names: Vec<&str> = receivers.iter().map(Receiver::name).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let router = Router::new(root, &names).unwrap_or_else(|error| {
             section.errors().add(route_line, format!("alerting.route: {error}"));
             Router::default()
@@ -60,41 +60,65 @@ fn read_store(section: &Section<'_>) -> StoreConfig {
 fn read_dispatch(section: &Section<'_>) -> DispatchConfig {
     let default = DispatchConfig::default();
     let external_url = section.text("external_url");
-    if external_url.as_deref().is_some_and(|url| url::Url::parse(url).is_err()) {
-        section.errors().add(section.line_of("external_url"), "alerting.external_url is not an address");
+    if external_url.as_deref().is_some_and(|url| !leads_here(url)) {
+        let reason =
+            "alerting.external_url must be an http or https address without user, password and query";
+        section.errors().add(section.line_of("external_url"), reason);
     }
     DispatchConfig { external_url: external_url.map(|url| url.trim_end_matches('/').to_owned()), ..default }
 }
 
-fn read_receivers(section: &Section<'_>) -> Vec<Receiver> {
-    let mut receivers: Vec<Receiver> = Vec::new();
+/// Whether paths can be put behind an address.
+fn leads_here(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            // Links are in messages and logs.
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// The receivers, and the names of all that are given: a route to one that is broken is no mistake of its own.
+fn read_receivers(section: &Section<'_>) -> (Vec<Receiver>, Vec<String>) {
+    let (mut receivers, mut names): (Vec<Receiver>, Vec<String>) = Default::default();
     for section in section.sections("receivers") {
         let name = section.required_text("name");
-        if receivers.iter().any(|receiver| receiver.name() == name) {
+        if names.contains(&name) {
             section.errors().add(section.line(), format!("receiver {name:?} is given twice"));
         }
+        names.push(name.clone());
         let quota = read_quota(section.section("quota"));
         let group_wait_ms = section
             .get("group_wait")
             .is_some()
             .then(|| millis(section.duration("group_wait", Duration::ZERO)));
-        let kinds: Vec<ReceiverKind> = [read_email(&section), read_slack(&section), read_webhook(&section)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let kinds: Vec<Result<ReceiverKind, Reported>> =
+            [read_email(&section), read_slack(&section), read_webhook(&section)]
+                .into_iter()
+                .flatten()
+                .collect();
         let (line, errors) = (section.line(), section.errors());
-        let count = kinds.len();
-        if let (1, Some(kind)) = (count, kinds.into_iter().next()) {
-            match Receiver::new(ReceiverConfig { name: name.clone(), kind, quota, group_wait_ms }) {
-                Ok(receiver) => receivers.push(receiver),
-                Err(error) => errors.add(line, format!("receiver {name:?}: {error}")),
+        match <[_; 1]>::try_from(kinds) {
+            Ok([Ok(kind)]) => {
+                match Receiver::new(ReceiverConfig { name: name.clone(), kind, quota, group_wait_ms }) {
+                    Ok(receiver) => receivers.push(receiver),
+                    Err(error) => errors.add(line, format!("receiver {name:?}: {error}")),
+                }
             }
-        } else {
-            errors.add(line, format!("receiver {name:?} must have exactly one of email, slack and webhook"));
+            Ok([Err(Reported)]) => {}
+            Err(_) => {
+                errors.add(
+                    line,
+                    format!("receiver {name:?} must have exactly one of email, slack and webhook"),
+                );
+            }
         }
         section.finish();
     }
-    receivers
+    (receivers, names)
 }
 
 fn read_quota(section: Section<'_>) -> Option<QuotaConfig> {
@@ -108,7 +132,7 @@ fn read_quota(section: Section<'_>) -> Option<QuotaConfig> {
     })
 }
 
-fn read_email(section: &Section<'_>) -> Option<ReceiverKind> {
+fn read_email(section: &Section<'_>) -> Option<Result<ReceiverKind, Reported>> {
     section.get("email")?;
     let email = section.section("email");
     let smtp = email.required_text("smtp");
@@ -128,9 +152,10 @@ fn read_email(section: &Section<'_>) -> Option<ReceiverKind> {
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     let username = email.text("username");
     let password = email.secret("password", "password_file", "password_env");
+    let unreadable = password.is_err();
     let login = match (username, password) {
-        (Some(username), Some(password)) => Some((username, Secret::new(password))),
-        (None, None) => None,
+        (Some(username), Ok(Some(password))) => Some((username, Secret::new(password))),
+        (None, Ok(None)) | (_, Err(Reported)) => None,
         _ => {
             email.errors().add(email.line(), "email needs both username and password, or neither");
             None
@@ -148,40 +173,46 @@ fn read_email(section: &Section<'_>) -> Option<ReceiverKind> {
         ..defaults
     };
     email.finish();
-    Some(ReceiverKind::Email(config))
+    Some(if unreadable { Err(Reported) } else { Ok(ReceiverKind::Email(config)) })
 }
 
-fn read_slack(section: &Section<'_>) -> Option<ReceiverKind> {
+fn read_slack(section: &Section<'_>) -> Option<Result<ReceiverKind, Reported>> {
     section.get("slack")?;
     let slack = section.section("slack");
     let http = read_http(&slack);
     slack.finish();
-    Some(ReceiverKind::Slack(SlackConfig { http }))
+    Some(http.map(|http| ReceiverKind::Slack(SlackConfig { http })))
 }
 
-fn read_webhook(section: &Section<'_>) -> Option<ReceiverKind> {
+fn read_webhook(section: &Section<'_>) -> Option<Result<ReceiverKind, Reported>> {
     section.get("webhook")?;
     let webhook = section.section("webhook");
     let http = read_http(&webhook);
     // Several secrets, one per line, while one is being replaced.
     let secrets = webhook.secret("signing_secret", "signing_secret_file", "signing_secret_env");
-    let signing_secrets = secrets.iter().flat_map(|text| text.split_whitespace()).map(Secret::new).collect();
     webhook.finish();
-    Some(ReceiverKind::Webhook(WebhookConfig { http, signing_secrets }))
+    Some(http.and_then(|http| {
+        let secrets = secrets?.unwrap_or_default();
+        let signing_secrets = secrets.split_whitespace().map(Secret::new).collect();
+        Ok(ReceiverKind::Webhook(WebhookConfig { http, signing_secrets }))
+    }))
 }
 
-fn read_http(section: &Section<'_>) -> HttpConfig {
-    let url = section.secret("url", "url_file", "url_env").unwrap_or_else(|| {
-        section.errors().add(section.line(), format!("{} is missing", section.name("url")));
-        String::new()
+fn read_http(section: &Section<'_>) -> Result<HttpConfig, Reported> {
+    let url = section.secret("url", "url_file", "url_env").and_then(|url| {
+        url.ok_or_else(|| {
+            section.errors().add(section.line(), format!("{} is missing", section.name("url")));
+            Reported
+        })
     });
-    let defaults = HttpConfig::new(Secret::new(url.trim()));
-    HttpConfig {
+    let defaults = HttpConfig::new(Secret::new(url.as_deref().unwrap_or_default().trim()));
+    let config = HttpConfig {
         timeout_ms: millis(section.duration("timeout", Duration::from_millis(defaults.timeout_ms))),
         extra_ca_pem: read_ca(section),
         guard: read_guard(section),
         ..defaults
-    }
+    };
+    url.map(|_| config)
 }
 
 fn read_ca(section: &Section<'_>) -> Option<Vec<u8>> {
@@ -250,6 +281,42 @@ mod tests {
         let config = Config::parse(text, "test").unwrap();
         let names: Vec<&str> = config.alerting.receivers.iter().map(|receiver| receiver.name()).collect();
         assert_eq!(names, ["mail", "hook"]);
+    }
+
+    #[test]
+    fn links_begin_with_an_address_that_paths_can_follow() {
+        for (url, is_sound) in [
+            ("https://watch.example.org", true),
+            ("http://watch.example.org:8080/watchbell/", true),
+            ("watch.example.org", false),
+            ("mailto:soc@example.org", false),
+            ("https://watch.example.org/?a=b", false),
+            ("https://user:sesame@watch.example.org", false),
+            ("https://user@watch.example.org", false),
+            ("https://:sesame@watch.example.org", false),
+        ] {
+            let config = Config::parse(&format!("alerting: {{external_url: '{url}'}}"), "w");
+            assert_eq!(config.is_ok(), is_sound, "{url}");
+            assert!(config.err().is_none_or(|error| !error.to_string().contains("sesame")), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_reported_once() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for receiver in [
+            "slack: {url_file: /no/such/file}",
+            "webhook: {url_env: NO_SUCH_VARIABLE}",
+            "webhook: {url: 'https://example.org/x', signing_secret_file: /no/such/file}",
+            "email: {smtp: x, from: f@example.org, to: [t@example.org], username: u, password_file: /no/such/file}",
+            "webhook: {timeout: 1s}",
+        ] {
+            let text = format!(
+                "alerting:\n  receivers:\n    - name: a\n      {receiver}\n  route:\n    receiver: a\n"
+            );
+            let message = Config::parse(&text, "w").unwrap_err().to_string();
+            assert!(message.starts_with("the configuration has 1 mistake(s)"), "{receiver}\n{message}");
+        }
     }
 
     #[test]

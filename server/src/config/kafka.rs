@@ -44,7 +44,7 @@ impl KafkaConfig {
             connection: Connection {
                 brokers: section.texts("brokers").join(","),
                 tls: read_tls(section.section("tls")),
-                sasl: read_sasl(section.section("sasl"), section.get("sasl").is_some()),
+                sasl: section.get("sasl").and_then(|_| read_sasl(section.section("sasl"))),
             },
             group: section.text("group").unwrap_or_else(|| "watchbell".to_owned()),
             topics: read_topics(&section),
@@ -105,7 +105,7 @@ fn read_tls(section: Section<'_>) -> Option<Tls> {
     enabled.then_some(tls)
 }
 
-fn read_sasl(section: Section<'_>, given: bool) -> Option<Sasl> {
+fn read_sasl(section: Section<'_>) -> Option<Sasl> {
     let mechanism = section.parsed("mechanism", SaslMechanism::ScramSha512, |name| {
         let mechanism = SaslMechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name);
         mechanism.ok_or_else(|| {
@@ -114,12 +114,12 @@ fn read_sasl(section: Section<'_>, given: bool) -> Option<Sasl> {
         })
     });
     let password = section.secret("password", "password_file", "password_env");
-    if given && password.is_none() {
+    if let Ok(None) = password {
         section.errors().add(section.line(), "kafka.sasl.password is missing");
     }
-    let username = if given { section.required_text("username") } else { String::new() };
+    let username = section.required_text("username");
     section.finish();
-    given.then(|| Sasl { mechanism, username, password: password.unwrap_or_default() })
+    Some(Sasl { mechanism, username, password: password.ok()?? })
 }
 
 fn read_topics(kafka: &Section<'_>) -> Vec<TopicConfig> {

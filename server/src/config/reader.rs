@@ -38,6 +38,10 @@ impl Errors {
     }
 }
 
+/// A setting cannot be used, which was reported; nothing more is to be said about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reported;
+
 /// One mapping of the configuration; absent mappings read as empty.
 pub(crate) struct Section<'a> {
     path: String,
@@ -170,29 +174,27 @@ impl<'a> Section<'a> {
         key: &'static str,
         key_file: &'static str,
         key_env: &'static str,
-    ) -> Option<String> {
+    ) -> Result<Option<String>, Reported> {
         let (inline, file, variable) = (self.text(key), self.text(key_file), self.text(key_env));
         if [inline.is_some(), file.is_some(), variable.is_some()].iter().filter(|given| **given).count() > 1 {
             let name = self.name(key);
             self.errors.add(self.line(), format!("give only one of {name}, {name}_file and {name}_env"));
         }
         if let Some(file) = file {
-            return match crate::files::read_text(file.as_ref(), MAX_SECRET_BYTES) {
-                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => {
-                    self.errors.add(self.line_of(key_file), format!("{}: {error:#}", self.name(key_file)));
-                    None
-                }
-            };
+            let text = crate::files::read_text(file.as_ref(), MAX_SECRET_BYTES).map_err(|error| {
+                self.errors.add(self.line_of(key_file), format!("{}: {error:#}", self.name(key_file)));
+                Reported
+            })?;
+            return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
         }
         if let Some(variable) = variable {
-            return std::env::var(&variable).ok().or_else(|| {
+            return std::env::var(&variable).map(Some).map_err(|_| {
                 let name = self.name(key_env);
                 self.errors.add(self.line_of(key_env), format!("{name}: variable {variable} is not set"));
-                None
+                Reported
             });
         }
-        inline
+        Ok(inline)
     }
 
     /// Any value with a parser of its own, whose error is reported.

@@ -5,6 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+/// What bodies may be compressed with.
+const ENCODINGS: &str = "gzip, zstd";
+
 /// An answer other than success: `{"error":{"code":…,"message":…}}`.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -44,6 +47,12 @@ impl ApiError {
         Self { retry_after_seconds: Some(5), ..error }
     }
 
+    /// The body is encoded in a way that is not known here.
+    pub(crate) fn unknown_encoding(encoding: &str) -> Self {
+        let message = format!("content-encoding {encoding:?} is not supported; known: {ENCODINGS}, identity");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_encoding", message)
+    }
+
     /// Something broke here; the details go to the log, not to the client.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "request failed");
@@ -65,6 +74,9 @@ impl IntoResponse for ApiError {
         if matches!(self.code, "body_too_large" | "body_too_slow" | "in_flight_limit") {
             // The body was not read to its end, so the connection cannot carry another request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.code == "bad_encoding" {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,22 +1,27 @@
-//! `GET /api/v1/search` and `GET /api/v1/events/{id}`.
+//! `GET /api/v1/search`, `GET /api/v1/export` and `GET /api/v1/events/{id}`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use watchbell_event::EventId;
-use watchbell_query::{Hit, MAX_LIMIT, SearchError, SearchRequest, SearchResponse, parse};
+use watchbell_query::{
+    ExportPage, Hit, MAX_EXPORTED, MAX_LIMIT, SearchError, SearchRequest, SearchResponse, parse,
+};
 
-use super::App;
 use super::error::ApiError;
 use super::path::Segment;
 use super::query::Params;
+use super::{App, NEXT_CURSOR};
 use crate::clock;
 use crate::pipeline::{Pipeline, RuleQueryError};
 use crate::tokens::{Caller, Scope};
 
 const DEFAULT_LIMIT: usize = 50;
+const DEFAULT_EXPORTED: usize = 1_000;
 
 pub(super) async fn search(
     State(app): State<Arc<App>>,
@@ -28,13 +33,36 @@ pub(super) async fn search(
     let deadline = started + app.search_timeout;
     let response = blocking(&app, move |pipeline| {
         // Reading the query compiles its expressions, so that waits for its turn too.
-        let mut request = search_request(&query.unwrap_or_default(), deadline)?;
-        request.query = pipeline.resolve_rules(request.query).map_err(rule_query_error)?;
+        let request = search_request(pipeline, query, (DEFAULT_LIMIT, MAX_LIMIT), deadline)?;
         pipeline.searcher().search(&request).map_err(search_error)
     });
     let response = response.await?;
     metrics::histogram!("watchbell_search_seconds").record(started.elapsed().as_secs_f64());
     Ok(Json(response))
+}
+
+/// All events that a query finds, in the order of the log, one JSON object a line. A page may be empty although more
+/// follow: only a page that names no next one is the last.
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    caller.require(&Scope::Read)?;
+    let started = Instant::now();
+    let timeout = app.search_timeout;
+    let page = blocking(&app, move |pipeline| {
+        let limits = (DEFAULT_EXPORTED, MAX_EXPORTED);
+        let request = search_request(pipeline, query, limits, Instant::now() + timeout)?;
+        lines(pipeline.searcher().export(&request).map_err(search_error)?)
+    });
+    let (lines, next_cursor) = page.await?;
+    metrics::histogram!("watchbell_export_seconds").record(started.elapsed().as_secs_f64());
+    let mut response = ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response();
+    if let Some(cursor) = next_cursor {
+        response.headers_mut().insert(NEXT_CURSOR, cursor);
+    }
+    Ok(response)
 }
 
 pub(super) async fn by_id(
@@ -50,22 +78,40 @@ pub(super) async fn by_id(
     }
 }
 
-fn search_request(query: &str, deadline: Instant) -> Result<SearchRequest, ApiError> {
-    let mut params = Params::parse(query)?;
+/// Writes what was exported, and where to go on.
+fn lines(page: ExportPage) -> Result<(Vec<u8>, Option<HeaderValue>), ApiError> {
+    let mut lines = Vec::new();
+    for hit in page.hits {
+        serde_json::to_writer(&mut lines, &hit).map_err(|error| ApiError::internal(&error))?;
+        lines.push(b'\n');
+    }
+    let cursor = page.next_cursor.map(HeaderValue::try_from).transpose();
+    Ok((lines, cursor.map_err(|error| ApiError::internal(&error))?))
+}
+
+/// Reads what is asked for; `limits` are those of a page, by default and at most.
+fn search_request(
+    pipeline: &Pipeline,
+    query: Option<String>,
+    (default_limit, max_limit): (usize, usize),
+    deadline: Instant,
+) -> Result<SearchRequest, ApiError> {
+    let mut params = Params::parse(&query.unwrap_or_default())?;
     let now = clock::now();
     let text = params.take("q").unwrap_or_else(|| "*".to_owned());
     let predicate = parse(&text).map_err(|error| ApiError::bad_request("bad_query", error.to_string()))?;
     let asked =
         [Some(text), params.peek("from"), params.peek("to")].map(Option::unwrap_or_default).join("\n");
-    let request = SearchRequest {
+    let mut request = SearchRequest {
         asked,
         from: params.time("from", now)?,
         to: params.time("to", now)?,
-        limit: params.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)?,
+        limit: params.number("limit", default_limit, 1, max_limit)?,
         cursor: params.take("cursor"),
         ..SearchRequest::new(predicate, deadline)
     };
     params.finish(&["q", "from", "to", "limit", "cursor"])?;
+    request.query = pipeline.resolve_rules(request.query).map_err(rule_query_error)?;
     Ok(request)
 }
 
@@ -89,7 +135,7 @@ async fn blocking<T: Send + 'static>(
 
 fn rule_query_error(error: RuleQueryError) -> ApiError {
     match error {
-        RuleQueryError::NotAnId | RuleQueryError::TooMany(_) => {
+        RuleQueryError::NotAnId | RuleQueryError::Unknown { .. } | RuleQueryError::TooMany(_) => {
             ApiError::bad_request("bad_query", error.to_string())
         }
         RuleQueryError::Store(error) => ApiError::internal(&error),

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, RawQuery, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::App;
 use super::error::ApiError;
-use super::query::Params;
 use crate::tokens::{Caller, Scope};
 
 /// The process is alive.
@@ -44,20 +43,4 @@ pub(super) async fn status(State(app): State<Arc<App>>, caller: Caller) -> Resul
 pub(super) async fn rules(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
     Ok(Json(app.pipeline.rules_overview()))
-}
-
-/// What could not be read, newest first. The bytes were not redacted: for administrators only.
-pub(super) async fn quarantine(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    caller.require(&Scope::Admin)?;
-    let mut params = Params::parse(&query.unwrap_or_default())?;
-    let limit = params.number("limit", 100, 1, 1_000)?;
-    params.finish(&["limit"])?;
-    let ingest = app.pipeline.ingest();
-    let entries = tokio::task::spawn_blocking(move || ingest.quarantined(limit));
-    let entries = entries.await.map_err(|error| ApiError::internal(&error))?;
-    Ok(Json(json!({ "entries": entries.map_err(|error| ApiError::internal(&error))? })))
 }

@@ -8,23 +8,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 
 use super::linger;
-use crate::config::TlsConfig;
-use crate::files;
+use crate::tls::{ClientCertificate, Tls};
 
 /// The address a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +39,12 @@ const MAX_STREAMS: u32 = 128;
 /// Large enough for a batch of audit events to travel without waiting for the receiver.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// Serves `router` on `listener` until `shutdown` resolves, then lets open requests finish until the
 /// deadline.
 pub(crate) async fn run(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -73,25 +68,6 @@ pub(crate) async fn run(
     }
 }
 
-/// Loads certificate chain and private key.
-///
-/// # Errors
-/// Names the file that cannot be used.
-pub(crate) fn tls_acceptor(config: &TlsConfig) -> Result<TlsAcceptor> {
-    let certificates = files::read(&config.cert_file, MAX_PEM_BYTES)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&certificates)
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("failed to read certificates from {}", config.cert_file.display()))?;
-    let key = PrivateKeyDer::from_pem_slice(&files::read(&config.key_file, MAX_PEM_BYTES)?)
-        .with_context(|| format!("failed to read a private key from {}", config.key_file.display()))?;
-    let mut server = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .with_context(|| format!("failed to use {} with its key", config.cert_file.display()))?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(server)))
-}
-
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
@@ -111,7 +87,7 @@ async fn accept(
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     router: Router,
     watcher: Watcher,
     slot: OwnedSemaphorePermit,
@@ -120,25 +96,41 @@ async fn connection(
     let peer = Peer(peer.ip().to_canonical());
     metrics::gauge!("watchbell_http_connections").increment(1);
     match tls {
-        None => serve(stream, Protocol::Http1, peer, router, watcher).await,
-        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        None => serve(stream, Protocol::Http1, Client { peer, certificate: None }, router, watcher).await,
+        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let handshake = stream.get_ref().1;
+                let http2 = handshake.alpn_protocol() == Some(b"h2");
                 let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
-                serve(stream, protocol, peer, router, watcher).await;
+                let client = Client { peer, certificate: ClientCertificate::of(handshake).map(Arc::new) };
+                serve(stream, protocol, client, router, watcher).await;
             }
-            failed => {
-                metrics::counter!("watchbell_http_tls_failures_total").increment(1);
-                let reason = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "it took too long".to_owned(),
-                };
-                tracing::debug!(peer = %peer.0, reason, "TLS handshake failed");
-            }
+            Ok(Err(error)) => report_handshake(peer, &error),
+            Err(_) => report_handshake(peer, &std::io::ErrorKind::TimedOut.into()),
         },
     }
     metrics::gauge!("watchbell_http_connections").decrement(1);
     drop(slot);
+}
+
+/// Anybody can break a handshake off, but a client whose certificate was refused wants to send something.
+fn report_handshake(peer: Peer, error: &std::io::Error) {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let certificate =
+        matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented));
+    let reason = if certificate { "certificate" } else { "handshake" };
+    metrics::counter!("watchbell_http_tls_failures_total", "reason" => reason).increment(1);
+    if certificate {
+        tracing::warn!(peer = %peer.0, %error, "refused a connection for its client certificate");
+    } else {
+        tracing::debug!(peer = %peer.0, %error, "TLS handshake failed");
+    }
+}
+
+/// What is known of the other end of a connection.
+struct Client {
+    peer: Peer,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// What is spoken on a connection. It is agreed on in the TLS handshake; telling it from the first bytes would
@@ -149,14 +141,25 @@ enum Protocol {
     Http2,
 }
 
-async fn serve<S>(stream: S, protocol: Protocol, peer: Peer, router: Router, watcher: Watcher)
+async fn serve<S>(stream: S, protocol: Protocol, client: Client, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Client { peer, certificate } = client;
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         let router = router.clone();
-        async move { Ok::<_, Infallible>(linger::answer(router, request.map(Body::new)).await) }
+        async move {
+            let request = request.map(Body::new);
+            match protocol {
+                Protocol::Http1 => Ok::<_, Infallible>(linger::answer(router, request).await),
+                // An answer that comes early is followed by a reset of its stream alone, without an error.
+                Protocol::Http2 => router.oneshot(request).await,
+            }
+        }
     });
     let builder = Builder::new(TokioExecutor::new());
     let mut builder = match protocol {

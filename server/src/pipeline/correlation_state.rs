@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use watchbell_event::Positions;
+use watchbell_rules::{Correlator, Snapshot};
 
 use crate::files;
 
@@ -24,22 +25,29 @@ const FILE: &str = "correlation-state";
 const MAX_BYTES: u64 = 3 << 30;
 /// How often the file is written, at most.
 const EVERY: Duration = Duration::from_secs(10);
-/// Making and writing a snapshot takes at most this part of the time: while a large one is made, alerts wait,
-/// which no more than one in so many should notice.
-const SHARE: u32 = 200;
+/// Making and writing a snapshot takes at most this part of the time.
+const SHARE: u32 = 50;
+/// So much of a snapshot is copied between two batches of events, which takes about a millisecond: alerts must not
+/// wait for it.
+const PART_BYTES: usize = 256 << 10;
 
 /// Where the state of correlations is kept.
 pub(super) struct StateFile {
     path: PathBuf,
     due: Instant,
-    writing: Option<Writing>,
+    step: Step,
+    /// The positions that the file counts up to, if this process wrote it.
+    written: Option<Positions>,
 }
 
-/// A snapshot on its way to the disk, in a thread of its own: alerts do not wait for it.
-struct Writing {
-    positions: Positions,
-    started: Instant,
-    thread: JoinHandle<Result<()>>,
+/// How far the next file is.
+enum Step {
+    /// There is nothing to do until it is due.
+    Waiting,
+    /// The snapshot counts up to these positions and is being made, which took so long until now.
+    Copying { positions: Positions, spent: Duration },
+    /// A thread of its own puts it together and writes it.
+    Writing { positions: Positions, spent: Duration, thread: JoinHandle<Result<Duration>> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,7 +60,7 @@ struct Header {
 impl StateFile {
     /// Below this data directory.
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE), due: Instant::now(), writing: None }
+        Self { path: data_dir.join(FILE), due: Instant::now(), step: Step::Waiting, written: None }
     }
 
     /// Where to read on, and the snapshot that counts up to there; none if correlations begin anew, where
@@ -73,33 +81,83 @@ impl StateFile {
         }
     }
 
-    /// Whether it is time to write.
-    pub(super) fn is_due(&self) -> bool {
-        self.writing.is_none() && Instant::now() >= self.due
+    /// Whether it is time for a snapshot of what counts up to these positions.
+    pub(super) fn is_due(&self, positions: &Positions) -> bool {
+        matches!(self.step, Step::Waiting)
+            && Instant::now() >= self.due
+            && self.written.as_ref() != Some(positions)
     }
 
-    /// Begins to write a snapshot that counts up to these positions. It replaces the one before or, if that
-    /// fails, leaves it. Making the snapshot began at `started`.
+    /// Gives up a snapshot that is not done, to make a newer one.
+    pub(super) fn give_up_copying(&mut self) {
+        if self.is_copying() {
+            self.step = Step::Waiting;
+        }
+    }
+
+    /// Whether a snapshot is being made.
+    pub(super) fn is_copying(&self) -> bool {
+        matches!(self.step, Step::Copying { .. })
+    }
+
+    /// Begins a snapshot of what counts up to these positions.
+    pub(super) fn begin(&mut self, correlator: &mut Correlator, positions: &Positions) {
+        correlator.begin_snapshot();
+        self.step = Step::Copying { positions: positions.clone(), spent: Duration::ZERO };
+    }
+
+    /// Does the next part of what was begun, or if asked to, all of it. Returns the positions that the file counts
+    /// up to, once it is written; it replaces the one before.
     ///
     /// # Errors
+    /// If it cannot be written; then the one before stays.
+    pub(super) fn go_on(&mut self, correlator: &mut Correlator, finish: bool) -> Result<Option<Positions>> {
+        if let Step::Copying { positions, spent } = &mut self.step {
+            let started = Instant::now();
+            let snapshot = correlator.copy(if finish { usize::MAX } else { PART_BYTES });
+            *spent += started.elapsed();
+            match snapshot {
+                Some(snapshot) => {
+                    let (positions, spent) = (std::mem::take(positions), *spent);
+                    self.write(positions, spent, snapshot)?;
+                }
+                None if correlator.is_copying() => {}
+                // The rules changed.
+                None => self.step = Step::Waiting,
+            }
+        }
+        let Step::Writing { thread, .. } = &self.step else { return Ok(None) };
+        if !finish && !thread.is_finished() {
+            return Ok(None);
+        }
+        match std::mem::replace(&mut self.step, Step::Waiting) {
+            Step::Writing { positions, spent, thread } => {
+                self.due = Instant::now() + EVERY;
+                let written =
+                    thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
+                self.due = Instant::now() + EVERY.max((spent + written?) * SHARE);
+                self.written = Some(positions.clone());
+                Ok(Some(positions))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// # Errors
     /// If the system gives no thread.
-    pub(super) fn begin(&mut self, positions: &Positions, snapshot: Vec<u8>, started: Instant) -> Result<()> {
+    fn write(&mut self, positions: Positions, spent: Duration, snapshot: Snapshot) -> Result<()> {
+        self.step = Step::Waiting;
+        self.due = Instant::now() + EVERY;
         let (path, of) = (self.path.clone(), positions.clone());
         let thread = std::thread::Builder::new()
             .name("correlations".to_owned())
-            .spawn(move || write(&path, &of, &snapshot))
+            .spawn(move || {
+                let started = Instant::now();
+                write(&path, &of, &snapshot.into_bytes()).map(|()| started.elapsed())
+            })
             .context("failed to start the thread that keeps correlations")?;
-        self.writing = Some(Writing { positions: positions.clone(), started, thread });
+        self.step = Step::Writing { positions, spent, thread };
         Ok(())
-    }
-
-    /// The positions that the file counts up to now, once it is written; waits for that if asked to.
-    pub(super) fn finish(&mut self, wait: bool) -> Option<Result<Positions>> {
-        let Writing { positions, started, thread } =
-            self.writing.take_if(|writing| wait || writing.thread.is_finished())?;
-        self.due = Instant::now() + EVERY.max(started.elapsed() * SHARE);
-        let written = thread.join().unwrap_or_else(|_| bail!("the thread that keeps correlations panicked"));
-        Some(written.map(|()| positions))
     }
 
     fn load(&self, committed: &Positions) -> Result<(Positions, Vec<u8>)> {
@@ -121,10 +179,7 @@ impl StateFile {
 /// Names the file.
 fn write(path: &Path, positions: &Positions, snapshot: &[u8]) -> Result<()> {
     let header = Header { positions: positions.clone(), blake3: checksum(positions, snapshot)? };
-    let mut bytes = serde_json::to_vec(&header)?;
-    bytes.push(b'\n');
-    bytes.extend_from_slice(snapshot);
-    files::write_private(path, &bytes)
+    files::write_private_parts(path, &[&serde_json::to_vec(&header)?, b"\n", snapshot])
 }
 
 fn checksum(positions: &Positions, snapshot: &[u8]) -> Result<String> {
@@ -135,7 +190,10 @@ fn checksum(positions: &Positions, snapshot: &[u8]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use watchbell_event::Position;
+    use watchbell_rules::{CorrelationConfig, RuleSet};
 
     use super::*;
 
@@ -150,10 +208,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut file = StateFile::new(dir.path());
         assert_eq!(file.resume(&positions(9)), (positions(9), None));
-        file.begin(&positions(7), b"state\nof correlations".to_vec(), Instant::now()).unwrap();
-        assert_eq!(file.finish(true).unwrap().unwrap(), positions(7));
-        assert!(!file.is_due() && file.finish(true).is_none());
-        let saved = Some(b"state\nof correlations".to_vec());
+        let set = Arc::new(RuleSet::compile(Vec::new()));
+        let mut correlator = Correlator::new(set, CorrelationConfig::default());
+        assert!(file.is_due(&positions(7)));
+        file.begin(&mut correlator, &positions(7));
+        assert!(file.is_copying() && !file.is_due(&positions(7)));
+        assert_eq!(file.go_on(&mut correlator, true).unwrap(), Some(positions(7)));
+        file.due = Instant::now();
+        assert!(!file.is_due(&positions(7)) && file.is_due(&positions(8)));
+        assert!(file.go_on(&mut correlator, true).unwrap().is_none());
+        let saved = Some(correlator.snapshot());
         assert_eq!(file.resume(&positions(9)), (positions(7), saved.clone()));
         assert_eq!(file.resume(&positions(7)), (positions(7), saved));
         assert_eq!(file.resume(&positions(6)), (positions(6), None));

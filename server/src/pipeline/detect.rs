@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use watchbell_alerting::AlertStore;
 use watchbell_event::{Detection, Positions};
 use watchbell_ingest::log::{Batch, LogReader};
-use watchbell_rules::{CorrelationConfig, Correlator, Detector, Restored};
+use watchbell_rules::{CorrelationConfig, Detector, Restored};
 
 use super::correlation_state::StateFile;
+use super::rule_counts::Publisher;
 use super::rules::RuleBook;
 use super::stage::{self, Checkpoints};
 use crate::clock;
@@ -20,6 +21,8 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 8 << 20;
 /// Without detections the position is committed this often; replaying what lies between is cheap.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// While a snapshot is made, its next part does not wait longer for events than this.
+const WAIT_WHILE_COPYING: Duration = Duration::from_millis(5);
 /// A hostile rule set could match every event many times; what is beyond goes into the next transaction.
 const MAX_DETECTIONS: usize = 10_000;
 
@@ -32,6 +35,7 @@ pub(super) struct Detect {
     pub(super) state: StateFile,
     /// What correlations know at the reader's position.
     pub(super) snapshot: Option<Vec<u8>>,
+    pub(super) counts: Publisher,
 }
 
 impl Detect {
@@ -41,11 +45,17 @@ impl Detect {
         let mut detections = Vec::new();
         let mut positions = self.reader.positions();
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
-        while let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, COMMIT_EVERY, stopping) {
+        loop {
+            let wait = if self.state.is_copying() { WAIT_WHILE_COPYING } else { COMMIT_EVERY };
+            let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else {
+                break;
+            };
             if !self.rules.is_current(detector.evaluator().rules()) {
+                self.counts.publish(&detector);
                 report_dropped(&detector.follow(self.rules.current()));
             }
             self.evaluate(&mut detector, &batch, &mut detections, &mut positions, stopping);
+            self.counts.publish_if_due(&detector);
             if let Some(traffic) = detector.learned() {
                 self.rules.learn(detector.evaluator().rules(), traffic);
             }
@@ -56,15 +66,16 @@ impl Detect {
                 }
                 (committed, committed_at) = (positions.clone(), Instant::now());
             }
-            self.note_saved(false);
-            if positions == committed && self.state.is_due() {
-                self.save(&detector, &positions);
+            if positions == committed && self.state.is_due(&positions) {
+                self.state.begin(detector.correlator_mut(), &positions);
             }
+            self.save(&mut detector, false);
         }
-        self.note_saved(true);
+        self.state.give_up_copying();
+        self.save(&mut detector, true);
         if self.commit(&mut detections, &positions, stopping) {
-            self.save(&detector, &positions);
-            self.note_saved(true);
+            self.state.begin(detector.correlator_mut(), &positions);
+            self.save(&mut detector, true);
         }
     }
 
@@ -81,21 +92,16 @@ impl Detect {
         detector
     }
 
-    /// Begins to keep what correlations know, with the positions up to which everything is committed.
-    fn save(&mut self, detector: &Detector, positions: &Positions) {
-        let (started, correlator) = (Instant::now(), detector.correlator());
-        if let Err(error) = self.state.begin(positions, correlator.snapshot(), started) {
-            report_not_saved(&error);
-        }
-        publish_gauges(correlator);
-    }
-
-    /// Only what is kept may be forgotten by the log.
-    fn note_saved(&mut self, wait: bool) {
-        match self.state.finish(wait) {
-            Some(Ok(positions)) => self.checkpoints.keep(&positions),
-            Some(Err(error)) => report_not_saved(&error),
-            None => {}
+    /// Goes on keeping what correlations know. Only what is kept may be forgotten by the log.
+    fn save(&mut self, detector: &mut Detector, finish: bool) {
+        match self.state.go_on(detector.correlator_mut(), finish) {
+            Ok(Some(positions)) => self.checkpoints.keep(&positions),
+            Ok(None) => {}
+            Err(error) => {
+                metrics::counter!("watchbell_correlation_save_failures_total").increment(1);
+                let error = &*error as &dyn std::error::Error;
+                tracing::error!(error, "failed to keep the state of correlations; the log is kept instead");
+            }
         }
     }
 
@@ -144,28 +150,8 @@ impl Detect {
     }
 }
 
-fn report_not_saved(error: &anyhow::Error) {
-    metrics::counter!("watchbell_correlation_save_failures_total").increment(1);
-    let error = &**error as &dyn std::error::Error;
-    tracing::error!(error, "failed to keep the state of correlations; the log is kept instead");
-}
-
 fn report_dropped(outcome: &Restored) {
     for rule in &outcome.dropped {
         tracing::warn!(rule_id = &**rule, "a correlation changed or went; what it had counted was dropped");
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-fn publish_gauges(correlator: &Correlator) {
-    for stats in correlator.stats() {
-        let rule = stats.rule.to_string();
-        metrics::gauge!("watchbell_correlation_groups", "rule" => rule.clone()).set(stats.groups as f64);
-        metrics::gauge!("watchbell_correlation_bytes", "rule" => rule).set(stats.bytes as f64);
-    }
-    for (cluster, watermark) in correlator.watermarks() {
-        let seconds = watermark.as_micros() as f64 / 1e6;
-        metrics::gauge!("watchbell_correlation_watermark_seconds", "cluster" => cluster.to_string())
-            .set(seconds);
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use watchbell_event::{Positions, Record};
-use watchbell_ingest::log::{Log, LogReader};
+use watchbell_event::Positions;
+use watchbell_ingest::log::{Batch, Log, LogReader};
 use watchbell_query::{Config, Index, IndexError, Searcher};
 
 use super::stage::{self, Checkpoints, READER_INDEX};
@@ -98,8 +98,7 @@ impl Running<'_> {
         while let Some(batch) =
             stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, commit_interval / 2, stopping)
         {
-            dirty |= self.add(&batch.records)?;
-            self.index.note_read(&batch.next);
+            dirty |= self.add(&batch)?;
             if dirty && committed.elapsed() >= commit_interval {
                 self.commit()?;
                 (committed, dirty) = (Instant::now(), false);
@@ -116,13 +115,12 @@ impl Running<'_> {
         if dirty { self.commit() } else { Ok(()) }
     }
 
-    fn add(&mut self, records: &[Record]) -> Result<bool, IndexError> {
-        if records.is_empty() {
-            return Ok(false);
-        }
-        self.index.add(records)?;
-        metrics::counter!("watchbell_index_events_total").increment(records.len() as u64);
-        Ok(true)
+    /// True if there is something to commit.
+    fn add(&mut self, batch: &Batch) -> Result<bool, IndexError> {
+        self.index.add(&batch.records)?;
+        metrics::counter!("watchbell_index_events_total").increment(batch.records.len() as u64);
+        let passed_over = self.index.pass_over(&batch.next);
+        Ok(passed_over || !batch.records.is_empty())
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {

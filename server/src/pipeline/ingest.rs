@@ -1,21 +1,23 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod quarantine;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
+use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
-    DecodeError, DecodeLimits, Decoded, GunzipError, Origin, Rejected, decode_audit, gunzip,
+    Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
+    decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
 use watchbell_ingest::log::{AppendError, Log};
-use watchbell_ingest::quarantine::{
-    Quarantine, QuarantineConfig, QuarantineEntry, QuarantineError, QuarantinedEntry,
-};
+use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
 use super::index::IndexView;
@@ -23,15 +25,23 @@ use crate::clock;
 use crate::config::Config;
 use crate::files;
 
-/// The name of this source in records.
-const SOURCE: &str = "audit";
+pub(crate) use self::quarantine::{Quarantined, RetryError};
+
+/// The names of these sources in records.
+const AUDIT: &str = "audit";
+const LOGS: &str = "logs";
+/// The place of what makes a body unusable.
+const WHOLE_BODY: &str = "the whole body";
 
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
     intake: Intake,
     redactor: Redactor,
     limits: DecodeLimits,
+    log_limits: LogLimits,
     quarantine: Arc<Quarantine>,
+    /// Held by whoever reads through the quarantine, which takes a while.
+    scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
@@ -41,6 +51,7 @@ pub(crate) struct IngestPort {
 pub(super) struct Decoding {
     pub(super) redactor: Redactor,
     pub(super) limits: DecodeLimits,
+    pub(super) log_limits: LogLimits,
     pub(super) quarantine: Arc<Quarantine>,
 }
 
@@ -57,6 +68,7 @@ impl Decoding {
                 event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
                 ..DecodeLimits::default()
             },
+            log_limits: LogLimits::default(),
             quarantine: Arc::new(quarantine),
         })
     }
@@ -67,8 +79,38 @@ pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
     pub(crate) history: bool,
-    pub(crate) gzip: bool,
+    pub(crate) compression: Option<Compression>,
+    /// Of the body once it is unpacked.
     pub(crate) max_bytes: u64,
+    pub(crate) payload: Payload,
+}
+
+/// What a body holds.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    /// Audit events.
+    Audit,
+    /// Log lines.
+    Logs {
+        form: BodyForm,
+        /// What the sender repeats when it sends the body again.
+        delivery: Option<Vec<u8>>,
+    },
+}
+
+impl Payload {
+    /// The name of the source in records, which is the part of the path behind `/ingest/`.
+    pub(crate) fn source(&self) -> &'static str {
+        match self {
+            Self::Audit => AUDIT,
+            Self::Logs { .. } => LOGS,
+        }
+    }
+
+    /// Whether its events may be known from before: those of an anonymous delivery have identities of their own.
+    fn may_be_known(&self) -> bool {
+        !matches!(self, Self::Logs { delivery: None, .. })
+    }
 }
 
 /// What became of a body's events. All that is counted here is durable.
@@ -106,13 +148,15 @@ impl IngestPort {
             window_seconds: ingest.dedupe_window.as_secs(),
             window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
         };
-        let Decoding { redactor, limits, quarantine } = decoding;
+        let Decoding { redactor, limits, log_limits, quarantine } = decoding;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
             redactor,
             limits,
+            log_limits,
             quarantine,
+            scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
         })
@@ -124,26 +168,23 @@ impl IngestPort {
         request: Request,
         body: Bytes,
     ) -> Result<Ingested, IngestError> {
-        let origin = self.origin(&request.cluster, Some(request.peer), request.history);
+        let Request { peer, history, .. } = request;
+        let origin = self.origin(request.payload.source(), &request.cluster, Some(peer), history);
+        let may_be_known = request.payload.may_be_known();
         let decoded = self.decode(origin, request, body).await?;
-        self.append(decoded).await
+        self.append(decoded, may_be_known).await
     }
 
     /// Takes one event of this server's own.
     pub(crate) async fn take_own(&self, cluster: &str, event: Vec<u8>) -> Result<(), IngestError> {
-        let origin = self.origin(cluster, None, false);
+        let origin = self.origin(AUDIT, cluster, None, false);
         let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
-        self.append(decoded).await.map(drop)
+        self.append(decoded, true).await.map(drop)
     }
 
-    /// What could not be read, newest first.
-    pub(crate) fn quarantined(&self, limit: usize) -> Result<Vec<QuarantinedEntry>, QuarantineError> {
-        self.quarantine.list(limit)
-    }
-
-    fn origin(&self, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
-        Origin { source: SOURCE.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
+    fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
+        Origin { source: source.into(), cluster: cluster.into(), peer, received_at: clock::now(), history }
     }
 
     /// Unpacks and decodes; keeps in quarantine what cannot be kept otherwise.
@@ -169,19 +210,24 @@ impl IngestPort {
         body: Bytes,
     ) -> Result<Decoded, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-        let body = match request.gzip.then(|| gunzip(&body, limit)) {
+        let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
             Some(Ok(unpacked)) => unpacked,
-            Some(Err(error @ GunzipError::TooLong { .. })) => {
+            Some(Err(error @ DecompressError::TooLong { .. })) => {
                 return Err(IngestError::TooLarge(error.to_string()));
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
         };
-        match decode_audit(&body, origin, &self.limits, &self.redactor) {
+        let decoded = match &request.payload {
+            Payload::Audit => decode_audit(&body, origin, &self.limits, &self.redactor),
+            Payload::Logs { form, delivery } => {
+                let delivery = delivery_of(origin, delivery.as_deref(), &body)?;
+                decode_log_body(&body, *form, origin, &delivery, &self.log_limits, &self.redactor)
+            }
+        };
+        match decoded {
             Ok(decoded) => {
-                let entries: Vec<_> =
-                    decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
-                self.keep(&entries)?;
+                self.keep_rejected(origin, &decoded)?;
                 Ok(decoded)
             }
             Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
@@ -197,7 +243,7 @@ impl IngestPort {
             source: origin.source.to_string(),
             cluster: origin.cluster.to_string(),
             peer: origin.peer,
-            place: "the whole body".to_owned(),
+            place: WHOLE_BODY.to_owned(),
             reason: reason.clone(),
             repaired: false,
             bytes,
@@ -208,6 +254,12 @@ impl IngestPort {
         }
     }
 
+    /// Keeps what of a body could not be kept otherwise.
+    fn keep_rejected(&self, origin: &Origin, decoded: &Decoded) -> Result<(), IngestError> {
+        let entries: Vec<_> = decoded.rejected.iter().map(|rejected| entry(origin, rejected)).collect();
+        self.keep(&entries)
+    }
+
     fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), IngestError> {
         if entries.is_empty() {
             return Ok(());
@@ -216,9 +268,12 @@ impl IngestPort {
         self.quarantine.append(entries).map(drop).map_err(|error| IngestError::Failed(error_chain(&error)))
     }
 
-    async fn append(&self, decoded: Decoded) -> Result<Ingested, IngestError> {
+    async fn append(&self, decoded: Decoded, may_be_known: bool) -> Result<Ingested, IngestError> {
         let rejected = decoded.rejected.iter().filter(|rejected| !rejected.repaired).count();
-        let receipt = self.intake.append(decoded.envelopes, |older| self.stored_before(older)).await?;
+        let older = async |older: Vec<OlderEvent>| {
+            if may_be_known { self.stored_before(older).await } else { Ok(vec![false; older.len()]) }
+        };
+        let receipt = self.intake.append(decoded.envelopes, older).await?;
         metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
         metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
         Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
@@ -236,6 +291,20 @@ impl IngestPort {
         let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
         looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
+}
+
+/// What numbers the lines of a body. A key counts together with the body: a proxy may give one key to several, and
+/// no line must be taken for another.
+fn delivery_of(origin: &Origin, key: Option<&[u8]>, body: &[u8]) -> Result<Sequence, IngestError> {
+    let mut random = [0; 16];
+    let id = match key {
+        Some(key) => [blake3::hash(body).as_bytes(), key].concat(),
+        None => {
+            getrandom::fill(&mut random).map_err(|error| IngestError::Failed(error.to_string()))?;
+            random.to_vec()
+        }
+    };
+    Ok(Sequence::delivery(origin, &id))
 }
 
 impl From<AppendError> for IngestError {

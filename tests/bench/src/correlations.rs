@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use comfy_table::Table;
 use watchbell_event::{EventId, Position, Timestamp};
-use watchbell_rules::{CorrelationConfig, Correlator, Lists, Observed, RuleSet, load};
+use watchbell_rules::{CorrelationConfig, Correlator, Evaluator, Lists, Observed, RuleSet, load};
 
 use crate::random::Random;
 use crate::{output, stats};
@@ -78,13 +78,15 @@ impl CorrelationsArgs {
         ensure!(loaded.errors.is_empty(), "the rules do not load: {:?}", loaded.errors);
         let config = CorrelationConfig::default();
         let before = resident_bytes()?;
-        let mut correlator = Correlator::new(Arc::new(RuleSet::compile(loaded.rules)), config.clone());
+        let set = Arc::new(RuleSet::compile(loaded.rules));
+        let mut evaluator = Evaluator::new(Arc::clone(&set));
+        let mut correlator = Correlator::new(set, config.clone());
         let events: Vec<String> = (0..self.groups)
             .map(|group| format!(r#"{{"user":"user-{group}","value":{}}}"#, group % 100))
             .collect();
         let mut random = Random::new(1);
         let cluster = Arc::from("bench");
-        let (mut found, mut matches) = (Vec::new(), 0);
+        let (mut matched, mut found, mut matches) = (Vec::new(), Vec::new(), 0);
         let started = Instant::now();
         for number in 0..self.events {
             let at = usize::try_from(random.next() % self.groups)?;
@@ -93,7 +95,6 @@ impl CorrelationsArgs {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&number.to_be_bytes());
             let observed = Observed {
-                bytes: events[at].as_bytes(),
                 cluster: &cluster,
                 id: EventId(id),
                 position: Position { partition: 0, offset: number },
@@ -101,7 +102,8 @@ impl CorrelationsArgs {
                 received_at: time,
                 history: false,
             };
-            correlator.take(&observed, &[0], &mut found);
+            evaluator.matches(events[at].as_bytes(), &mut matched);
+            correlator.take(&observed, &evaluator, &matched, &mut found);
             matches += found.drain(..).count();
         }
         let elapsed = started.elapsed();

@@ -67,10 +67,7 @@ fn plain(message: &Message, external_url: Option<&str>) -> String {
     let (detailed, brief) = message.notices.split_at(detailed(message, external_url));
     for notice in detailed {
         let _ = writeln!(text, "{}\n{}", notice.headline(), one_line(notice.summary(), usize::MAX));
-        for detail in notice.details(external_url) {
-            let (caption, value) = detail.parts();
-            let _ = writeln!(text, "  {caption}: {}", one_line(value, usize::MAX));
-        }
+        plain_details(&mut text, &notice.details(external_url));
         text.push('\n');
     }
     for notice in brief {
@@ -81,6 +78,19 @@ fn plain(message: &Message, external_url: Option<&str>) -> String {
         let _ = writeln!(text, "\n{}", beyond(message, external_url));
     }
     text
+}
+
+fn plain_details(text: &mut String, details: &[Detail]) {
+    for detail in details {
+        let _ = match detail {
+            Detail::Text(caption, value) => writeln!(text, "  {caption}: {}", one_line(value, usize::MAX)),
+            Detail::Link(caption, link) => writeln!(text, "  {caption}: {link}"),
+            Detail::List(caption, values) => {
+                let values = values.iter().map(|value| format!("\n    - {}", one_line(value, usize::MAX)));
+                writeln!(text, "  {caption}:{}", values.collect::<String>())
+            }
+        };
+    }
 }
 
 fn rich(message: &Message, external_url: Option<&str>) -> String {
@@ -125,7 +135,19 @@ fn rich_details(text: &mut String, notice: &Notice, external_url: Option<&str>) 
         match &detail {
             Detail::Text(caption, value) => {
                 let (caption, value) = (html(caption), html(&one_line(value, usize::MAX)));
-                let _ = writeln!(text, "<tr><th align=\"left\">{caption}</th><td>{value}</td></tr>");
+                let _ = writeln!(
+                    text,
+                    "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{value}</td></tr>"
+                );
+            }
+            Detail::List(caption, values) => {
+                let values = values.iter().map(|value| html(&one_line(value, usize::MAX)));
+                let values = values.collect::<Vec<_>>().join("<br>");
+                let caption = html(caption);
+                let _ = writeln!(
+                    text,
+                    "<tr><th align=\"left\" valign=\"top\">{caption}</th><td>{values}</td></tr>"
+                );
             }
             Detail::Link(caption, link) => links.push(anchor(link, caption)),
         }
@@ -142,7 +164,7 @@ fn detailed(message: &Message, external_url: Option<&str>) -> usize {
     let mut used = 0;
     let fits = |notice: &&Notice| {
         let details = notice.details(external_url);
-        used += details.iter().map(|detail| detail.parts().1.len()).sum::<usize>();
+        used += details.iter().map(Detail::len).sum::<usize>();
         used <= DETAILED_BYTES
     };
     message.notices.iter().take(DETAILED).take_while(fits).count()
@@ -224,9 +246,36 @@ mod tests {
     }
 
     #[test]
+    fn both_forms_say_what_matched_and_what_to_do_without_markup_of_events() {
+        let mut one = notice(1);
+        one.alert.explanation.matched = vec![watchbell_event::MetCondition {
+            field: "requestURI".to_owned(),
+            test: "contains \"<b>\"".to_owned(),
+            values: vec!["a<b>\nc".to_owned()],
+        }];
+        one.alert.explanation.next_steps = vec!["Ask eve.".to_owned(), "Rotate it.".to_owned()];
+        let message = message(vec![one]);
+        let text = plain(&message, None);
+        let expect = "  What matched: requestURI: a<b> c (contains \"<b>\")\n  \
+            What to do:\n    - Ask eve.\n    - Rotate it.\n";
+        assert!(text.contains(expect), "{text}");
+        let text = rich(&message, None);
+        assert!(text.contains("requestURI: a&lt;b&gt; c (contains &quot;&lt;b&gt;&quot;)</td>"), "{text}");
+        assert!(text.contains("<td>Ask eve.<br>Rotate it.</td>"), "{text}");
+    }
+
+    #[test]
     fn alerts_with_much_to_say_still_make_a_mail_that_servers_take() {
         let mut long = notice(1);
         long.alert.labels = (0..32).map(|n| (format!("label{n}"), "\"é".repeat(341))).collect();
+        long.alert.explanation.matched = vec![
+            watchbell_event::MetCondition {
+                field: "f".repeat(200),
+                test: "<".repeat(200),
+                values: vec!["\"".repeat(200); 4]
+            };
+            16
+        ];
         let mail = compose(&message(vec![long; 1000]));
         assert!(mail.len() < 8 << 20, "{}", mail.len());
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  1  version, 1
-//!  1  1  format: 1 = Kubernetes audit
+//!  1  1  format: 1 = Kubernetes audit, 2 = log
 //!  2  1  flags: 1 = history, 2 = peer is IPv4, 4 = peer is IPv6
 //!  3 16  event id
 //! 19  8  received_at, microseconds, little-endian
@@ -36,6 +36,7 @@ pub(crate) fn write(envelope: &Envelope, out: &mut Vec<u8>) {
     let (cluster, cluster_len) = name(&envelope.cluster);
     let format = match envelope.format {
         Format::KubernetesAudit => 1,
+        Format::Log => 2,
         // a format that this version cannot name must not pass for one it can
         _ => 0,
     };
@@ -73,6 +74,7 @@ impl Reader {
         }
         let format = match format {
             1 => Format::KubernetesAudit,
+            2 => Format::Log,
             _ => return None,
         };
         let micros = |at: usize| array(stored, at).map(i64::from_le_bytes).map(Timestamp::from_micros);
@@ -120,14 +122,16 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_no_other_bytes_make_the_reader_panic() {
-        for peer in [None, Some("10.0.0.1"), Some("fe80::1")] {
+        for (peer, format) in
+            [None, Some("10.0.0.1"), Some("fe80::1")].into_iter().zip(Format::ALL.into_iter().cycle())
+        {
             let envelope = Envelope {
                 id: EventId([7; 16]),
                 received_at: Timestamp::from_micros(1),
                 event_time: Timestamp::from_micros(-2),
                 source: "audit".into(),
                 cluster: "größe".into(),
-                format: Format::KubernetesAudit,
+                format,
                 peer: peer.map(|peer| peer.parse().unwrap()),
                 history: peer.is_none(),
                 bytes: Bytes::from_static(b"{}"),

@@ -125,7 +125,7 @@ fn what_cannot_be_decoded_is_kept_once_and_stops_nothing() {
             assert_eq!(ids(&records), ["2", "3", "4"]);
             wait_for(&topics, "lag", |_| topics.lag(&at) == 0).await;
         }
-        let kept = cluster.quarantine().list(100).unwrap();
+        let kept = cluster.quarantine().list(100, None).unwrap();
         let mut places: Vec<_> = kept.iter().map(|entry| (&*entry.place, entry.total_bytes)).collect();
         places.reverse();
         assert_eq!(

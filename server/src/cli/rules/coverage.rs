@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use watchbell_rules::{Cell, coverage};
 
-use super::{exit_code, load_rules, report};
+use super::{ListOverrides, exit_code, load_rules, report};
 use crate::cli::output::{self, Format};
 
 /// Which rules to place in the matrix, and how to print it.
@@ -16,6 +16,8 @@ use crate::cli::output::{self, Format};
 pub(crate) struct CoverageArgs {
     /// Files or directories; without any, the shipped rules.
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    lists: ListOverrides,
     /// A table, or a layer for the ATT&CK Navigator.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -23,7 +25,7 @@ pub(crate) struct CoverageArgs {
 
 impl CoverageArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let loaded = load_rules(&self.paths);
+        let loaded = load_rules(&self.paths, &self.lists)?;
         report(&loaded.errors);
         let cells = coverage(&loaded.rules);
         match self.format {

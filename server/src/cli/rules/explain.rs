@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use watchbell_rules::{Part, Rule, Verdict, counted_rules, explain};
 
-use super::{exit_code, load_rules, report};
+use super::find::{Found, find};
+use super::{ListOverrides, exit_code};
 use crate::cli::output;
 
 /// Longest event, in bytes.
@@ -27,13 +28,15 @@ pub(crate) struct ExplainArgs {
     /// A file or directory of rules to look in; may be repeated. Without any, the shipped rules.
     #[arg(long = "rules", value_name = "PATH")]
     rules: Vec<PathBuf>,
+    #[command(flatten)]
+    lists: ListOverrides,
 }
 
 impl ExplainArgs {
     /// Exit code 0 if each of the rules matches, 1 if one does not. Of a correlation, one of the rules that it counts
     /// must match.
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (rules, wanted) = self.find()?;
+        let Found { rules, wanted, .. } = find(&self.rule, &self.rules, &self.lists)?;
         let event = self.read_event()?;
         let counted = counted_rules(&rules);
         let mut all_match = true;
@@ -67,32 +70,6 @@ impl ExplainArgs {
         headline(rule, told)?;
         print(&whole, 0)?;
         Ok(whole.verdict == Verdict::Holds)
-    }
-
-    /// The rules, and the indexes of those to explain.
-    fn find(&self) -> Result<(Vec<Rule>, Vec<usize>)> {
-        let as_file = self.rules.is_empty() && Path::new(&self.rule).is_file();
-        let paths = if as_file { vec![PathBuf::from(&self.rule)] } else { self.rules.clone() };
-        let loaded = load_rules(&paths);
-        if !paths.is_empty() {
-            report(&loaded.errors);
-        }
-        let wanted = |rule: &Rule| {
-            let names = [
-                Some(&*rule.title),
-                Some(&*rule.file),
-                Some(&*rule.key),
-                rule.id.as_deref(),
-                rule.name.as_deref(),
-            ];
-            as_file || names.contains(&Some(&self.rule))
-        };
-        let rules = loaded.rules;
-        let wanted: Vec<_> = (0..rules.len()).filter(|index| wanted(&rules[*index])).collect();
-        if wanted.is_empty() {
-            bail!("there is no rule with the id, name, title or file {:?}", self.rule);
-        }
-        Ok((rules, wanted))
     }
 
     fn read_event(&self) -> Result<Vec<u8>> {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
-use watchbell_rules::{AuditPolicy, Finding, Lists, lint, lint_text, load};
+use watchbell_rules::{AuditPolicy, Finding, lint, lint_text, load};
 
-use super::{exit_code, read_files, report};
+use super::{ListOverrides, exit_code, read_files, report};
 use crate::cli::output::{self, Format};
 use crate::files;
 
@@ -20,6 +20,8 @@ const MAX_POLICY_BYTES: u64 = 4 << 20;
 pub(crate) struct LintArgs {
     /// Files or directories; without any, the shipped rules.
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    lists: ListOverrides,
     /// An audit policy of the API server: also name the rules for which it logs too little.
     #[arg(long, value_name = "FILE")]
     audit_policy: Option<PathBuf>,
@@ -35,8 +37,9 @@ impl LintArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let policy = self.audit_policy.as_deref().map(read_policy).transpose()?;
         let (files, unreadable) = read_files(&self.paths);
-        let mut loaded = load(&files, &Lists::shipped());
+        let mut loaded = load(&files, &self.lists.lists()?);
         loaded.errors.extend(unreadable);
+        self.lists.note_unread(&loaded.rules);
         report(&loaded.errors);
         let mut findings: Vec<Finding> =
             files.iter().flat_map(|(name, text)| lint_text(name, text)).collect();

@@ -1,0 +1,293 @@
+//! Log lines to envelopes: recognise what a line is, read what it says, write it as a *log document*.
+//!
+//! A log document is a JSON object in the names of the Elastic Common Schema (see [`Field`]), beside
+//! `@timestamp` (when the line was written) and `message` (the line; of a JSON line the text in it that is for
+//! people). Three layers go into it, and a later one never replaces what an earlier one has said:
+//!
+//! 1. what the transport knows itself ([`LogRecord::known`]): the path of a file, the stream of a container;
+//! 2. the members that an agent sent beside the line ([`LogRecord::attributes`]), under their own paths; from
+//!    `kubernetes.*` and `k8s.*` fields of the schema are filled. What contradicts the transport is below `agent`;
+//! 3. what the line says: members of a JSON line, pairs of a logfmt line, the fields of an access log. A member
+//!    whose first key is one of the schema's or of an agent's stands below `line` (`line.user`), and so does
+//!    whatever a line says of where it comes from.
+//!
+//! Whoever writes a log line must not be able to forge the pod or the address it came from.
+//!
+//! Lines are never refused: what is not recognised is text. What had to change says so in `log.flags`:
+//! `truncated` (the line was too long), `not_utf8`, `members_cut` (an agent sent too much).
+
+mod agent;
+mod body;
+mod cri;
+mod docker;
+mod draft;
+mod field;
+mod identity;
+mod level;
+mod line;
+mod record;
+mod time;
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use serde_json::{Map, Value};
+use watchbell_event::{Envelope, EventId, Format, Timestamp};
+
+pub use body::{BodyForm, decode_log_body};
+pub use cri::CriLine;
+pub use docker::DockerLine;
+pub use field::Field;
+pub use identity::Sequence;
+pub use level::of_syslog_severity;
+
+use self::draft::Draft;
+use super::Origin;
+use crate::json::{self, Tape};
+use crate::redact::Redactor;
+
+const TRUNCATED: &str = "truncated";
+const NOT_UTF8: &str = "not_utf8";
+const MEMBERS_CUT: &str = "members_cut";
+/// How much memory documents share; a document keeps all of it.
+const SHARED_BYTES: usize = 64 << 10;
+
+/// Bounds of log records.
+#[derive(Clone, Debug)]
+pub struct LogLimits {
+    /// Longest line; what is longer is cut. Also how much an agent may send beside a line.
+    pub line_bytes: usize,
+    /// Lists and objects within one another.
+    pub depth: usize,
+    /// Keys and values of one record; a JSON line with more is kept as text.
+    pub values: usize,
+    /// Most records in one body; beyond it the whole body is refused.
+    pub records: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { line_bytes: 256 << 10, depth: 32, values: 10_000, records: 100_000 }
+    }
+}
+
+/// A line format, recognised by content unless it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LineFormat {
+    /// One JSON object.
+    Json,
+    /// `key=value key="quoted value"`.
+    Logfmt,
+    /// Kubernetes components: `I0131 08:15:00.123456       1 file.go:12] message`.
+    Klog,
+    /// nginx and Apache access logs, common and combined, and that of nginx's ingress controller.
+    Access,
+    /// Envoy and Istio access logs in text form.
+    Envoy,
+    /// sshd, PAM and sudo, with or without a syslog header.
+    Auth,
+    /// Anything else.
+    Text,
+}
+
+/// One line of a log (or several that belong together), as a transport hands it over.
+#[derive(Clone, Debug)]
+pub struct LogRecord<'a> {
+    /// When the line was written, if the runtime or the agent says it; otherwise what the line says counts, and
+    /// if it says nothing, its arrival.
+    pub time: Option<Timestamp>,
+    /// The line without its line break. What is not UTF-8 is replaced and the document says so.
+    pub line: Cow<'a, [u8]>,
+    /// True if the transport has cut the line.
+    pub cut: bool,
+    /// What the transport knows by itself. Of a field given twice the first counts.
+    pub known: Vec<(Field, Fact<'a>)>,
+    /// The members that an agent sent beside the line, such as `kubernetes` or `k8s.pod.name`.
+    pub attributes: Map<String, Value>,
+    /// The format, where it is configured.
+    pub format: Option<LineFormat>,
+    /// By which the record is recognised if it is sent again: see [`Sequence::id`].
+    pub identity: EventId,
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact<'a> {
+    /// Text; also for addresses.
+    Text(Cow<'a, str>),
+    /// A whole number.
+    Number(u64),
+}
+
+impl<'a> From<&'a str> for Fact<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Fact<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<u64> for Fact<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Fact<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// Makes envelopes of log records; no record is refused. Of what a document holds, only what the redactor's
+/// configured paths name is replaced.
+#[must_use]
+pub fn decode_logs<'a>(
+    records: impl IntoIterator<Item = LogRecord<'a>>,
+    origin: &Origin,
+    limits: &LogLimits,
+    redactor: &Redactor,
+) -> Vec<Envelope> {
+    let mut decoder = LogDecoder::new(origin, limits, redactor);
+    records.into_iter().map(|record| decoder.decode(record)).collect()
+}
+
+/// Makes envelopes of one source's records, one by one, as [`decode_logs`] does.
+pub struct LogDecoder<'o> {
+    origin: &'o Origin,
+    limits: &'o LogLimits,
+    redactor: &'o Redactor,
+    /// Reused from line to line.
+    tape: Tape,
+    document: Vec<u8>,
+    /// Where documents are put one after another.
+    shared: BytesMut,
+    counts: Counts,
+}
+
+impl<'o> LogDecoder<'o> {
+    /// For records of this origin.
+    #[must_use]
+    pub fn new(origin: &'o Origin, limits: &'o LogLimits, redactor: &'o Redactor) -> Self {
+        Self {
+            origin,
+            limits,
+            redactor,
+            tape: Tape::default(),
+            document: Vec::new(),
+            shared: BytesMut::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Makes an envelope of one record.
+    #[must_use]
+    pub fn decode(&mut self, record: LogRecord<'_>) -> Envelope {
+        let LogRecord { time, line, cut, known, attributes, format, identity } = record;
+        let kept = self.limits.line_bytes.min(line.len());
+        let mut text = String::from_utf8_lossy(&line[..kept]);
+        let mut draft = Draft::new(known, self.origin.received_at);
+        if cut || kept < line.len() {
+            draft.flags.push(TRUNCATED);
+            // the cut may have gone through a character
+            if let Some(error) =
+                str::from_utf8(&line[..kept]).err().filter(|error| error.error_len().is_none())
+            {
+                text = String::from_utf8_lossy(&line[..error.valid_up_to()]);
+            }
+        }
+        if let Cow::Owned(_) = text {
+            draft.flags.push(NOT_UTF8);
+        }
+        if !attributes.is_empty() {
+            agent::absorb(attributes, self.limits, &mut draft);
+        }
+        let is_json = matches!(format, None | Some(LineFormat::Json));
+        let parsed = is_json.then(|| line::json::parse(&text, self.limits, &mut self.tape)).flatten();
+        match parsed.as_deref().and_then(|parsed| self.tape.root(parsed)) {
+            Some(object) => line::json::read(object, &mut draft),
+            None => line::read(&text, format, &mut draft),
+        }
+        self.counts.count(&draft);
+        // what a line says comes from whoever wrote it: the future would make everything else late
+        let claimed = time.or(draft.time.map(|time| time.min(self.origin.received_at)));
+        self.document.clear();
+        draft.write(claimed.unwrap_or(self.origin.received_at), &text, &mut self.document);
+        drop(draft);
+        self.envelope(claimed, identity)
+    }
+
+    fn envelope(&mut self, claimed: Option<Timestamp>, identity: EventId) -> Envelope {
+        let origin = self.origin;
+        if let Some(redacted) = self.redacted() {
+            self.document = redacted.into_bytes();
+        }
+        if self.shared.capacity() < self.document.len() {
+            self.shared.reserve(self.document.len().max(SHARED_BYTES));
+        }
+        self.shared.extend_from_slice(&self.document);
+        Envelope {
+            id: identity,
+            received_at: origin.received_at,
+            event_time: Timestamp::event_time(claimed, origin.received_at),
+            source: origin.source.clone(),
+            cluster: origin.cluster.clone(),
+            format: Format::Log,
+            peer: origin.peer,
+            history: origin.history,
+            bytes: self.shared.split().freeze(),
+        }
+    }
+
+    /// The document without what the configured paths name, if it has any of it.
+    fn redacted(&mut self) -> Option<String> {
+        if !self.redactor.has_paths() {
+            return None;
+        }
+        let document = str::from_utf8(&self.document).ok()?;
+        let limits = json::Limits { depth: 127, values: usize::MAX };
+        json::parse(document.as_bytes(), 0, limits, &mut self.tape).ok()?;
+        let edits = self.redactor.redact_paths(self.tape.root(document)?);
+        (!edits.is_empty()).then(|| json::apply(document, edits))
+    }
+}
+
+/// What was seen, told to the metrics at the end.
+#[derive(Default)]
+struct Counts {
+    datasets: Vec<(&'static str, u64)>,
+    flags: Vec<(&'static str, u64)>,
+}
+
+impl Counts {
+    fn count(&mut self, draft: &Draft<'_>) {
+        add(&mut self.datasets, draft.dataset);
+        draft.flags.iter().for_each(|flag| add(&mut self.flags, flag));
+    }
+}
+
+fn add(counts: &mut Vec<(&'static str, u64)>, name: &'static str) {
+    match counts.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((name, 1)),
+    }
+}
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        for (dataset, count) in &self.datasets {
+            metrics::counter!("watchbell_ingest_log_records_total", "dataset" => *dataset).increment(*count);
+        }
+        for (flag, count) in &self.flags {
+            metrics::counter!("watchbell_ingest_flaws_total", "reason" => *flag, "outcome" => "repaired")
+                .increment(*count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+use watchbell_event::Timestamp;
+
+use super::{Fact, Field, level, time};
+use crate::json::write_text;
+
+/// A log document in the making. What is said first stays.
+pub(super) struct Draft<'a> {
+    pub(super) facts: Vec<(Field, Fact<'a>)>,
+    /// A bit for each field among the facts.
+    filled: u64,
+    /// What the line says of a field that is filled, or that it is not believed about.
+    contradicted: Vec<(Field, Fact<'a>)>,
+    /// What an agent sent beside the line.
+    pub(super) attributes: Map<String, Value>,
+    /// Members of the line, in its order.
+    members: Vec<Member<'a>>,
+    /// When the line says it was written.
+    pub(super) time: Option<Timestamp>,
+    /// When the line arrived.
+    pub(super) received_at: Timestamp,
+    /// What the line says, if that is not the line itself.
+    pub(super) message: Option<Cow<'a, str>>,
+    pub(super) dataset: &'static str,
+    pub(super) flags: Vec<&'static str>,
+}
+
+struct Member<'a> {
+    key: Cow<'a, str>,
+    value: MemberValue<'a>,
+    below_line: bool,
+}
+
+/// The value of a member of a line.
+pub(super) enum MemberValue<'a> {
+    /// JSON as it stands in the line.
+    Json(&'a str),
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(known: Vec<(Field, Fact<'a>)>, received_at: Timestamp) -> Self {
+        let mut draft = Self {
+            facts: Vec::with_capacity(known.len() + 16),
+            filled: 0,
+            contradicted: Vec::new(),
+            attributes: Map::new(),
+            members: Vec::new(),
+            time: None,
+            received_at,
+            message: None,
+            dataset: "text",
+            flags: Vec::new(),
+        };
+        for (field, fact) in known {
+            draft.know(field, fact);
+        }
+        draft
+    }
+
+    /// A fact of the transport; of two about one field the first counts.
+    pub(super) fn know(&mut self, field: Field, fact: impl Into<Fact<'a>>) {
+        if self.fill(field) {
+            self.facts.push((field, normal(field, fact.into())));
+        }
+    }
+
+    /// What an agent says. What contradicts the transport stands below `agent`.
+    pub(super) fn report(&mut self, field: Field, fact: impl Into<Fact<'a>>) {
+        let fact = normal(field, fact.into());
+        if self.fill(field) {
+            self.facts.push((field, fact));
+        } else if self.fact(field) != Some(&fact) {
+            let value = match fact {
+                Fact::Text(text) => text.into(),
+                Fact::Number(number) => number.into(),
+            };
+            self.attributes.insert(format!("agent.{}", field.path()), value);
+        }
+    }
+
+    /// What the line says. It cannot say where it comes from.
+    pub(super) fn say(&mut self, field: Field, fact: impl Into<Fact<'a>>) {
+        let fact = fact.into();
+        if !field.is_origin() && self.fill(field) {
+            self.facts.push((field, fact));
+        } else if self.fact(field) != Some(&fact)
+            && self.contradicted.iter().all(|(known, _)| *known != field)
+        {
+            self.contradicted.push((field, fact));
+        }
+    }
+
+    /// As [`Self::say`], unless the text is empty or stands for nothing.
+    pub(super) fn say_text(&mut self, field: Field, text: &'a str) {
+        if !matches!(text, "" | "-") {
+            self.say(field, text);
+        }
+    }
+
+    /// As [`Self::say`], if the text is a number.
+    pub(super) fn say_number(&mut self, field: Field, text: &str) {
+        if let Ok(number) = text.parse::<u64>() {
+            self.say(field, number);
+        }
+    }
+
+    /// The address that a line names as that of the client: an address, perhaps with a port, or a name.
+    pub(super) fn say_client(&mut self, text: &'a str) {
+        let (address, port) = split_port(text);
+        match address.parse::<std::net::IpAddr>() {
+            Ok(_) => {
+                self.say(Field::SourceIp, address);
+                if let Some(port) = port {
+                    self.say_number(Field::SourcePort, port);
+                }
+            }
+            Err(_) => self.say_text(Field::SourceAddress, text),
+        }
+    }
+
+    /// A member of the line under its own name; of two with one name the later one.
+    pub(super) fn member(&mut self, key: impl Into<Cow<'a, str>>, value: MemberValue<'a>) {
+        let key = key.into();
+        if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
+            member.value = value;
+            return;
+        }
+        let below_line = self.stands_below_line(&key);
+        self.members.push(Member { key, value, below_line });
+    }
+
+    pub(super) fn fact(&self, field: Field) -> Option<&Fact<'a>> {
+        let is_filled = self.filled & (1 << field as u8) != 0;
+        is_filled.then(|| self.facts.iter().find(|(filled, _)| *filled == field).map(|(_, fact)| fact))?
+    }
+
+    fn fill(&mut self, field: Field) -> bool {
+        let bit = 1 << field as u8;
+        let is_new = self.filled & bit == 0;
+        self.filled |= bit;
+        is_new
+    }
+
+    /// Appends the document. `time` is when the line was written.
+    pub(super) fn write(&self, time: Timestamp, line: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"@timestamp\":\"");
+        time::write(time, out);
+        out.push(b'"');
+        let message = self.message.as_deref().unwrap_or(line);
+        if !message.is_empty() {
+            write_key("message", out);
+            write_text(message, out);
+        }
+        self.write_dataset(out);
+        for (field, fact) in self.facts.iter().filter(|(field, _)| *field != Field::EventDataset) {
+            write_path(*field, out);
+            write_fact(fact, out);
+        }
+        self.write_flags(out);
+        for (key, value) in &self.attributes {
+            write_key(key, out);
+            // writing to memory does not fail, and nor does JSON without maps of other keys than text
+            let _ = serde_json::to_writer(&mut *out, value);
+        }
+        for Member { key, value, .. } in self.members.iter().filter(|member| !member.below_line) {
+            write_key(key, out);
+            write_member(value, out);
+        }
+        self.write_line(out);
+        out.push(b'}');
+    }
+
+    /// What format was recognised; what an agent says about it counts where nothing was.
+    fn write_dataset(&self, out: &mut Vec<u8>) {
+        write_key("event.dataset", out);
+        match self.fact(Field::EventDataset) {
+            Some(fact) if self.dataset == "text" => write_fact(fact, out),
+            _ => write_text(self.dataset, out),
+        }
+    }
+
+    fn write_flags(&self, out: &mut Vec<u8>) {
+        if self.flags.is_empty() {
+            return;
+        }
+        write_key("log.flags", out);
+        for (n, flag) in self.flags.iter().enumerate() {
+            out.push(if n == 0 { b'[' } else { b',' });
+            write_text(flag, out);
+        }
+        out.push(b']');
+    }
+
+    /// What the line says of things that it is not believed, or that others have said already.
+    fn write_line(&self, out: &mut Vec<u8>) {
+        let mut members = self.members.iter().filter(|member| member.below_line).peekable();
+        if members.peek().is_none() && self.contradicted.is_empty() {
+            return;
+        }
+        write_key("line", out);
+        let mut before = b'{';
+        for Member { key, value, .. } in members {
+            write_key_after(before, key, out);
+            write_member(value, out);
+            before = b',';
+        }
+        for (field, fact) in &self.contradicted {
+            // a member of the same name says the same
+            if self.members.iter().any(|member| member.key == field.path()) {
+                continue;
+            }
+            write_key_after(before, field.path(), out);
+            write_fact(fact, out);
+            before = b',';
+        }
+        if before == b'{' {
+            out.push(b'{');
+        }
+        out.push(b'}');
+    }
+
+    fn stands_below_line(&self, key: &str) -> bool {
+        let first = key.split('.').next().unwrap_or_default();
+        is_reserved(first)
+            || Field::is_first_key(first)
+            || self.attributes.keys().any(|key| key.split('.').next() == Some(first))
+    }
+}
+
+/// First keys of members that say where a line comes from, or that a query or a rule understands in its own way. A
+/// member of a line with such a first key stands below `line`, as those with the first key of a [`Field`] do.
+fn is_reserved(first: &str) -> bool {
+    matches!(
+        first,
+        "@timestamp"
+            | "_cut"
+            | "agent"
+            | "annotations"
+            | "cluster"
+            | "id"
+            | "impersonatedUser"
+            | "k8s"
+            | "kubernetes"
+            | "line"
+            | "message"
+            | "objectRef"
+            | "requestObject"
+            | "responseObject"
+            | "responseStatus"
+            | "sourceIPs"
+            | "stream"
+            | "verb"
+    )
+}
+
+/// Levels in one spelling, whoever names them.
+fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
+    match fact {
+        Fact::Text(word) if field == Field::LogLevel => Fact::Text(level::normal(&word).unwrap_or(word)),
+        fact => fact,
+    }
+}
+
+/// Paths of fields need no escapes.
+fn write_path(field: Field, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.path().as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn write_key(key: &str, out: &mut Vec<u8>) {
+    write_key_after(b',', key, out);
+}
+
+fn write_key_after(before: u8, key: &str, out: &mut Vec<u8>) {
+    out.push(before);
+    write_text(key, out);
+    out.push(b':');
+}
+
+fn write_fact(fact: &Fact<'_>, out: &mut Vec<u8>) {
+    match fact {
+        Fact::Text(text) => write_text(text, out),
+        Fact::Number(number) => {
+            let _ = serde_json::to_writer(out, number);
+        }
+    }
+}
+
+fn write_member(value: &MemberValue<'_>, out: &mut Vec<u8>) {
+    match value {
+        MemberValue::Json(json) => out.extend_from_slice(json.as_bytes()),
+        MemberValue::Text(text) => write_text(text, out),
+    }
+}
+
+/// Parts `10.0.0.1:80` and `[::1]:80`; an address alone stays whole.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return (address, rest.strip_prefix(':'));
+    }
+    match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => (address, Some(port)),
+        _ => (text, None),
+    }
+}

@@ -1,0 +1,188 @@
+//! `watchbell rules eval`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use watchbell_event::audit::AuditEvent;
+use watchbell_event::log::LogDocument;
+use watchbell_event::{EventId, Format, Position, Timestamp};
+use watchbell_rules::samples::format_of;
+use watchbell_rules::{Correlated, CorrelationConfig, Correlator, Evaluator, Language, Observed, RuleSet};
+
+use super::{ListOverrides, exit_code, load_rules, report};
+use crate::cli::output;
+
+/// Which rules to try on which events.
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    /// A file or directory of rules; may be repeated. Without any, the shipped rules.
+    #[arg(long = "rules", value_name = "PATH")]
+    rules: Vec<PathBuf>,
+    /// Events, one JSON object per line; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    events: PathBuf,
+    #[command(flatten)]
+    lists: ListOverrides,
+    /// How far an event may lie before those above it in the file and still count in correlations.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    lateness: std::time::Duration,
+    /// Exit with 1 if a rule does not load or a line is not a JSON object.
+    #[arg(long)]
+    strict: bool,
+    /// Which of the Falco rules that match an event to print; Sigma rules are always all printed.
+    #[arg(long, value_enum, default_value_t = Matching::All)]
+    matching: Matching,
+}
+
+/// Which Falco rules count for one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Matching {
+    /// Only the first, as Falco itself does it.
+    First,
+    /// Every one that matches.
+    All,
+}
+
+impl Matching {
+    /// Takes away the matches that do not count.
+    fn apply(self, set: &RuleSet, matches: &mut Vec<usize>) {
+        let is_falco =
+            |index: &usize| set.rules().get(*index).is_some_and(|rule| rule.language == Language::Falco);
+        let first = matches.iter().copied().find(is_falco);
+        matches.retain(|index| self == Self::All || !is_falco(index) || Some(*index) == first);
+    }
+}
+
+/// Longest line, in bytes.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+
+impl EvalArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let loaded = load_rules(&self.rules, &self.lists)?;
+        report(&loaded.errors);
+        let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
+        let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros);
+        let input: Box<dyn Read> = if self.events.as_os_str() == "-" {
+            Box::new(std::io::stdin())
+        } else {
+            let name = self.events.display();
+            Box::new(File::open(&self.events).with_context(|| format!("failed to open {name}"))?)
+        };
+        let mut lines = BufReader::new(input);
+        let (mut line, mut unreadable) = (Vec::new(), 0_u64);
+        for number in 0_u64.. {
+            line.clear();
+            let length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)?;
+            if length == 0 {
+                break;
+            }
+            if length as u64 > MAX_LINE_BYTES {
+                bail!("line {} is longer than {MAX_LINE_BYTES} bytes", number + 1);
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if !trial.take(number, line.trim_ascii())? {
+                unreadable += 1;
+                output::note(&format!("line {} is not a JSON object", number + 1));
+            }
+        }
+        trial.finish()?;
+        Ok(exit_code(!self.strict || (loaded.errors.is_empty() && unreadable == 0)))
+    }
+}
+
+/// Rules on trial: what matches is printed.
+struct Trial {
+    set: Arc<RuleSet>,
+    matching: Matching,
+    evaluator: Evaluator,
+    correlator: Correlator,
+    matches: Vec<usize>,
+    correlated: Vec<Correlated>,
+    cluster: Arc<str>,
+    latest: Timestamp,
+}
+
+impl Trial {
+    fn new(set: Arc<RuleSet>, matching: Matching, lateness_micros: i64) -> Self {
+        let listed_events = usize::MAX;
+        let config = CorrelationConfig { lateness_micros, listed_events, ..CorrelationConfig::default() };
+        Self {
+            evaluator: Evaluator::new(Arc::clone(&set)),
+            correlator: Correlator::new(Arc::clone(&set), config),
+            set,
+            matching,
+            matches: Vec::new(),
+            correlated: Vec::new(),
+            cluster: Arc::from(""),
+            latest: Timestamp::default(),
+        }
+    }
+
+    /// Evaluates one line; false if it is not a JSON object.
+    fn take(&mut self, number: u64, line: &[u8]) -> Result<bool> {
+        let format = format_of(line);
+        let readable = self.evaluator.matches_of(format, line, &mut self.matches);
+        self.matching.apply(&self.set, &mut self.matches);
+        for index in self.matches.iter().filter(|index| !self.set.is_silent(**index)) {
+            let Some(rule) = self.set.rules().get(*index) else { continue };
+            let found =
+                json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level, "event": number });
+            output::line(&found.to_string())?;
+        }
+        if self.set.has_correlations() {
+            // An event without a time is taken to have happened with the one before it.
+            let time = match format {
+                Format::Log => LogDocument::parse(line).time(),
+                _ => AuditEvent::parse(line).claimed_time(),
+            };
+            let time = time.unwrap_or(self.latest);
+            self.latest = time;
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            let observed = Observed {
+                cluster: &self.cluster,
+                id: EventId(id),
+                position: Position { partition: 0, offset: number },
+                event_time: time,
+                received_at: time,
+                history: true,
+            };
+            self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
+            self.print_correlated()?;
+        }
+        Ok(readable)
+    }
+
+    /// No more events come: decides what still waited for some.
+    fn finish(&mut self) -> Result<()> {
+        self.correlator.finish(&mut self.correlated);
+        self.print_correlated()?;
+        let late = self.correlator.late_events();
+        if late > 0 {
+            output::note(&format!("{late} matches came too late to be counted; see --lateness"));
+        }
+        Ok(())
+    }
+
+    fn print_correlated(&mut self) -> Result<()> {
+        for correlated in self.correlated.drain(..) {
+            let Some(rule) = self.set.rules().get(correlated.rule) else { continue };
+            let events: Vec<u64> = correlated.events.iter().map(|event| event.position.offset).collect();
+            let group: serde_json::Map<_, _> =
+                correlated.group.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            let found = json!({ "rule_id": rule.key, "rule": rule.title, "level": rule.level,
+                "event": events.last(), "events": events, "group": group, "reached": correlated.value,
+                "window_start": correlated.window_start, "window_end": correlated.window_end });
+            output::line(&found.to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! What could not be read: listed, shown, and read after all.
+
+use serde_json::Value;
+
+use crate::support::{Server, event, event_list, long_event};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_too_long_is_read_once_the_limit_is_raised() {
+    let mut server = Server::start("ingest: {max_event: 64KiB}\n").await;
+    let good = event_list(&[event("q-1"), long_event("q-2")]).to_string();
+    server.post("prod", good).await;
+    server.post("prod", "hello\u{7}").await;
+    let check = |server: &Server, args: &[&str], code: i32, expect: &[&str]| {
+        let output = server.run(&[&["quarantine"], args].concat());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        expect.iter().for_each(|expect| assert!(text.contains(expect), "{expect} is not in {text}"));
+        text
+    };
+    let list = check(&server, &["list", "--limit", "1"], 0, &["open", "not JSON", "more: --cursor "]);
+    assert!(!list.contains("hello"), "{list}");
+    check(
+        &server,
+        &["retry", "--all"],
+        1,
+        &["longer than 65536 bytes", "not JSON", "0 of 2 entries are done"],
+    );
+
+    server.configure("");
+    server.restart().await;
+    let done = ["1 events stored, 0 were there already", "still cannot be read", "1 of 2 entries are done"];
+    check(&server, &["retry", "--all"], 1, &done);
+    server.wait_for_count("cluster:prod", 2).await;
+    let lines = server.run(&["quarantine", "list", "--format", "json"]);
+    let entries: Vec<Value> = String::from_utf8(lines.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let key = |index: usize| entries[index]["key"].as_str().unwrap();
+    assert!(entries[1]["done_at"].is_string() && entries[0]["done_at"].is_null(), "{entries:?}");
+    check(&server, &["retry", key(1)], 1, &["409", "it was read at"]);
+    check(&server, &["show", key(0)], 0, &["hello\u{7}", "not JSON"]);
+    check(&server, &["show", "ffff"], 1, &["400"]);
+    // Tried again and again, also after another start.
+    check(&server, &["retry", "--all"], 1, &["0 of 1 entries are done"]);
+    server.restart().await;
+    check(&server, &["retry", "--all"], 1, &["0 of 1 entries are done"]);
+    server.wait_for_count("cluster:watchbell AND objectRef.resource:quarantine", 7).await;
+}
