@@ -12,5 +12,6 @@ mod json;
 pub mod log;
 pub mod quarantine;
 pub mod redact;
+pub mod tail;
 #[cfg(test)]
 mod testing;

@@ -4,6 +4,7 @@
 mod alerting;
 mod kafka;
 mod reader;
+mod tail;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use watchbell_event::yaml::{self, Node};
+use watchbell_ingest::tail::TailConfig;
 use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) metrics_public: bool,
     pub(crate) ingest: IngestConfig,
+    /// Log files that are followed.
+    pub(crate) files: TailConfig,
     pub(crate) journal: JournalConfig,
     pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) rules: RulesConfig,
@@ -169,6 +173,7 @@ impl Config {
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
             ingest: IngestConfig::read(root.section("ingest")),
+            files: tail::read(root),
             journal: JournalConfig::read(root.section("journal")),
             kafka: KafkaConfig::read(root.section("kafka"), root.get("kafka").is_some()),
             rules: RulesConfig::read(root.section("rules")),
@@ -387,6 +392,27 @@ mod tests {
         let wrong = mistakes("rules:\n  lists:\n    a-b: [x]\n    c: [{d: e}]\n");
         assert!(wrong[0].starts_with("watchbell.yaml:3: rules.lists.a-b: the name of a list"), "{wrong:?}");
         assert_eq!(wrong[1], "watchbell.yaml:4: rules.lists.c: the values must be a list of texts");
+    }
+
+    #[test]
+    fn files_to_follow_are_read() {
+        let text = "files:\n  - path: /var/log/pods/*/*/*.log\n    cluster: prod\n    exclude: /var/log/pods/x_*/*/*.log\n\
+            \x20   format: json\n";
+        let files = Config::parse(text, "test").unwrap().files;
+        assert_eq!((files.sources.len(), &*files.sources[0].cluster), (1, "prod"));
+        assert_eq!(files.sources[0].exclude.len(), 1);
+        let wrong = mistakes("files:\n  - path: var/*.log\n    cluster: a b\n    format: xml\n  - {}\n");
+        let expect = [
+            "watchbell.yaml:2: files[0].path \"var/*.log\": the path must begin with /",
+            "watchbell.yaml:3: files[0].cluster: a cluster name is",
+            "watchbell.yaml:4: files[0].format: unknown format",
+            "watchbell.yaml:5: files[1].path is missing",
+            "watchbell.yaml:5: files[1].cluster is missing",
+        ];
+        assert_eq!(wrong.len(), expect.len(), "{wrong:#?}");
+        for (mistake, expect) in wrong.iter().zip(expect) {
+            assert!(mistake.starts_with(expect), "{mistake}");
+        }
     }
 
     #[test]

@@ -32,7 +32,6 @@ use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;
 use crate::self_audit::SelfAudit;
-use crate::sources::Sources;
 use crate::tls::Tls;
 use crate::tokens::Tokens;
 
@@ -53,7 +52,6 @@ pub(crate) struct App {
     self_audit: SelfAudit,
     pub(crate) pipeline: Pipeline,
     pub(crate) quota: SourceQuota,
-    sources: Sources,
     metrics: PrometheusHandle,
     metrics_public: bool,
     budget: Budget,
@@ -79,7 +77,6 @@ impl App {
             self_audit,
             pipeline,
             quota: SourceQuota::new(&config.ingest.quota, &config.ingest.quotas),
-            sources: Sources::default(),
             metrics,
             metrics_public: config.metrics_public,
             budget: Budget::new(config.ingest.in_flight_bytes, config.ingest.in_flight_per_source_bytes),

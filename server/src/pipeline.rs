@@ -3,6 +3,7 @@
 
 mod correlation_state;
 mod detect;
+mod files;
 mod index;
 mod ingest;
 mod kafka_status;
@@ -26,6 +27,7 @@ use watchbell_rules::needed_bodies;
 
 use self::correlation_state::StateFile;
 use self::detect::Detect;
+use self::files::Following;
 use self::index::{IndexView, Indexing};
 use self::ingest::Decoding;
 use self::rule_counts::{Publisher, RuleCounts};
@@ -33,6 +35,7 @@ use self::rules::RuleBook;
 use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
 use crate::clock;
 use crate::config::Config;
+use crate::sources::Sources;
 
 pub(crate) use self::ingest::{IngestError, IngestPort, Ingested, Payload, Quarantined, Request, RetryError};
 pub(crate) use self::rule_query::RuleQueryError;
@@ -43,6 +46,7 @@ pub(crate) use watchbell_ingest::decode::Compression;
 pub(crate) struct Pipeline {
     log: Log,
     ingest: Arc<IngestPort>,
+    sources: Arc<Sources>,
     rules: Arc<RuleBook>,
     rule_counts: Arc<RuleCounts>,
     index: Arc<IndexView>,
@@ -95,12 +99,19 @@ impl Pipeline {
             dir: index_dir,
             commit_interval: config.index.commit_interval,
         };
+        let sources = Arc::<Sources>::default();
         let (failed, _) = watch::channel(None);
         let (stop_detect, stop_index) = (stopping.clone(), stopping.clone());
-        let stages = vec![
+        let mut stages = vec![
             stage::spawn("detect", failed.clone(), move || detect.run(&stop_detect))?,
             stage::spawn("index", failed.clone(), move || indexing.run(&stop_index))?,
         ];
+        if !config.files.sources.is_empty() {
+            let following =
+                Following::open(config.files.clone(), data_dir, Arc::clone(&ingest), Arc::clone(&sources))?;
+            let stop_files = stopping.clone();
+            stages.push(stage::spawn("files", failed.clone(), move || following.run(&stop_files))?);
+        }
         let receivers = std::mem::take(&mut config.alerting.receivers);
         let dispatcher = Dispatcher::new(alerts.clone(), config.alerting.dispatch.clone(), receivers);
         let chores = vec![
@@ -111,6 +122,7 @@ impl Pipeline {
         Ok(Self {
             log,
             ingest,
+            sources,
             rules,
             rule_counts,
             index: view,
@@ -129,6 +141,11 @@ impl Pipeline {
     /// What it means that an append was answered.
     pub(crate) fn durability(&self) -> &'static str {
         self.log.durability()
+    }
+
+    /// Who sends what, and what is fetched from where.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Finds events.

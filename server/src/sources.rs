@@ -1,12 +1,13 @@
 //! Who sends what: for each source how much came lately and in all, and what of it was refused.
 //!
-//! A source is a credential that sends events of one cluster by one route. What is known of it is kept in memory, since
-//! the server's start.
+//! A source is a credential that sends events of one cluster by one route, or what this server fetches itself because
+//! its configuration says so. What is known of it is kept in memory, since the server's start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use watchbell_event::Timestamp;
 
@@ -22,15 +23,23 @@ const SILENT_MICROS: i64 = 3_600 * 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Source {
     pub(crate) cluster: String,
-    /// The part of the path, such as `audit`.
+    /// The part of the path, such as `audit`, or the section of the configuration.
     pub(crate) route: &'static str,
-    pub(crate) credential: Credential,
+    /// None if the server fetches it itself.
+    pub(crate) credential: Option<Credential>,
 }
 
-/// One request of a source, and what became of it.
+/// What a source has that was not fetched yet.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Lag {
+    Bytes(u64),
+}
+
+/// One request of a source, or what was fetched at one time, and what became of it.
 pub(crate) struct Delivery<'a> {
-    pub(crate) peer: IpAddr,
-    /// Of the body, as it was sent.
+    pub(crate) peer: Option<IpAddr>,
+    /// Of the body, as it was sent, or as it was fetched.
     pub(crate) bytes: u64,
     /// What was taken, or the code of the error that was answered.
     pub(crate) outcome: Result<&'a Ingested, &'static str>,
@@ -58,6 +67,7 @@ struct Activity {
     totals: Totals,
     refused: BTreeMap<&'static str, u64>,
     minute: Minute,
+    lag: Option<Lag>,
 }
 
 #[derive(Default)]
@@ -72,17 +82,12 @@ struct Totals {
 impl Sources {
     /// Counts a request.
     pub(crate) fn note(&self, source: &Source, delivery: &Delivery<'_>, now: Timestamp) {
-        let mut state = self.lock();
-        if !state.known.contains_key(source) && state.known.len() >= MAX_SOURCES {
-            state.make_room(now);
-        }
-        let activity = if state.known.contains_key(source) || state.known.len() < MAX_SOURCES {
-            state.known.entry(source.clone()).or_default()
-        } else {
-            metrics::counter!("watchbell_sources_not_told_apart_total").increment(1);
-            &mut state.other
-        };
-        activity.note(delivery, now);
+        self.lock().activity(source, now).note(delivery, now);
+    }
+
+    /// Notes how far the server is behind with a source that it fetches itself.
+    pub(crate) fn note_lag(&self, source: &Source, lag: Lag, now: Timestamp) {
+        self.lock().activity(source, now).lag = Some(lag);
     }
 
     /// All sources, and what came from those that are not told apart, if there are any.
@@ -102,6 +107,18 @@ impl Sources {
 }
 
 impl State {
+    /// Where what a source does is counted.
+    fn activity(&mut self, source: &Source, now: Timestamp) -> &mut Activity {
+        if !self.known.contains_key(source) && self.known.len() >= MAX_SOURCES {
+            self.make_room(now);
+        }
+        if self.known.contains_key(source) || self.known.len() < MAX_SOURCES {
+            return self.known.entry(source.clone()).or_default();
+        }
+        metrics::counter!("watchbell_sources_not_told_apart_total").increment(1);
+        &mut self.other
+    }
+
     /// Sums the source that was silent for longest with the others, if that is long.
     fn make_room(&mut self, now: Timestamp) {
         let silent = self.known.iter().min_by_key(|(_, activity)| activity.last_seen);
@@ -119,7 +136,7 @@ impl Activity {
     fn note(&mut self, delivery: &Delivery<'_>, now: Timestamp) {
         self.first_seen.get_or_insert(now);
         self.last_seen = Some(now);
-        self.peer = Some(delivery.peer);
+        self.peer = delivery.peer;
         self.totals.requests += 1;
         self.totals.bytes += delivery.bytes;
         match delivery.outcome {
@@ -156,7 +173,7 @@ impl Activity {
             "events_per_second": events_per_second, "bytes_per_second": bytes_per_second,
             "requests": self.totals.requests, "bytes": self.totals.bytes, "stored": self.totals.stored,
             "duplicates": self.totals.duplicates, "quarantined": self.totals.quarantined,
-            "refused": self.refused,
+            "refused": self.refused, "lag": self.lag,
         })
     }
 }
@@ -165,7 +182,7 @@ fn row(source: &Source, activity: &Activity, now: Timestamp) -> Value {
     let mut row = activity.summary(now);
     row["cluster"] = json!(source.cluster);
     row["route"] = json!(source.route);
-    row["credential"] = json!(source.credential.to_string());
+    row["credential"] = json!(source.credential.as_ref().map(ToString::to_string));
     row
 }
 
@@ -220,11 +237,11 @@ mod tests {
 
     fn source(cluster: &str) -> Source {
         let credential = Credential::Token { id: "ab12".to_owned(), name: "prod api".to_owned() };
-        Source { cluster: cluster.to_owned(), route: "audit", credential }
+        Source { cluster: cluster.to_owned(), route: "audit", credential: Some(credential) }
     }
 
     fn delivery<'a>(outcome: Result<&'a Ingested, &'static str>) -> Delivery<'a> {
-        Delivery { peer: [10, 0, 0, 1].into(), bytes: 600, outcome }
+        Delivery { peer: Some([10, 0, 0, 1].into()), bytes: 600, outcome }
     }
 
     #[test]
@@ -265,6 +282,20 @@ mod tests {
             assert_eq!(prod[field], expect, "{field}");
         }
         assert_eq!(overview["other"], Value::Null);
+    }
+
+    #[test]
+    fn what_the_server_fetches_itself_has_a_lag_before_anything_came() {
+        let sources = Sources::default();
+        let files = Source { cluster: "prod".to_owned(), route: "files", credential: None };
+        sources.note_lag(&files, Lag::Bytes(7), at(0));
+        let overview = sources.overview(at(0));
+        let [row] = overview["sources"].as_array().unwrap().as_slice() else { panic!("{overview}") };
+        for (field, expect) in
+            [("credential", Value::Null), ("lag", json!({ "bytes": 7 })), ("last_seen", Value::Null)]
+        {
+            assert_eq!(row[field], expect, "{field}");
+        }
     }
 
     #[test]

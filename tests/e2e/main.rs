@@ -9,6 +9,7 @@ mod container_logs;
 mod correlations;
 mod crash;
 mod delivery;
+mod files;
 mod kafka;
 mod main_path;
 mod openapi;

@@ -234,6 +234,15 @@ pub(crate) fn long_event(audit_id: &str) -> Value {
     event
 }
 
+/// Asks again and again until something is so.
+pub(crate) async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "{what}: not so after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// A binding to cluster-admin, which a shipped rule of level high or above alerts on.
 pub(crate) fn cluster_admin_binding(audit_id: &str, user: &str) -> Value {
     let mut event = event(audit_id);

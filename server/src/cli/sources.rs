@@ -17,7 +17,7 @@ pub(crate) struct SourcesArgs {
     server: ServerArgs,
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "cluster",
     "route",
     "credential",
@@ -26,6 +26,7 @@ const HEADER: [&str; 10] = [
     "stored",
     "quarantined",
     "refused",
+    "lag",
     "peer",
     "last seen",
 ];
@@ -42,19 +43,24 @@ impl SourcesArgs {
 }
 
 fn row(source: &Value) -> Vec<String> {
-    let text = |field: &str| source[field].as_str().unwrap_or("(other)").to_owned();
+    let text = |field: &str| source[field].as_str().unwrap_or("-").to_owned();
+    let name = |field: &str| source[field].as_str().unwrap_or("(other)").to_owned();
+    let credential = if source["cluster"].is_string() { "the configuration" } else { "(other)" };
+    let lag = source["lag"].as_object().into_iter().flatten();
+    let lag: Vec<String> = lag.map(|(unit, amount)| format!("{amount} {unit}")).collect();
     let rate = |field: &str, unit: f64| format!("{:.1}", source[field].as_f64().unwrap_or_default() / unit);
     let refused = source["refused"].as_object().into_iter().flatten();
     let refused: Vec<String> = refused.map(|(code, count)| format!("{count} {code}")).collect();
     vec![
-        text("cluster"),
-        text("route"),
-        text("credential"),
+        name("cluster"),
+        name("route"),
+        source["credential"].as_str().unwrap_or(credential).to_owned(),
         rate("events_per_second", 1.0),
         rate("bytes_per_second", 1_000.0),
         source["stored"].to_string(),
         source["quarantined"].to_string(),
         refused.join(", "),
+        lag.join(", "),
         text("peer"),
         text("last_seen"),
     ]

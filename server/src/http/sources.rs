@@ -13,5 +13,5 @@ use crate::tokens::{Caller, Scope};
 
 pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
-    Ok(Json(app.sources.overview(clock::now())))
+    Ok(Json(app.pipeline.sources().overview(clock::now())))
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
+use watchbell_event::Envelope;
 use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
     Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
@@ -181,6 +182,20 @@ impl IngestPort {
         let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded, true).await.map(drop)
+    }
+
+    /// Takes lines of files; returns once they are on disk.
+    pub(super) async fn take_lines(
+        &self,
+        envelopes: Vec<Envelope>,
+        may_be_known: bool,
+    ) -> Result<Ingested, IngestError> {
+        self.append(Decoded { envelopes, ..Decoded::default() }, may_be_known).await
+    }
+
+    /// Makes what must not be stored unreadable.
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {

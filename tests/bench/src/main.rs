@@ -7,6 +7,7 @@ mod output;
 mod pipeline;
 mod random;
 mod rules;
+mod sources;
 mod startup;
 mod stats;
 
@@ -37,6 +38,8 @@ enum Command {
     /// One of the engines that `rules` measures.
     #[command(hide = true)]
     RulesWorker(rules::WorkerArgs),
+    /// How fast each route takes log lines in up to the log, beside only reading them.
+    Sources(sources::SourcesArgs),
     /// How soon the server is ready on a large journal.
     Startup(startup::StartupArgs),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Correlations(args) => args.run(),
         Command::Rules(args) => args.run(),
         Command::RulesWorker(args) => args.run(),
+        Command::Sources(args) => args.run(),
         Command::Startup(args) => args.run(),
     };
     match result {

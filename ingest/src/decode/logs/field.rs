@@ -37,6 +37,7 @@ pub enum Field {
     LogSyslogSeverityCode,
     NetworkForwardedIp,
     OrchestratorNamespace,
+    OrchestratorResourceId,
     OrchestratorResourceName,
     OrchestratorResourceType,
     ProcessCommandLine,
@@ -86,6 +87,7 @@ impl Field {
                 | Self::LogIostream
                 | Self::LogOffset
                 | Self::OrchestratorNamespace
+                | Self::OrchestratorResourceId
                 | Self::OrchestratorResourceName
                 | Self::OrchestratorResourceType
         )
@@ -115,7 +117,7 @@ impl Field {
     }
 }
 
-const PATHS: [(&str, Field); 53] = [
+const PATHS: [(&str, Field); 54] = [
     ("container.id", Field::ContainerId),
     ("container.image.name", Field::ContainerImageName),
     ("container.name", Field::ContainerName),
@@ -149,6 +151,7 @@ const PATHS: [(&str, Field); 53] = [
     ("log.syslog.severity.code", Field::LogSyslogSeverityCode),
     ("network.forwarded_ip", Field::NetworkForwardedIp),
     ("orchestrator.namespace", Field::OrchestratorNamespace),
+    ("orchestrator.resource.id", Field::OrchestratorResourceId),
     ("orchestrator.resource.name", Field::OrchestratorResourceName),
     ("orchestrator.resource.type", Field::OrchestratorResourceType),
     ("process.command_line", Field::ProcessCommandLine),
