@@ -239,7 +239,7 @@ impl Pipeline {
         status
     }
 
-    /// Sets the gauges that are looked at rather than counted.
+    /// Sets the gauges that are looked at rather than counted, and counts with the sources what topics brought.
     pub(crate) fn publish_gauges(&self) {
         let log = self.log.status();
         gauge("watchbell_journal_bytes", "", log.bytes);
@@ -250,6 +250,7 @@ impl Pipeline {
             let (detected, indexed) = (self.alerts.positions(), self.index.positions());
             let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
             kafka_status::publish_lag(&topics.status(), &readers);
+            kafka_status::note_sources(topics, &self.sources, &readers);
         }
         gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
     }

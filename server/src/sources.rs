@@ -3,6 +3,7 @@
 //! A source is a credential that sends events of one cluster by one route, or what this server fetches itself because
 //! its configuration says so. What is known of it is kept in memory, since the server's start.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,8 @@ const SILENT_MICROS: i64 = 3_600 * 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Source {
     pub(crate) cluster: String,
-    /// The part of the path, such as `audit`, or the section of the configuration.
-    pub(crate) route: &'static str,
+    /// The part of the path, such as `audit`, or the section of the configuration, of topics with their name.
+    pub(crate) route: Cow<'static, str>,
     /// None if the server fetches it itself.
     pub(crate) credential: Option<Credential>,
 }
@@ -34,6 +35,7 @@ pub(crate) struct Source {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Lag {
     Bytes(u64),
+    Messages(u64),
 }
 
 /// One request of a source, or what was fetched at one time, and what became of it.
@@ -237,7 +239,7 @@ mod tests {
 
     fn source(cluster: &str) -> Source {
         let credential = Credential::Token { id: "ab12".to_owned(), name: "prod api".to_owned() };
-        Source { cluster: cluster.to_owned(), route: "audit", credential: Some(credential) }
+        Source { cluster: cluster.to_owned(), route: "audit".into(), credential: Some(credential) }
     }
 
     fn delivery<'a>(outcome: Result<&'a Ingested, &'static str>) -> Delivery<'a> {
@@ -287,7 +289,7 @@ mod tests {
     #[test]
     fn what_the_server_fetches_itself_has_a_lag_before_anything_came() {
         let sources = Sources::default();
-        let files = Source { cluster: "prod".to_owned(), route: "files", credential: None };
+        let files = Source { cluster: "prod".to_owned(), route: "files".into(), credential: None };
         sources.note_lag(&files, Lag::Bytes(7), at(0));
         let overview = sources.overview(at(0));
         let [row] = overview["sources"].as_array().unwrap().as_slice() else { panic!("{overview}") };

@@ -7,7 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
-use crate::support::{Server, cluster_admin_binding, event, event_list};
+use serde_json::{Value, json};
+
+use crate::openapi;
+use crate::support::{Server, cluster_admin_binding, event, event_list, long_event, wait_until};
 
 const KILLS: i32 = 12;
 const PARTITIONS: i32 = 3;
@@ -27,11 +30,12 @@ impl Kafka {
     }
 
     fn config(&self) -> String {
+        self.config_of("{topic: audit-a, cluster: a}, {topic: audit-b, cluster: b}")
+    }
+
+    fn config_of(&self, topics: &str) -> String {
         let brokers = self.mock.bootstrap_servers();
-        format!(
-            "kafka:\n  brokers: {brokers:?}\n  tls: {{enabled: false}}\n  topics:\n  \
-             - {{topic: audit-a, cluster: a}}\n  - {{topic: audit-b, cluster: b}}\n"
-        )
+        format!("kafka:\n  brokers: {brokers:?}\n  tls: {{enabled: false}}\n  topics: [{topics}]\n")
     }
 
     fn send(&self, topic: &str, partition: i32, payload: &str) {
@@ -74,9 +78,8 @@ async fn messages_are_stored_and_alerted_on_once_over_kills() {
     let found: BTreeSet<String> =
         hits.iter().map(|hit| hit["event"]["auditID"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found, stored);
-    let told = |alerts: &[serde_json::Value]| -> u64 {
-        alerts.iter().map(|alert| alert["count"].as_u64().unwrap()).sum()
-    };
+    let told =
+        |alerts: &[Value]| -> u64 { alerts.iter().map(|alert| alert["count"].as_u64().unwrap()).sum() };
     let expect = attackers.len() as u64;
     let alerts = server.wait_for_alerts("one alert per attacker", |alerts| told(alerts) >= expect).await;
     assert_eq!((told(&alerts), alerts.len() as u64), (expect, expect));
@@ -99,14 +102,8 @@ async fn a_broker_that_is_away_stops_neither_search_nor_the_receiver() {
     server.wait_for_count("cluster:a", 1).await;
     kafka.mock.broker_down(1).unwrap();
     let state = async || server.json("/api/v1/status").await["kafka"]["brokers"].clone();
-    for _ in 0..150 {
-        if state().await["state"] == "away" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until("no broker answers", async || state().await["state"] == "away").await;
     let brokers = state().await;
-    assert_eq!(brokers["state"], "away");
     assert!(brokers["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{brokers}");
     let ready = server.get("/readyz").send().await.unwrap();
     assert!(ready.status().is_success());
@@ -117,4 +114,66 @@ async fn a_broker_that_is_away_stops_neither_search_nor_the_receiver() {
     kafka.send("audit-a", 0, &event("after").to_string());
     server.wait_for_count("cluster:a", 2).await;
     assert_eq!(server.log().matches("no Kafka broker answers").count(), 1, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_topic_are_found_alerted_on_and_counted() {
+    let kafka = Kafka::start(&["lines"]);
+    let mut server = Server::start(&kafka.config_of("{topic: lines, cluster: shop, format: logs}")).await;
+    let line = json!({ "log": "Failed password for root from 203.0.113.9 port 4022 ssh2\n",
+        "kubernetes": { "namespace_name": "shop", "pod_name": "bastion-0" } });
+    for number in 0..10 {
+        kafka.send("lines", number % PARTITIONS, &line.to_string());
+    }
+    kafka.send("lines", 0, r#"[{"log":"in order"},{"log":"cut"#);
+    kafka.producer.flush(Duration::from_secs(10)).unwrap();
+    server.wait_for_count("cluster:shop", 11).await;
+    assert_eq!(server.count("event.dataset:sshd AND orchestrator.resource.name:bastion-0").await, 10);
+    let refused = |alert: &Value| alert["title"] == "Many logins refused";
+    server.wait_for_alerts("the alert", |alerts| alerts.iter().any(refused)).await;
+
+    let source = async || openapi::ask(&server, "/api/v1/sources").await["sources"][0].clone();
+    wait_until("all is read and counted", async || {
+        let source = source().await;
+        source["stored"] == 11 && source["lag"] == json!({ "messages": 0 })
+    })
+    .await;
+    let source = source().await;
+    for (field, expect) in [
+        ("route", json!("kafka/lines")),
+        ("cluster", json!("shop")),
+        ("credential", Value::Null),
+        ("quarantined", json!(1)),
+    ] {
+        assert_eq!(source[field], expect, "{field} in {source}");
+    }
+    let table = String::from_utf8(server.run(&["sources"]).stdout).unwrap();
+    assert!(table.contains("kafka/lines") && table.contains("0 messages"), "{table}");
+    let status = openapi::ask(&server, "/api/v1/status").await;
+    assert_eq!(status["kafka"]["topics"][0]["format"], "logs", "{status:#}");
+
+    server.kill();
+    kafka.send("lines", 1, "one more\n\nand another one");
+    server.restart().await;
+    server.wait_for_count("message:\"another one\"", 1).await;
+    assert_eq!(server.count("cluster:shop").await, 13);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_too_long_on_a_topic_is_read_once_the_limit_is_raised() {
+    let kafka = Kafka::start(&["audit"]);
+    let config = kafka.config_of("{topic: audit, cluster: prod}");
+    let mut server = Server::start(&format!("{config}ingest: {{max_event: 64KiB}}\n")).await;
+    kafka.send("audit", 0, &event_list(&[event("k-1"), long_event("k-2")]).to_string());
+    server.wait_for_count("cluster:prod", 1).await;
+    let retry = |server: &Server, expect: &str| {
+        let output = server.run(&["quarantine", "retry", "--all"]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(text.contains(expect), "{expect} is not in {text}");
+    };
+    retry(&server, "0 of 1 entries are done");
+    server.configure(&config);
+    server.restart().await;
+    retry(&server, "1 of 1 entries are done");
+    server.wait_for_count("cluster:prod", 2).await;
 }

@@ -25,6 +25,7 @@ kafka:
   sasl: {{mechanism: SCRAM-SHA-512, username: {user}, password: {password}}}
   topics:
     - {{topic: audit, cluster: {cluster}}}
+    - {{topic: lines, cluster: lines, format: logs}}
     - {{topic: later, cluster: later, start: "{start}"}}
     - {{topic: recreated, cluster: recreated}}
 """
@@ -40,7 +41,7 @@ def now():
 
 
 class Events:
-    """Makes audit events and remembers them."""
+    """Makes audit events and log lines, and remembers them."""
 
     def __init__(self):
         self.ids, self.attackers, self.lock = {}, set(), threading.Lock()
@@ -83,6 +84,18 @@ class Events:
         return made
 
 
+    def lines(self, count):
+        """So many messages of lines: plain, as an agent's record, and several of those."""
+        made = []
+        for number in range(count):
+            lines = [f"{unique('line')} is done" for _ in range(1 + number % 3)]
+            with self.lock:
+                self.ids.setdefault("lines", []).extend(lines)
+            records = [{"log": line + "\n", "stream": "stdout", "kubernetes": {"pod_name": "web-0"}} for line in lines]
+            made.append(lines[0] if len(lines) == 1 else json.dumps(records))
+        return made
+
+
 class Producer:
     """Writes on and on, in a thread."""
 
@@ -97,6 +110,7 @@ class Producer:
             messages = self.events.messages(20)
             try:
                 self.kafka.produce("audit", messages, codec=random.choice(CODECS))
+                self.kafka.produce("lines", self.events.lines(10), codec=random.choice(CODECS))
                 self.written += len(messages)
             except (Failure, OSError) as error:
                 self.errors.append(str(error))
@@ -127,6 +141,7 @@ def checks(kafka, watchbell, hook):
         ("kafka: a topic is deleted and made anew", lambda: _recreated(kafka, watchbell, events)),
         ("kafka: every message is stored exactly once", lambda: _exactly_once(watchbell, events)),
         ("kafka: every alert is there and was sent", lambda: _alerted(watchbell, hook, events)),
+        ("kafka: topics are among the sources, with no lag", lambda: _sources(watchbell)),
         ("kafka: other tools see no lag", lambda: _no_lag(kafka)),
         ("kafka: ends when told to", watchbell.stop),
     ]
@@ -134,6 +149,7 @@ def checks(kafka, watchbell, hook):
 
 def _begin(kafka, watchbell, events):
     kafka.create_topic("audit", PARTITIONS, max_message_bytes=10_000_000)
+    kafka.create_topic("lines", PARTITIONS)
     kafka.create_topic("later", 1)
     kafka.create_topic("recreated", 1)
     kafka.produce("audit", events.messages(30))
@@ -144,7 +160,9 @@ def _begin(kafka, watchbell, events):
 def _codecs(kafka, watchbell, events):
     for codec in CODECS:
         kafka.produce("audit", events.messages(100), codec=codec)
+        kafka.produce("lines", events.lines(30), codec=codec)
     _caught_up(watchbell, events)
+    _caught_up(watchbell, events, "lines")
 
 
 def _later(kafka, watchbell, events):
@@ -171,6 +189,7 @@ def _watchbell_suffers(kafka, watchbell, events):
                 watchbell.kill()
                 watchbell.start()
     _caught_up(watchbell, events)
+    _caught_up(watchbell, events, "lines")
     return f"{producer.written} messages"
 
 
@@ -186,6 +205,7 @@ def _broker_suffers(kafka, watchbell, events):
             kafka.start()
             wait_until("brokers that are back", lambda: _status(watchbell)["brokers"]["state"] == "connected", 60, server=watchbell.server)
     _caught_up(watchbell, events)
+    _caught_up(watchbell, events, "lines")
     said = watchbell.log().count("no Kafka broker answers") - before
     if said > 4:
         raise Failure(f"three outages were reported {said} times")
@@ -203,7 +223,7 @@ def _poison(kafka, watchbell, events):
 
 
 def _quarantine(watchbell):
-    return [entry for entry in watchbell.get("/api/v1/quarantine", limit=1000)["entries"] if entry["source"] == "audit"]
+    return [entry for entry in watchbell.get("/api/v1/quarantine", limit=1000)["entries"] if entry["source"] == "kafka/audit"]
 
 
 def _expired(kafka, watchbell, events):
@@ -262,7 +282,8 @@ def _caught_up(watchbell, events, cluster=CLUSTER):
 
 def _exactly_once(watchbell, events):
     wanted = sorted(event for ids in events.ids.values() for event in ids)
-    found = sorted(hit["event"]["auditID"] for cluster in events.ids for hit in watchbell.search(f"cluster:{cluster}"))
+    hits = (hit["event"] for cluster in events.ids for hit in watchbell.search(f"cluster:{cluster}"))
+    found = sorted(hit.get("auditID") or hit["message"] for hit in hits)
     if found != wanted:
         missing = set(wanted) - set(found)
         raise Failure(f"{len(wanted)} events, {len(found)} found; missing {len(missing)}, "
@@ -286,6 +307,13 @@ def _alerted(watchbell, hook, events):
         return all(alert["id"] in text for alert in alerts)
     wait_until(f"{len(alerts)} alerts by webhook", delivered, 60, 1)
     return f"{len(alerts)} alerts"
+
+
+def _sources(watchbell):
+    def rows():
+        return {row["route"]: row["lag"] for row in watchbell.get("/api/v1/sources")["sources"]}
+    wanted = {f"kafka/{topic}": {"messages": 0} for topic in ("audit", "lines", "later", "recreated")}
+    wait_until("four topics without lag", lambda: rows() == wanted, 20, server=watchbell.server)
 
 
 def _no_lag(kafka):

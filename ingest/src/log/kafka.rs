@@ -44,10 +44,10 @@ use watchbell_event::Positions;
 use super::LogError;
 use crate::quarantine::Quarantine;
 
-pub use config::{Connection, Contents, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use config::{Connection, Contents, FORMATS, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
 pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
-pub use status::{BrokerState, KafkaStatus, PartitionStatus, TopicStatus};
+pub use status::{BrokerState, KafkaStatus, PartitionStatus, Tally, TopicStatus};
 
 use context::Context;
 use state::Shared;
@@ -109,8 +109,21 @@ impl Topics {
     /// Number of messages that a reader at `at` has yet to read, as far as is known.
     #[must_use]
     pub fn lag(&self, at: &Positions) -> u64 {
-        let status = self.status();
-        status.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.lag(at)).sum()
+        self.status().topics.iter().map(|topic| topic.lag(at)).sum()
+    }
+
+    /// The topics, in the order of the status.
+    #[must_use]
+    pub fn topics(&self) -> &[TopicConfig] {
+        &self.shared.config.topics
+    }
+
+    /// What a reader made of the topics that others fill since this was asked last.
+    #[must_use]
+    pub fn take_tallies(&self, reader: &str) -> Vec<(TopicConfig, Tally)> {
+        let tallies = self.shared.lock().tallies.remove(reader).unwrap_or_default();
+        let known = |(topic, tally): (Arc<str>, Tally)| Some((self.shared.topic(&topic)?.clone(), tally));
+        tallies.into_iter().filter_map(known).collect()
     }
 
     /// Ends all readers and stops looking.

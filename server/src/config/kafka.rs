@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use watchbell_event::Format;
-use watchbell_ingest::log::kafka::{Connection, Contents, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+use watchbell_ingest::log::kafka::{
+    Connection, Contents, FORMATS, Sasl, SaslMechanism, Start, Tls, TopicConfig,
+};
 
 use super::MIB;
 use super::reader::Section;
@@ -160,11 +162,19 @@ fn read_topic(section: &Section<'_>) -> TopicConfig {
     TopicConfig {
         topic,
         contents: Contents::Events {
-            format: section.parsed("format", Format::KubernetesAudit, str::parse::<Format>),
+            format: section.parsed("format", Format::KubernetesAudit, parse_format),
             cluster: Arc::from(cluster),
         },
         start: section.parsed("start", Start::Earliest, parse_start),
     }
+}
+
+fn parse_format(name: &str) -> Result<Format, String> {
+    let known = FORMATS.into_iter().find(|(known, _)| *known == name);
+    known.map(|(_, format)| format).ok_or_else(|| {
+        let known = FORMATS.map(|(known, _)| known).join(", ");
+        format!("unknown format {name:?}; known: {known}")
+    })
 }
 
 fn parse_start(text: &str) -> Result<Start, String> {
@@ -195,7 +205,7 @@ mod tests {
     #[test]
     fn topics_and_how_to_reach_them_are_read() {
         let text = "kafka:\n  brokers: [k1:9092, k2:9092]\n  sasl: {username: u, password: p, mechanism: PLAIN}\n  \
-            topics:\n  - {topic: audit.prod, cluster: prod}\n  - {topic: b, cluster: c, start: latest}\n  \
+            topics:\n  - {topic: audit.prod, cluster: prod}\n  - {topic: b, cluster: c, start: latest, format: logs}\n  \
             - {topic: d, cluster: c, start: '2026-01-31T08:15:00Z'}\n";
         let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
         assert_eq!((&*kafka.connection.brokers, &*kafka.group), ("k1:9092,k2:9092", "watchbell"));
@@ -206,6 +216,15 @@ mod tests {
         let time = "2026-01-31T08:15:00Z".parse().unwrap();
         assert_eq!(starts, [Start::Earliest, Start::Latest, Start::At(time)]);
         assert_eq!(&*kafka.topics[0].topic, "audit.prod");
+        let formats: Vec<Format> = kafka
+            .topics
+            .iter()
+            .map(|topic| match &topic.contents {
+                Contents::Events { format, .. } => *format,
+                Contents::Envelopes => panic!("no topic is the log"),
+            })
+            .collect();
+        assert_eq!(formats, [Format::KubernetesAudit, Format::Log, Format::KubernetesAudit]);
         let text = "kafka: {brokers: k, log: {topic: own}}";
         let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
         assert_eq!(kafka.topics[0].contents, Contents::Envelopes);
@@ -223,7 +242,10 @@ mod tests {
             ("kafka: {brokers: a, topics: [{topic: a b, cluster: b}]}", "no name that Kafka allows"),
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b}, {topic: a, cluster: c}]}", "given twice"),
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b, start: now}]}", "neither earliest"),
-            ("kafka: {brokers: a, topics: [{topic: a, cluster: b, format: x}]}", "unknown format"),
+            (
+                "kafka: {brokers: a, topics: [{topic: a, cluster: b, format: x}]}",
+                "unknown format \"x\"; known: audit, logs",
+            ),
             ("kafka: {brokers: a, tls: {cert_file: /x}, topics: [{topic: a, cluster: b}]}", "needs both"),
             (
                 "kafka: {brokers: a, sasl: {username: u}, topics: [{topic: a, cluster: b}]}",

@@ -68,7 +68,7 @@ async fn answer(app: &App, sent: Sent, payload: Payload) -> Result<Json<Value>, 
     check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
-    let source = Source { cluster, route: payload.source(), credential: Some(caller.credential) };
+    let source = Source { cluster, route: payload.source().into(), credential: Some(caller.credential) };
     let body = Incoming { source: &source, peer: peer.0, history, headers: &headers, body, payload };
     let ingested = receive(app, body).await?;
     metrics::histogram!("watchbell_ingest_answer_seconds").record(started.elapsed().as_secs_f64());

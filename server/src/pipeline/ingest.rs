@@ -3,6 +3,7 @@
 
 mod quarantine;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
-use watchbell_event::Envelope;
+use watchbell_event::{Envelope, Format};
 use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
 use watchbell_ingest::decode::{
     Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
     decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
+use watchbell_ingest::log::kafka::Contents;
 use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
@@ -40,6 +42,8 @@ pub(crate) struct IngestPort {
     redactor: Redactor,
     limits: DecodeLimits,
     log_limits: LogLimits,
+    /// What topics hold, by the source that their events name.
+    topic_formats: BTreeMap<String, Format>,
     quarantine: Arc<Quarantine>,
     /// Held by whoever reads through the quarantine, which takes a while.
     scans: Arc<Mutex<()>>,
@@ -156,6 +160,7 @@ impl IngestPort {
             redactor,
             limits,
             log_limits,
+            topic_formats: topic_formats(config),
             quarantine,
             scans: Arc::default(),
             index,
@@ -331,6 +336,15 @@ impl From<AppendError> for IngestError {
             AppendError::Failed(_) => Self::Failed(error.to_string()),
         }
     }
+}
+
+fn topic_formats(config: &Config) -> BTreeMap<String, Format> {
+    let topics = config.kafka.iter().flat_map(|kafka| &kafka.topics);
+    let formats = topics.filter_map(|topic| match topic.contents {
+        Contents::Events { format, .. } => Some((topic.source(), format)),
+        Contents::Envelopes => None,
+    });
+    formats.collect()
 }
 
 fn entry(origin: &Origin, rejected: &Rejected) -> QuarantineEntry {

@@ -61,6 +61,7 @@ fn kafka_config(kafka: &config::KafkaConfig, config: &Config, decoding: &Decodin
         group: kafka.group.clone(),
         topics: kafka.topics.clone(),
         limits: decoding.limits.clone(),
+        log_limits: decoding.log_limits.clone(),
         message_bytes: size(config.ingest.max_body_bytes),
         redactor: decoding.redactor.clone(),
         prefetch_bytes: size(kafka.prefetch_bytes),

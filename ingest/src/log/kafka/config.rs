@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 use watchbell_event::{Format, Timestamp};
 
 use crate::decode::DecodeLimits;
+use crate::decode::logs::LogLimits;
 use crate::redact::Redactor;
 
 /// What topics are read, from where, and how.
@@ -17,8 +18,10 @@ pub struct KafkaConfig {
     pub group: String,
     /// The topics, each named once.
     pub topics: Vec<TopicConfig>,
-    /// Bounds of one message's events; also of the message, whose events beyond 65,536 do not count.
+    /// Bounds of one message's events, of which there are at most 65,536.
     pub limits: DecodeLimits,
+    /// Bounds of one message's log records, of which there are at most 65,536, too.
+    pub log_limits: LogLimits,
     /// Longest message that is decoded; a longer one goes into quarantine.
     pub message_bytes: usize,
     /// Takes secrets out of events.
@@ -41,13 +44,25 @@ pub struct KafkaConfig {
 /// One topic.
 #[derive(Clone, Debug)]
 pub struct TopicConfig {
-    /// Its name; also the source that others' events name.
+    /// Its name.
     pub topic: Arc<str>,
     /// What its messages hold.
     pub contents: Contents,
     /// Where reading begins when the topic is met for the first time.
     pub start: Start,
 }
+
+impl TopicConfig {
+    /// The source that its events name.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("kafka/{}", self.topic)
+    }
+}
+
+/// What topics may hold, by the names that configuration and status have for it, which are those of the routes
+/// under `/ingest/`.
+pub const FORMATS: [(&str, Format); 2] = [("audit", Format::KubernetesAudit), ("logs", Format::Log)];
 
 /// What the messages of a topic hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use watchbell_event::{Envelope, Format, Timestamp};
 
 use super::config::{Contents, KafkaConfig, TopicConfig};
 use super::position::MAX_EVENTS;
-use crate::decode::{DecodeLimits, Decoded, Origin, decode_audit};
+use crate::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
+use crate::decode::{DecodeError, DecodeLimits, Decoded, Origin, decode_audit};
 use crate::log::journal::stored;
 use crate::quarantine::QuarantineEntry;
 
@@ -18,10 +19,12 @@ pub(super) struct Message {
     pub(super) offset: i64,
     /// When it was written, but not later than now.
     pub(super) time: Timestamp,
+    /// The same as the message has it, in milliseconds.
+    written: Option<i64>,
     /// Its value, or the beginning of one that is too long.
     payload: Bytes,
     /// The length of the whole value.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// What a message holds.
@@ -32,19 +35,19 @@ pub(super) struct Opened {
     pub(super) rejected: Vec<QuarantineEntry>,
 }
 
-/// Bytes that are kept of a message that is too long.
-const KEPT_BYTES: usize = 1 << 20;
-
 impl Message {
-    pub(super) fn new(message: &BorrowedMessage<'_>, config: &KafkaConfig) -> Self {
+    /// Of a message that is too long, one byte more than `entry_bytes` is kept, from which it is seen that it was cut.
+    pub(super) fn new(message: &BorrowedMessage<'_>, config: &KafkaConfig, entry_bytes: usize) -> Self {
         let now = (config.now)();
         let written = message.timestamp().to_millis().filter(|millis| *millis >= 0);
-        let written = written.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
+        let time = written.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
         let payload = message.payload().unwrap_or_default();
-        let kept = if payload.len() > config.message_bytes { KEPT_BYTES } else { payload.len() };
+        let is_long = payload.len() > config.message_bytes;
+        let kept = if is_long { payload.len().min(entry_bytes + 1) } else { payload.len() };
         Self {
             offset: message.offset(),
-            time: written.map_or(now, |written| written.min(now)),
+            time: time.map_or(now, |time| time.min(now)),
+            written,
             payload: Bytes::copy_from_slice(payload.get(..kept).unwrap_or(payload)),
             bytes: payload.len(),
         }
@@ -57,7 +60,7 @@ impl Message {
             Contents::Envelopes => (None, Arc::from("")),
         };
         let origin = Origin {
-            source: topic.topic.clone(),
+            source: topic.source().into(),
             cluster,
             peer: None,
             received_at: self.time,
@@ -85,7 +88,7 @@ impl Message {
                 None => whole("not an envelope, or of a newer version".to_owned()),
             };
         };
-        match self.decode(format, &origin, config) {
+        match self.decode(format, &origin, partition, config) {
             Err(reason) => whole(reason),
             Ok(decoded) => {
                 let rejected = decoded.rejected.iter().map(|rejected| {
@@ -98,13 +101,40 @@ impl Message {
         }
     }
 
-    fn decode(&self, format: Format, origin: &Origin, config: &KafkaConfig) -> Result<Decoded, String> {
-        let limits = DecodeLimits { events: config.limits.events.min(MAX_EVENTS), ..config.limits.clone() };
+    fn decode(
+        &self,
+        format: Format,
+        origin: &Origin,
+        partition: i32,
+        config: &KafkaConfig,
+    ) -> Result<Decoded, String> {
         let decoded = match format {
-            Format::KubernetesAudit => decode_audit(&self.payload, origin, &limits, &config.redactor),
+            Format::KubernetesAudit => {
+                let events = config.limits.events.min(MAX_EVENTS);
+                let limits = DecodeLimits { events, ..config.limits.clone() };
+                decode_audit(&self.payload, origin, &limits, &config.redactor)
+            }
+            Format::Log => self.decode_lines(origin, partition, config),
             other => return Err(format!("{other} is not read from topics")),
         };
         decoded.map_err(|error| error.to_string())
+    }
+
+    fn decode_lines(
+        &self,
+        origin: &Origin,
+        partition: i32,
+        config: &KafkaConfig,
+    ) -> Result<Decoded, DecodeError> {
+        let records = config.log_limits.records.min(MAX_EVENTS);
+        let limits = LogLimits { records, ..config.log_limits.clone() };
+        let lines = Sequence::message(origin, partition, self.offset, self.written, &self.payload);
+        let form = BodyForm::ByContent;
+        match decode_log_body(&self.payload, form, origin, &lines, &limits, &config.redactor) {
+            // as an empty line between others, it is nothing that anybody said
+            Err(DecodeError::Empty) => Ok(Decoded::default()),
+            decoded => decoded,
+        }
     }
 
     fn reject(

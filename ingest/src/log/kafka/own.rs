@@ -180,9 +180,12 @@ impl KafkaLog {
         let own = state.registry.current().filter(|entry| *entry.topic == *self.own.topic);
         let mut end = Positions::default();
         for entry in own {
-            let high = state.bounds.get(&entry.number).map_or(0, |bounds| bounds.high);
-            let answered = answered.get(&entry.partition).copied().unwrap_or(0);
-            end.set_next(entry.number, position::at(high.max(answered)));
+            let high = state.bounds.get(&entry.number).map(|bounds| bounds.high);
+            let answered = answered.get(&entry.partition).copied();
+            // where it ends is not known before a broker was asked
+            if let Some(next) = high.max(answered) {
+                end.set_next(entry.number, position::at(next));
+            }
         }
         end
     }

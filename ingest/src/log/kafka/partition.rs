@@ -123,7 +123,7 @@ impl Cursor {
             match self.queue.poll(std::time::Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
-                    self.head = Some(Message::new(&message, &shared.config));
+                    self.head = Some(Message::new(&message, &shared.config, shared.quarantine.entry_bytes()));
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use watchbell_event::{Position, Positions, Record};
 
+use super::config::{Contents, TopicConfig};
 use super::partition::{Cursor, Reading, Rescue};
 use super::recent::Recent;
 use super::registry::Entry;
 use super::state::Shared;
+use super::status::Tally;
 use super::{client, position, serve};
 use crate::log::{Batch, LogError};
 use crate::quarantine::QuarantineEntry;
@@ -167,7 +169,6 @@ impl TopicReader {
                 let Some(Step { record, partition, next }) = self.ready.pop_front() else { return };
                 bytes += record.as_ref().map_or(0, |record| record.envelope.bytes.len());
                 self.batch.records.extend(record);
-                self.at.set_next(partition, next);
                 self.batch.next.set_next(partition, next);
             }
             for cursor in &mut self.cursors {
@@ -188,6 +189,9 @@ impl TopicReader {
             self.rejected.clear();
         }
         let batch = std::mem::take(&mut self.batch);
+        for (partition, next) in batch.next.iter() {
+            self.at.set_next(partition, next);
+        }
         Ok((batch.next != Positions::default()).then_some(batch))
     }
 
@@ -237,20 +241,35 @@ impl TopicReader {
             return;
         }
         cursor.next = end;
+        let tally = Tally {
+            messages: 1,
+            bytes: message.bytes as u64,
+            events: (self.ready.len() - before) as u64,
+            duplicates,
+            rejected: opened.rejected.iter().filter(|rejected| !rejected.repaired).count() as u64,
+        };
         self.rejected.extend(opened.rejected);
         // the last event of a message ends it
         match self.ready.range_mut(before..).last() {
             Some(last) => last.next = end,
             None => self.ready.push_back(Step { record: None, partition, next: end }),
         }
-        count(&self.reading.reader, &cursor.entry.topic, duplicates);
+        count(&self.reading, &cursor.topic, &tally);
     }
 }
 
-fn count(reader: &Arc<str>, topic: &str, duplicates: u64) {
-    let labels = [("reader", reader.to_string()), ("topic", topic.to_owned())];
-    metrics::counter!("watchbell_kafka_messages_total", &labels).increment(1);
-    metrics::counter!("watchbell_kafka_duplicate_events_total", &labels).increment(duplicates);
+fn count(reading: &Reading, topic: &TopicConfig, tally: &Tally) {
+    let labels = [("reader", reading.reader.to_string()), ("topic", topic.topic.to_string())];
+    metrics::counter!("watchbell_kafka_messages_total", &labels).increment(tally.messages);
+    metrics::counter!("watchbell_kafka_events_total", &labels).increment(tally.events);
+    metrics::counter!("watchbell_kafka_duplicate_events_total", &labels).increment(tally.duplicates);
+    metrics::counter!("watchbell_kafka_rejected_events_total", &labels).increment(tally.rejected);
+    if topic.contents == Contents::Envelopes {
+        return;
+    }
+    let mut state = reading.shared.lock();
+    let of_reader = state.tallies.entry(Arc::clone(&reading.reader)).or_default();
+    of_reader.entry(Arc::clone(&topic.topic)).or_default().add(tally);
 }
 
 fn report_lost(reader: &str, cursor: &Cursor, messages: u64) {

@@ -12,7 +12,7 @@ use watchbell_event::Positions;
 use super::config::{KafkaConfig, TopicConfig};
 use super::context::Errors;
 use super::registry::{Entry, Registry};
-use super::status::BrokerState;
+use super::status::{BrokerState, Tally};
 use crate::log::LogError;
 use crate::quarantine::Quarantine;
 
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) too_few_replicas: Option<String>,
     /// What readers need nothing before.
     pub(super) readers: BTreeMap<String, Positions>,
+    /// What each reader made of each topic since somebody asked.
+    pub(super) tallies: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Tally>>,
 }
 
 /// Where something is wrong.
@@ -77,6 +79,7 @@ impl Shared {
             problems: BTreeMap::new(),
             too_few_replicas: Some("how many replicas are in sync is not known yet".to_owned()),
             readers: BTreeMap::new(),
+            tallies: BTreeMap::new(),
         };
         let shared = Self {
             config,

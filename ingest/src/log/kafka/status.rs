@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watchbell_event::Positions;
 
-use super::config::Contents;
+use super::config::{Contents, FORMATS};
 use super::position;
 use super::state::Shared;
 
@@ -67,6 +67,39 @@ pub struct PartitionStatus {
     first: i64,
 }
 
+/// What a reader made of the messages of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages.
+    pub messages: u64,
+    /// Their values.
+    pub bytes: u64,
+    /// Events and lines in them that were handed out.
+    pub events: u64,
+    /// Copies, which were not.
+    pub duplicates: u64,
+    /// What could not be read.
+    pub rejected: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.events += other.events;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+    }
+}
+
+impl TopicStatus {
+    /// Messages that a reader at `at` has yet to read, as far as is known.
+    #[must_use]
+    pub fn lag(&self, at: &Positions) -> u64 {
+        self.partitions.iter().map(|partition| partition.lag(at)).sum()
+    }
+}
+
 impl PartitionStatus {
     /// Offset of the message that a reader at `at` needs next.
     #[must_use]
@@ -106,7 +139,10 @@ pub(super) fn status(shared: &Shared) -> KafkaStatus {
             .collect();
         partitions.sort_by_key(|partition| partition.partition);
         let (format, cluster) = match &topic.contents {
-            Contents::Events { format, cluster } => (Some(format.name()), Some(cluster.to_string())),
+            Contents::Events { format, cluster } => {
+                let name = FORMATS.into_iter().find(|(_, known)| known == format).map(|(name, _)| name);
+                (name, Some(cluster.to_string()))
+            }
             Contents::Envelopes => (None, None),
         };
         TopicStatus { topic: topic.topic.to_string(), format, cluster, problem: problem(None), partitions }

@@ -11,6 +11,7 @@ use watchbell_event::{Format, Positions, Record, Timestamp};
 
 use super::*;
 use crate::decode::DecodeLimits;
+use crate::decode::logs::LogLimits;
 use crate::log::Batch;
 use crate::quarantine::QuarantineConfig;
 use crate::redact::Redactor;
@@ -32,6 +33,7 @@ pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
         group: "watchbell".to_owned(),
         topics: topics.iter().map(topic).collect(),
         limits: DecodeLimits::default(),
+        log_limits: LogLimits::default(),
         message_bytes: 1 << 20,
         redactor: Redactor::new([7; 32], Vec::new()),
         prefetch_bytes: 8 << 20,
@@ -86,6 +88,10 @@ impl Cluster {
         Topics::open(self.dir.path(), config, Arc::new(self.quarantine())).unwrap()
     }
 
+    pub(super) fn open_quarantining(&self, topics: &[&str], quarantine: Arc<Quarantine>) -> Topics {
+        Topics::open(self.dir.path(), self.config(topics), quarantine).unwrap()
+    }
+
     /// A topic of two partitions as the log.
     pub(in crate::log) fn own_log(&self) -> crate::log::Log {
         let mut config = self.config(&["own"]);
@@ -100,8 +106,20 @@ impl Cluster {
         crate::log::Log::Kafka(KafkaLog::open(self.open_with(config), own).unwrap())
     }
 
+    /// Opens a topic of log lines.
+    pub(super) fn open_lines(&self, topic: &str) -> Topics {
+        let mut config = self.config(&[topic]);
+        config.topics[0].contents = Contents::Events { format: Format::Log, cluster: "test".into() };
+        self.open_with(config)
+    }
+
+    /// Where the quarantine's files are.
+    pub(super) fn quarantine_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("quarantine")
+    }
+
     pub(super) fn quarantine(&self) -> Quarantine {
-        Quarantine::open(&self.dir.path().join("quarantine"), QuarantineConfig::default()).unwrap()
+        Quarantine::open(&self.quarantine_dir(), QuarantineConfig::default()).unwrap()
     }
 }
 

@@ -1,3 +1,5 @@
+mod lines;
+
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -7,6 +9,7 @@ use watchbell_event::{Envelope, Position};
 use super::testing::*;
 use super::*;
 use crate::log::{AppendError, LogState};
+use crate::quarantine::QuarantineConfig;
 use crate::testing::envelope;
 
 fn run(test: impl Future<Output = ()>) {
@@ -71,7 +74,7 @@ fn all_partitions_are_read_by_time_and_alike_by_all_readers() {
         assert_eq!(found[0], found[1]);
         let record = &found[0].0[0];
         let Envelope { received_at, source, cluster, .. } = &record.envelope;
-        assert_eq!((&**source, &**cluster), ("a", "test"));
+        assert_eq!((&**source, &**cluster), ("kafka/a", "test"));
         assert_eq!(received_at.micros_since(now()), -100_000_000);
     });
 }
@@ -134,12 +137,42 @@ fn what_cannot_be_decoded_is_kept_once_and_stops_nothing() {
                 ("partition 0, offset 0: the whole message", 1),
                 ("partition 0, offset 1: the whole message", 0),
                 ("partition 0, offset 2: the whole message", 2),
-                ("partition 0, offset 3: the whole message", 1 << 20),
+                ("partition 0, offset 3: the whole message", (1 << 20) + 1),
                 ("partition 0, offset 4: event 1 at byte 75", 14),
             ]
         );
         let reason = "a message of 1048577 bytes is longer than 1048576";
-        assert!(kept.iter().any(|entry| entry.reason == reason && entry.source == "a"));
+        assert!(kept.iter().any(|entry| entry.reason == reason && entry.source == "kafka/a"));
+    });
+}
+
+#[test]
+fn nothing_is_passed_over_before_it_is_in_quarantine() {
+    run(async {
+        let cluster = Cluster::with_topics(&["a"]);
+        let dir = cluster.quarantine_dir();
+        // full with the first entry, so that the second one needs a new file
+        let config = QuarantineConfig { max_bytes: 2, ..QuarantineConfig::default() };
+        let quarantine = Arc::new(Quarantine::open(&dir, config).unwrap());
+        let topics = cluster.open_quarantining(&["a"], quarantine);
+        let mut reader = topics.reader("detect", &Positions::default()).unwrap();
+        cluster.produce("a", 0, 10, b"poison");
+        next(&mut reader, 10).await;
+        let at = reader.positions().clone();
+        std::fs::rename(&dir, dir.with_extension("away")).unwrap();
+        cluster.produce("a", 0, 10, b"other poison");
+        cluster.produce("a", 0, 10, event("1").as_bytes());
+        let failed = loop {
+            match tokio::time::timeout(Duration::from_secs(20), reader.next(10, 1 << 20)).await.unwrap() {
+                Ok(batch) => assert!(batch.records.is_empty(), "{batch:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(failed, LogError::Quarantine(_)), "{failed:?}");
+        assert_eq!(*reader.positions(), at);
+        std::fs::rename(dir.with_extension("away"), &dir).unwrap();
+        assert_eq!(ids(&read(&mut reader, 1).await.0), ["1"]);
+        assert_eq!(cluster.quarantine().list(100, None).unwrap().len(), 2);
     });
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, spawn_blocking};
-use watchbell_event::{EventId, Timestamp};
+use watchbell_event::{EventId, Format, Timestamp};
 use watchbell_ingest::decode::logs::{BodyForm, Sequence, decode_log_body};
 use watchbell_ingest::decode::{DecodeError, Decoded, Origin, decode_audit};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
@@ -82,8 +82,9 @@ impl IngestPort {
     fn decode_again(&self, found: &Quarantined) -> Result<Decoded, RetryError> {
         let kept = &found.entry;
         let origin = self.origin(&kept.source, &kept.cluster, kept.peer, false);
-        let decoded = match kept.source.as_str() {
-            LOGS => self.decode_lines_again(&origin, found),
+        let format = self.format(&kept.source).ok_or_else(|| RetryError::Source(kept.source.clone()))?;
+        let decoded = match format {
+            Format::Log => self.decode_lines_again(&origin, found),
             _ => decode_audit(&found.bytes, &origin, &self.limits, &self.redactor),
         };
         let decoded = decoded.map_err(|error| RetryError::StillUnreadable(error.to_string()))?;
@@ -93,6 +94,15 @@ impl IngestPort {
         }
         self.keep_rejected(&origin, &decoded)?;
         Ok(decoded)
+    }
+
+    /// What a source sends, if it is one of this server.
+    fn format(&self, source: &str) -> Option<Format> {
+        match source {
+            AUDIT => Some(Format::KubernetesAudit),
+            LOGS => Some(Format::Log),
+            _ => self.topic_formats.get(source).copied(),
+        }
     }
 
     /// The key numbers the lines, so that they are stored once however often this is asked for.
@@ -130,7 +140,6 @@ fn check(Quarantined { entry, bytes }: &Quarantined) -> Result<(), RetryError> {
     match (entry.source.as_str(), entry.place.as_str()) {
         // Lines are never refused, so this is what could not be unpacked: no line is in it as it stands.
         (LOGS, WHOLE_BODY) => Err(RetryError::StillUnreadable(entry.reason.clone())),
-        (AUDIT | LOGS, _) => Ok(()),
-        _ => Err(RetryError::Source(entry.source.clone())),
+        _ => Ok(()),
     }
 }
