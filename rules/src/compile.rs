@@ -47,7 +47,7 @@ pub struct RuleSet {
     pub(crate) plan: Plan,
     pub(crate) starvation: Vec<Starvation>,
     /// The field that every scalar of an event belongs to, if some rule has keywords.
-    pub(crate) anywhere: Option<FieldId>,
+    pub(crate) anywhere: Option<Anywhere>,
     /// Facets that no single path holds, for the fields that some rule reads.
     pub(crate) facets: Vec<(Facet, FieldId)>,
     /// The fields that correlations read, by their numbers in the plan of correlations.
@@ -57,6 +57,15 @@ pub struct RuleSet {
     /// The rules that look at log lines, under the same indexes. They are apart so that nothing they read is looked
     /// for in audit events.
     pub(crate) logs: Option<Arc<RuleSet>>,
+}
+
+/// The field that every scalar of an event belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anywhere {
+    pub(crate) field: FieldId,
+    /// Its values are read in a pass of their own when a rule that may still match asks for them. Otherwise rules are
+    /// found by them, and nothing of an event can be stepped over.
+    pub(crate) on_demand: bool,
 }
 
 /// A facet that is computed from several fields of an audit event.
@@ -164,7 +173,12 @@ impl RuleSet {
         let mut derives = false;
         for (id, field) in table.fields() {
             match field {
-                Field::Anywhere => anywhere = Some(id),
+                Field::Anywhere => {
+                    let mut atoms = table.atoms.iter().filter(|atom| atom.field == id);
+                    let on_demand =
+                        subject != Subject::Member && atoms.all(|atom| atom.timing != Timing::Always);
+                    anywhere = Some(Anywhere { field: id, on_demand });
+                }
                 Field::Derived(_) => derives = true,
                 Field::Path(path) => {
                     paths.add_field(path, id);
@@ -209,6 +223,11 @@ impl RuleSet {
     #[must_use]
     pub fn has_correlations(&self) -> bool {
         !self.correlations.is_empty()
+    }
+
+    /// Whether an event may have to be read once more after the first pass.
+    pub(crate) fn reads_again(&self) -> bool {
+        self.derives || self.anywhere.is_some_and(|anywhere| anywhere.on_demand)
     }
 
     /// Whether a rule only feeds correlations and makes no alert itself.

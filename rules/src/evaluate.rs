@@ -38,6 +38,8 @@ pub struct Evaluator {
     seen: Vec<u32>,
     /// Number of the last event for which each field's atoms were decided on demand.
     demanded: Vec<u32>,
+    /// Number of the last event of which all values were read, for keywords.
+    read_again: u32,
     /// What is known about atoms that are decided alone.
     decided: Vec<Decided>,
     not_evaluable: NotEvaluable,
@@ -109,6 +111,7 @@ impl Evaluator {
             members: set.atoms.iter().map(member).collect(),
             event: Event::new(atoms, set.fields.len()),
             demanded: vec![0; set.fields.len()],
+            read_again: 0,
             seen: vec![0; rules],
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
@@ -147,7 +150,7 @@ impl Evaluator {
         self.next_event();
         let read = std::str::from_utf8(event).is_ok_and(|text| self.scan(text).is_ok());
         if read {
-            if self.set.derives {
+            if self.set.reads_again() {
                 self.document.begin(event);
             }
             self.event.missing = self.event.facts.missing_bodies();
@@ -188,6 +191,7 @@ impl Evaluator {
             self.event.arrays.latest.fill((0, 0));
             self.seen.fill(0);
             self.demanded.fill(0);
+            self.read_again = 0;
             self.decided.fill(Decided::default());
             self.not_evaluable.forget_marks();
             self.event.number = 1;
@@ -275,8 +279,20 @@ impl Evaluator {
         self.is_marked(id)
     }
 
+    /// Reads all values of the event, once, if that was put off and a condition on this field needs it.
+    fn read_again_for(&mut self, set: &RuleSet, field: FieldId) {
+        let is_put_off = set.anywhere.is_some_and(|anywhere| anywhere.on_demand && anywhere.field == field);
+        if !is_put_off || std::mem::replace(&mut self.read_again, self.event.number) == self.event.number {
+            return;
+        }
+        let Self { document, event, buffer, scratch, .. } = self;
+        // The same bytes were read without a mistake before.
+        let _ = scan::scan_anywhere(set, document.text(), event, buffer, scratch);
+    }
+
     /// Decides the atoms of a field that were put off, once per event.
     fn demand(&mut self, set: &RuleSet, field: FieldId) {
+        self.read_again_for(set, field);
         let Event { number, truth, late_hits, values, .. } = &mut self.event;
         let demanded = &mut self.demanded[field as usize];
         if std::mem::replace(demanded, *number) == *number {
@@ -295,6 +311,7 @@ impl Evaluator {
         if decided.number == number {
             return decided.holds;
         }
+        self.read_again_for(&self.set.clone(), atom.field);
         let values = &self.event.values;
         let holds = match (&atom.test.field, &atom.test.check) {
             (_, Check::Members(members)) => self.members[id as usize].as_mut().is_some_and(|evaluator| {

@@ -116,7 +116,7 @@ impl Plan {
         let mut candidates = vec![Vec::new(); atoms.len()];
         for (number, condition) in conditions.enumerate() {
             let number = index(number);
-            match necessary(condition, estimates, &|atom| atoms[atom as usize].timing != Timing::Alone) {
+            match found_by(condition, atoms, estimates) {
                 Some(set) => {
                     let guard = guard(condition, &set, atoms, estimates);
                     let candidate = Candidate { rule: number, guard };
@@ -129,6 +129,19 @@ impl Plan {
     }
 }
 
+/// The share of events, at most, in which it is worth while to read an event again rather than to look at all of it at
+/// once.
+const WORTH_READING_AGAIN: f64 = 0.3;
+
+/// By which atoms a rule is found. Those about all values of an event cost a look at each of them, so others are
+/// preferred unless they are often true.
+fn found_by(condition: &Condition, atoms: &[Atom], estimates: &Estimates) -> Option<Necessary> {
+    let usable = |atom: AtomId| atoms[atom as usize].timing != Timing::Alone;
+    let cheap = |atom: AtomId| usable(atom) && atoms[atom as usize].test.field != Field::Anywhere;
+    let rare = necessary(condition, estimates, &cheap).filter(|set| set.rate <= WORTH_READING_AGAIN);
+    rare.or_else(|| necessary(condition, estimates, &usable))
+}
+
 /// The rarest of the other parts that are few whole values, which cost hardly anything to look up.
 fn guard(condition: &Condition, found_by: &Necessary, atoms: &[Atom], estimates: &Estimates) -> Guard {
     let Condition::All(parts) = condition else { return Guard::NONE };
@@ -136,7 +149,7 @@ fn guard(condition: &Condition, found_by: &Necessary, atoms: &[Atom], estimates:
         let atom = &atoms[atom as usize];
         let is_whole =
             matches!(atom.test.check, Check::Folded(Pattern::Exact(_)) | Check::Cased(Pattern::Exact(_)));
-        is_whole && atom.timing != Timing::Alone
+        is_whole && atom.timing != Timing::Alone && atom.test.field != Field::Anywhere
     };
     let sets = parts.iter().filter_map(|part| necessary(part, estimates, &whole));
     let sets = sets.filter(|set| set.atoms.len() <= GUARD_ATOMS && set.atoms != found_by.atoms);

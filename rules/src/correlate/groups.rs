@@ -13,7 +13,7 @@ use super::window::Window;
 use super::wire::Writer;
 
 /// Memory of one group beyond what it holds, in bytes.
-const GROUP_BYTES: usize = size_of::<Slot>() + 64;
+const GROUP_BYTES: usize = size_of::<Slot>() + size_of::<Neighbours>() + 64;
 
 /// What makes a group: the lane and the values of the fields to group by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +71,17 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn bytes(&self) -> usize {
-        GROUP_BYTES
-            + self.scope.bytes()
-            + match &self.content {
-                Content::Window(window) => window.bytes(),
-                Content::Novelty(novelty) => novelty.bytes(),
-            }
+        GROUP_BYTES + self.scope.bytes() + self.content.bytes()
+    }
+}
+
+impl Content {
+    /// Memory beyond the group itself, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Window(window) => window.bytes(),
+            Self::Novelty(novelty) => novelty.bytes(),
+        }
     }
 }
 
@@ -88,7 +93,12 @@ struct Slot {
     used: u64,
     /// The copy that it is in or need not be in.
     copied_by: u32,
-    /// Neighbours in the order of use.
+}
+
+/// Neighbours of a slot in the order of use. They are apart from the slots because every use of a group changes those
+/// of its neighbours, which so stay in a fast cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbours {
     older: Option<u32>,
     newer: Option<u32>,
 }
@@ -119,6 +129,8 @@ pub(crate) struct Groups {
     copying: Option<Copying>,
     by_key: FxHashMap<EventId, u32>,
     slots: Vec<Option<Slot>>,
+    /// For each slot.
+    neighbours: Vec<Neighbours>,
     free: Vec<u32>,
     oldest: Option<u32>,
     newest: Option<u32>,
@@ -160,11 +172,12 @@ impl Groups {
     pub(crate) fn insert(&mut self, key: EventId, group: Group) {
         self.uses += 1;
         let (used, copied_by) = (self.uses, self.copies);
-        let slot = Slot { key, group, used, copied_by, older: None, newer: None };
+        let slot = Slot { key, group, used, copied_by };
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
                 self.slots.push(None);
+                self.neighbours.push(Neighbours::default());
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
@@ -201,8 +214,9 @@ impl Groups {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (EventId, &Group)> {
         let mut next = self.oldest;
         std::iter::from_fn(move || {
-            let slot = self.slots.get(next? as usize)?.as_ref()?;
-            next = slot.newer;
+            let index = next? as usize;
+            let slot = self.slots.get(index)?.as_ref()?;
+            next = self.neighbours.get(index)?.newer;
             Some((slot.key, &slot.group))
         })
     }
@@ -253,26 +267,31 @@ impl Groups {
         self.slots.get_mut(index? as usize)?.as_mut()
     }
 
+    fn neighbours_of(&mut self, index: Option<u32>) -> Option<&mut Neighbours> {
+        self.neighbours.get_mut(index? as usize)
+    }
+
     fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slot_mut(Some(index)) else { return };
-        let (older, newer) = (slot.older.take(), slot.newer.take());
-        match self.slot_mut(older) {
-            Some(slot) => slot.newer = newer,
+        let Some(Neighbours { older, newer }) = self.neighbours_of(Some(index)).map(std::mem::take) else {
+            return;
+        };
+        match self.neighbours_of(older) {
+            Some(neighbours) => neighbours.newer = newer,
             None => self.oldest = newer,
         }
-        match self.slot_mut(newer) {
-            Some(slot) => slot.older = older,
+        match self.neighbours_of(newer) {
+            Some(neighbours) => neighbours.older = older,
             None => self.newest = older,
         }
     }
 
     fn link_newest(&mut self, index: u32) {
         let older = self.newest.replace(index);
-        if let Some(slot) = self.slot_mut(Some(index)) {
-            (slot.older, slot.newer) = (older, None);
+        if let Some(neighbours) = self.neighbours_of(Some(index)) {
+            *neighbours = Neighbours { older, newer: None };
         }
-        match self.slot_mut(older) {
-            Some(slot) => slot.newer = Some(index),
+        match self.neighbours_of(older) {
+            Some(neighbours) => neighbours.newer = Some(index),
             None => self.oldest = Some(index),
         }
     }

@@ -115,7 +115,7 @@ impl State {
             self.add(key, Arc::new(scope()), rule);
         }
         let group = self.groups.touch(&key)?;
-        let before = group.bytes();
+        let before = group.content.bytes();
         let (evicted, fire) = match &mut group.content {
             Content::Novelty(novelty) => {
                 let (span, warm_up) = (rule.span_micros, rule.warm_up_micros);
@@ -139,7 +139,7 @@ impl State {
             }
         };
         self.evicted_entries += evicted;
-        self.bytes = (self.bytes + group.bytes()).saturating_sub(before);
+        self.bytes = (self.bytes + group.content.bytes()).saturating_sub(before);
         fire
     }
 
@@ -150,7 +150,7 @@ impl State {
             let Some(Reverse((_, key))) = next else { break };
             self.waiting_len = self.waiting_len.saturating_sub(1);
             let Some(group) = self.groups.get_mut(&key) else { continue };
-            let before = group.bytes();
+            let before = group.content.bytes();
             if let Content::Window(window) = &mut group.content {
                 while let Some(hit) = window.decide(rule, watermark) {
                     fires.extend(fire(key, &group.scope, window, hit, rule, self.listed));
@@ -159,7 +159,7 @@ impl State {
                     wait(&mut self.waiting, &mut self.waiting_len, lane, time, key);
                 }
             }
-            self.bytes = (self.bytes + group.bytes()).saturating_sub(before);
+            self.bytes = (self.bytes + group.content.bytes()).saturating_sub(before);
         }
         self.tidy_waiting();
     }
@@ -216,13 +216,13 @@ impl State {
 
     fn shrink_group(&mut self, key: &EventId) -> bool {
         let Some(group) = self.groups.get_mut(key) else { return false };
-        let before = group.bytes();
+        let before = group.content.bytes();
         let dropped = match &mut group.content {
             Content::Window(window) => window.drop_quarter(),
             Content::Novelty(novelty) => novelty.drop_quarter(),
         };
         self.evicted_entries += dropped;
-        self.bytes = (self.bytes + group.bytes()).saturating_sub(before);
+        self.bytes = (self.bytes + group.content.bytes()).saturating_sub(before);
         dropped > 0
     }
 

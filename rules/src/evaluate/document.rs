@@ -26,6 +26,11 @@ impl Document {
         self.values.clear();
     }
 
+    /// The event as it was taken.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
     /// The values of a derived field.
     pub(super) fn values(&mut self, field: FieldId, derived: &Derived) -> &[String] {
         self.values.entry(field).or_insert_with(|| {

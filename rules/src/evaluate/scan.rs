@@ -19,12 +19,26 @@ pub(super) fn scan(
     buffer: &mut String,
     scratch: &mut String,
 ) -> Result<(), Malformed> {
-    let sink = Sink { set, event, buffer };
+    let anywhere = set.anywhere.filter(|anywhere| !anywhere.on_demand).map(|anywhere| anywhere.field);
+    let sink = Sink { set, event, buffer, anywhere };
     let mut scan = Scan { reader: Reader::new(text), scratch, sink };
     scan.members(Some(ROOT), 0)?;
     scan.reader.end()?;
     scan.sink.facets();
     Ok(())
+}
+
+/// Marks, in an event that was read before, what its values make true of the field that all of them belong to.
+pub(super) fn scan_anywhere(
+    set: &RuleSet,
+    text: &str,
+    event: &mut Event,
+    buffer: &mut String,
+    scratch: &mut String,
+) -> Result<(), Malformed> {
+    let anywhere = set.anywhere.map(|anywhere| anywhere.field);
+    let sink = Sink { set, event, buffer, anywhere };
+    Scan { reader: Reader::new(text), scratch, sink }.members(None, 0)
 }
 
 /// Marks what is true in a member of an array, which may be any value.
@@ -35,7 +49,7 @@ pub(super) fn scan_member(
     buffer: &mut String,
     scratch: &mut String,
 ) -> Result<(), Malformed> {
-    let sink = Sink { set, event, buffer };
+    let sink = Sink { set, event, buffer, anywhere: set.anywhere.map(|anywhere| anywhere.field) };
     let mut scan = Scan { reader: Reader::new(text), scratch, sink };
     scan.value(Some(ROOT), 0)
 }
@@ -88,14 +102,14 @@ impl<'a> Scan<'a> {
     fn any_value(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
         let set = self.sink.set;
         let node = place.map(|place| set.paths.node(place));
-        if node.is_none() && set.anywhere.is_none() {
+        if node.is_none() && self.sink.anywhere.is_none() {
             return self.reader.skip();
         }
         let kind = self.reader.kind()?;
         self.sink.begins(node, kind);
         match kind {
             Kind::Object => {
-                let read = set.anywhere.is_some() || node.is_some_and(Node::has_children);
+                let read = self.sink.anywhere.is_some() || node.is_some_and(Node::has_children);
                 if read && depth < MAX_DEPTH { self.members(place, depth) } else { self.reader.skip() }
             }
             Kind::Array if depth < MAX_DEPTH => {
@@ -135,6 +149,8 @@ struct Sink<'a> {
     set: &'a RuleSet,
     event: &'a mut Event,
     buffer: &'a mut String,
+    /// The field that all values belong to, if this pass is for it.
+    anywhere: Option<FieldId>,
 }
 
 impl Sink<'_> {
@@ -174,7 +190,7 @@ impl Sink<'_> {
                 self.field(field, value);
             }
         }
-        if let Some(field) = self.set.anywhere {
+        if let Some(field) = self.anywhere {
             self.field(field, value);
         }
     }
@@ -208,14 +224,10 @@ impl Sink<'_> {
         }
         let facts = std::mem::take(&mut self.event.facts);
         for &(facet, field) in &self.set.facets {
-            let address;
             let value = match facet {
                 Facet::Actor => facts.actor(),
                 Facet::Outcome => Some(facts.outcome()),
-                Facet::SourceIp => {
-                    address = facts.source_ip.map(|address| address.to_string());
-                    address.as_deref()
-                }
+                Facet::SourceIp => facts.source_ip.get(),
             };
             if let Some(value) = value {
                 self.field(field, Scalar::Text(value));
@@ -234,10 +246,10 @@ pub(super) struct Facts {
     below_response: bool,
     has_request: bool,
     has_response: bool,
-    /// Both keep their memory from one event to the next.
+    /// These keep their memory from one event to the next.
     username: Name,
     impersonated: Name,
-    source_ip: Option<IpAddr>,
+    source_ip: Name,
     code: Option<u64>,
     forbidden: bool,
 }
@@ -281,11 +293,12 @@ enum Stage {
 
 impl Facts {
     pub(super) fn clear(&mut self) {
-        let (mut username, mut impersonated) =
-            (std::mem::take(&mut self.username), std::mem::take(&mut self.impersonated));
-        username.clear();
-        impersonated.clear();
-        *self = Self { username, impersonated, ..Self::default() };
+        let names = [&mut self.username, &mut self.impersonated, &mut self.source_ip];
+        let [username, impersonated, source_ip] = names.map(|name| {
+            name.clear();
+            std::mem::take(name)
+        });
+        *self = Self { username, impersonated, source_ip, ..Self::default() };
     }
 
     /// The bodies that the event lacks although the request may have had them.
@@ -335,7 +348,12 @@ impl Facts {
             _ if !for_facets => {}
             (Hot::Username, Scalar::Text(name)) => self.username.set(name),
             (Hot::ImpersonatedUsername, Scalar::Text(name)) => self.impersonated.set(name),
-            (Hot::SourceIp, Scalar::Text(text)) => self.source_ip = text.parse().ok(),
+            (Hot::SourceIp, Scalar::Text(text)) => match text.parse() {
+                // the only way to write one
+                Ok(IpAddr::V4(_)) => self.source_ip.set(text),
+                Ok(address @ IpAddr::V6(_)) => self.source_ip.set(&address.to_string()),
+                Err(_) => self.source_ip.clear(),
+            },
             (Hot::Code, Scalar::Number(text)) => self.code = text.parse().ok(),
             (Hot::Decision, Scalar::Text(decision)) => self.forbidden = decision == "forbid",
             _ => {}

@@ -378,6 +378,31 @@ fn what_was_learned_makes_fewer_candidates_and_no_other_matches() {
     assert!(learned_candidates < guessed_candidates, "{learned_candidates} of {guessed_candidates}");
 }
 
+/// A look at every value of every event costs more than all other rules together.
+#[test]
+fn keywords_are_looked_for_in_events_that_may_match() {
+    let keywords = json!(["admin", "b*d"]);
+    let check = |detection: Value, on_demand: bool| {
+        let set = rule_set(&[json!({"title": "t", "detection": detection})]);
+        assert_eq!(set.anywhere.unwrap().on_demand, on_demand, "{detection}");
+        let mut evaluator = Evaluator::new(set.clone());
+        for (c, deep, matched) in [("delete", "admin", true), ("delete", "x", false), ("get", "admin", false)]
+        {
+            let event = json!({"c": c, "a": [{"b": {"c": [1, null, deep]}}], "d": true}).to_string();
+            let mut matches = Vec::new();
+            assert!(evaluator.matches(event.as_bytes(), &mut matches));
+            assert_eq!(
+                (matches.len() == 1, naive(&set, event.as_bytes()) == matches),
+                (matched, true),
+                "{event}"
+            );
+        }
+    };
+    check(json!({"c": {"c": "delete"}, "k": keywords, "condition": "c and k"}), true);
+    check(json!({"c": {"c": "delete"}, "k": {"|re": "^ad.in$"}, "condition": "c and k"}), true);
+    check(json!({"c": {"c": "get"}, "k": keywords, "condition": "k and not c"}), false);
+}
+
 #[test]
 fn with_many_rules_the_events_they_could_not_be_decided_on_are_estimated() {
     let rule = |number: usize| {
