@@ -1,9 +1,11 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 
 /// The last thing a client said was wrong, for whoever reports that brokers are away.
@@ -27,11 +29,18 @@ impl Errors {
 /// them every second while brokers are away; that is said once, by `watch`.
 pub(super) struct Context {
     errors: Arc<Errors>,
+    /// Positions could not be shown to Kafka since somebody asked.
+    commit_failed: AtomicBool,
 }
 
 impl Context {
     pub(super) fn new(errors: Arc<Errors>) -> Self {
-        Self { errors }
+        Self { errors, commit_failed: AtomicBool::new(false) }
+    }
+
+    /// True if positions could not be shown to Kafka since this was asked last.
+    pub(super) fn take_commit_failed(&self) -> bool {
+        self.commit_failed.swap(false, Ordering::AcqRel)
     }
 
     /// Counts an error.
@@ -60,4 +69,11 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            self.commit_failed.store(true, Ordering::Release);
+            self.note(&error);
+        }
+    }
+}

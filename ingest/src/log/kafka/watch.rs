@@ -1,7 +1,7 @@
 //! Looks at the topics from time to time, in a thread of its own: which partitions there are, where they begin and
 //! end, whether brokers answer; and shows other tools how far readers are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -73,8 +73,9 @@ impl Watch {
         shared.looks.fetch_add(1, Ordering::AcqRel);
         serve(&self.client);
         let mut all_well = true;
+        let mut silent = BTreeSet::new();
         for topic in &shared.config.topics {
-            match self.look_at(shared, topic) {
+            match self.look_at(shared, topic, &mut silent) {
                 Ok(()) => shared.note_problem(place(topic, None), None),
                 Err(Trouble::Here(problem)) => {
                     all_well = false;
@@ -93,15 +94,29 @@ impl Watch {
         all_well
     }
 
-    /// Finds new partitions of a topic and where all of them begin and end.
-    fn look_at(&self, shared: &Shared, topic: &TopicConfig) -> Result<(), Trouble> {
+    /// Finds new partitions of a topic and where all of them begin and end. Leaders in `silent` did not answer during
+    /// this look, and are not waited for again.
+    fn look_at(
+        &self,
+        shared: &Shared,
+        topic: &TopicConfig,
+        silent: &mut BTreeSet<i32>,
+    ) -> Result<(), Trouble> {
         let look = shared.looks.load(Ordering::Acquire);
-        for partition in self.partitions(shared, topic)? {
+        for (partition, leader) in self.partitions(shared, topic)? {
+            if silent.contains(&leader) {
+                let problem = "its leader did not answer".to_owned();
+                shared.note_problem(place(topic, Some(partition)), Some(problem));
+                continue;
+            }
             let bounds = self.client.fetch_watermarks(&topic.topic, partition, PATIENCE);
             let (low, high) = match bounds {
                 Ok(bounds) => bounds,
                 Err(error) => {
                     // its leader may be away while others are not
+                    if leader < 0 || is_silence(&error) {
+                        silent.insert(leader);
+                    }
                     shared.note_problem(place(topic, Some(partition)), Some(describe(&error)));
                     continue;
                 }
@@ -114,8 +129,8 @@ impl Watch {
         Ok(())
     }
 
-    /// The partitions that a topic has.
-    fn partitions(&self, shared: &Shared, topic: &TopicConfig) -> Result<Vec<i32>, Trouble> {
+    /// The partitions that a topic has, and their leaders.
+    fn partitions(&self, shared: &Shared, topic: &TopicConfig) -> Result<Vec<(i32, i32)>, Trouble> {
         let metadata = self.client.fetch_metadata(Some(&topic.topic), PATIENCE).map_err(Trouble::Away)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == &*topic.topic) else {
             return Err(Trouble::Here("there is no such topic".to_owned()));
@@ -132,7 +147,8 @@ impl Watch {
         {
             note_replicas(shared, replicas.too_few(found));
         }
-        let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+        let found = found.partitions().iter();
+        let mut partitions: Vec<_> = found.map(|partition| (partition.id(), partition.leader())).collect();
         partitions.sort_unstable();
         Ok(partitions)
     }
@@ -187,8 +203,12 @@ impl Watch {
         }
     }
 
-    /// Tells Kafka how far the slowest reader is, for other tools. Nothing depends on it.
+    /// Tells Kafka how far the slowest reader is, for other tools. Nothing depends on it, so nobody waits for the
+    /// answer; a failure is noticed by a later look.
     fn commit(&mut self, shared: &Shared) {
+        if self.client.context().take_commit_failed() {
+            self.committed.clear();
+        }
         let mut offsets = TopicPartitionList::new();
         let mut changed = BTreeMap::new();
         let readers: Vec<_> = shared.lock().readers.values().cloned().collect();
@@ -204,7 +224,7 @@ impl Watch {
         if changed.is_empty() {
             return;
         }
-        match self.client.commit(&offsets, CommitMode::Sync) {
+        match self.client.commit(&offsets, CommitMode::Async) {
             Ok(()) => self.committed.extend(changed),
             Err(error) => {
                 self.client.context().note(&error);
@@ -212,6 +232,19 @@ impl Watch {
             }
         }
     }
+}
+
+/// Whether a broker did not answer, rather than refuse.
+fn is_silence(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+        )
+    )
 }
 
 fn place(topic: &TopicConfig, partition: Option<i32>) -> Place {
