@@ -10,6 +10,7 @@ mod members;
 mod memo;
 pub(crate) mod naive;
 mod scan;
+mod script;
 mod starving;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::text::fold;
 
 use learn::Learning;
 use memo::Memo;
+use script::Script;
 use starving::NotEvaluable;
 
 pub use scan::MAX_DEPTH;
@@ -75,6 +77,8 @@ struct Event {
     memos: Vec<Memo>,
     facts: scan::Facts,
     missing: Bodies,
+    /// For each place, the keys that are expected there.
+    scripts: Vec<Script>,
 }
 
 /// The values of fields that have atoms which are not decided while the event is read.
@@ -109,7 +113,7 @@ impl Evaluator {
         let member = |atom: &Atom| atom.members.clone().map(|set| Box::new(Self::new(set)));
         Self {
             members: set.atoms.iter().map(member).collect(),
-            event: Event::new(atoms, set.fields.len()),
+            event: Event::new(atoms, set.fields.len(), set.paths.len()),
             demanded: vec![0; set.fields.len()],
             read_again: 0,
             seen: vec![0; rules],
@@ -368,8 +372,9 @@ impl Truth {
 }
 
 impl Event {
-    fn new(atoms: usize, fields: usize) -> Self {
+    fn new(atoms: usize, fields: usize, places: usize) -> Self {
         Self {
+            scripts: std::iter::repeat_with(Script::default).take(places).collect(),
             number: 0,
             truth: Truth::new(atoms),
             hits: Vec::new(),

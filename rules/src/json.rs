@@ -49,6 +49,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The kind of the value at the cursor, after white space.
+    #[inline]
     pub(crate) fn kind(&mut self) -> Result<Kind, Malformed> {
         Ok(match self.peek().ok_or(Malformed)? {
             b'{' => Kind::Object,
@@ -73,6 +74,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over a comma (true) or over `close` (false).
+    #[inline]
     pub(crate) fn more(&mut self, close: u8) -> Result<bool, Malformed> {
         let next = self.peek();
         self.at += 1;
@@ -117,6 +119,16 @@ impl<'a> Reader<'a> {
                 return Ok(scratch);
             }
         }
+    }
+
+    /// Steps over something if it stands exactly here.
+    #[inline]
+    pub(crate) fn take(&mut self, written: &str) -> bool {
+        let is_here = self.rest().starts_with(written.as_bytes());
+        if is_here {
+            self.at += written.len();
+        }
+        is_here
     }
 
     /// Reads a number as it is written.
@@ -255,6 +267,7 @@ impl<'a> Reader<'a> {
         Ok(code)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.peek() != Some(byte) {
             return Err(Malformed);
@@ -263,14 +276,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The next byte that is not white space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.text.as_bytes().get(self.at)?;
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+        // Most events are written without any.
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.peek_behind_space(),
         }
+    }
+
+    #[cold]
+    fn peek_behind_space(&mut self) -> Option<u8> {
+        let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        self.at += self.rest().iter().take_while(|byte| space(byte)).count();
+        self.rest().first().copied()
     }
 
     fn rest(&self) -> &'a [u8] {

@@ -30,6 +30,8 @@ pub(crate) struct FieldIndex {
     pub(crate) keeps_values: bool,
     /// Looking a value up takes longer than remembering what it decided.
     pub(crate) is_dear: bool,
+    /// Nothing is looked up while the event is read.
+    has_no_texts: bool,
 }
 
 impl FieldIndex {
@@ -52,6 +54,7 @@ impl FieldIndex {
         index.always.finish();
         index.on_demand.finish();
         index.is_dear = index.always.is_dear();
+        index.has_no_texts = index.always.is_empty();
         index
     }
 
@@ -71,9 +74,12 @@ impl FieldIndex {
     }
 
     /// The field has a value of this text. `buffer` is scratch space.
+    #[inline]
     pub(crate) fn text(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
         self.exists.into_iter().chain(self.any).for_each(&mut *mark);
-        self.always.find(text, buffer, mark);
+        if !self.has_no_texts {
+            self.always.find(text, buffer, mark);
+        }
     }
 
     /// Decides what was put off: the field has a value of this text.
@@ -119,6 +125,11 @@ impl TextChecks {
         self.networks.finish();
         self.folded.finish();
         self.cased.finish();
+    }
+
+    fn is_empty(&self) -> bool {
+        let texts = self.folded.is_empty() && self.cased.is_empty();
+        texts && self.compare.is_empty() && self.networks.is_empty() && self.times.is_empty()
     }
 
     fn is_dear(&self) -> bool {

@@ -152,6 +152,11 @@ impl Paths {
         }
     }
 
+    /// How many nodes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The node of an id that an edge led to.
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id as usize]

@@ -74,13 +74,35 @@ impl<'a> Scan<'a> {
     /// Reads the members of an object that stands at a place; none if no rule reads that place.
     fn members(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
         let mut more = self.reader.enter(b'{', b'}')?;
+        let mut at = 0;
         while more {
-            let key = self.reader.key(self.scratch)?;
-            let child = place.and_then(|place| self.sink.set.paths.node(place).child(key));
+            let child = match place {
+                Some(place) => self.member(place, &mut at)?,
+                None => self.reader.key(self.scratch).map(|_| None)?,
+            };
             self.value(child, depth + 1)?;
             more = self.reader.more(b'}')?;
         }
         Ok(())
+    }
+
+    /// Reads the key of the next member, which is expected at `at` of what is known of this place, and says where it
+    /// leads.
+    #[inline]
+    fn member(&mut self, place: NodeId, at: &mut usize) -> Result<Option<NodeId>, Malformed> {
+        let scripts = &mut self.sink.event.scripts;
+        if let Some(child) =
+            scripts.get_mut(place as usize).and_then(|script| script.follow(at, &mut self.reader))
+        {
+            return Ok(child);
+        }
+        let start = self.reader.position();
+        let key = self.reader.key(self.scratch)?;
+        let child = self.sink.set.paths.node(place).child(key);
+        if let Some(script) = scripts.get_mut(place as usize) {
+            script.learn(at, self.reader.since(start), child);
+        }
+        Ok(child)
     }
 
     /// Reads a value that is not a member of an array at the same place.
