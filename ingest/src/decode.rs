@@ -74,6 +74,8 @@ pub struct Decoded {
 /// Bytes for the quarantine.
 #[derive(Clone, Debug)]
 pub struct Rejected {
+    /// Of a body for several clusters: the one that it was for.
+    pub cluster: Option<Arc<str>>,
     /// Where they stood in the body.
     pub place: Place,
     /// What is wrong with them.
@@ -108,6 +110,14 @@ pub enum Reason {
     /// A number, a text, …
     #[error("not an object")]
     NotAnObject,
+    /// Not what the protocol it came by says.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// In a bulk request, a line that says nothing about the document after it, or no document after it.
+    #[error(
+        "not an action of a bulk request (create, index, update, delete) with its document in the next line"
+    )]
+    NotAnAction,
     /// Another kind of object.
     #[error("kind {kind:?} of {api_version:?} is not an audit.k8s.io/v1 or v1beta1 Event")]
     WrongKind {
@@ -145,6 +155,8 @@ impl Reason {
         match self {
             Self::Syntax(_) => "syntax",
             Self::NotAnObject => "not_an_object",
+            Self::Protocol(_) => "protocol",
+            Self::NotAnAction => "not_an_action",
             Self::WrongKind { .. } => "wrong_kind",
             Self::NotAnEvent => "not_an_event",
             Self::DuplicateKey => "duplicate_key",
@@ -176,6 +188,12 @@ pub enum DecodeError {
     TooManyEvents {
         /// Events that are read.
         limit: usize,
+    },
+    /// What its records share is so long that repeating it in each of them would take too much.
+    #[error("the records of the body would take more than {limit_bytes} bytes together")]
+    TooLong {
+        /// Bytes of documents that are made of one body.
+        limit_bytes: usize,
     },
 }
 

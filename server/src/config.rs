@@ -2,6 +2,7 @@
 //! once, each with its line.
 
 mod alerting;
+mod inputs;
 mod kafka;
 mod reader;
 mod tail;
@@ -23,6 +24,7 @@ use crate::files;
 use crate::tokens::check_cluster_name;
 
 pub(crate) use self::alerting::AlertingConfig;
+pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SharedKey, SyslogConfig};
 pub(crate) use self::kafka::KafkaConfig;
 pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) metrics_public: bool,
     pub(crate) ingest: IngestConfig,
+    pub(crate) syslog: SyslogConfig,
+    pub(crate) forward: ForwardConfig,
     /// Log files that are followed.
     pub(crate) files: TailConfig,
     pub(crate) journal: JournalConfig,
@@ -73,6 +77,8 @@ pub(crate) struct IngestConfig {
     /// Further paths whose values are redacted before anything is stored.
     pub(crate) redact: Vec<String>,
     pub(crate) quarantine_max_bytes: u64,
+    /// An audit feed that sends hardly anything for so long is reported; zero: never.
+    pub(crate) feed_silence: Duration,
 }
 
 /// Bytes of request bodies that one source may send.
@@ -164,15 +170,20 @@ impl Config {
     }
 
     fn read(root: &Section<'_>) -> Self {
+        let allow_plaintext = root.flag("allow_plaintext", false);
+        let tls = TlsConfig::read(root.section("tls"));
+        let ingest = IngestConfig::read(root.section("ingest"));
         Self {
             listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-            allow_plaintext: root.flag("allow_plaintext", false),
+            allow_plaintext,
             data_dir: root.path("data_dir").unwrap_or_else(|| PathBuf::from("./watchbell-data")),
-            tls: TlsConfig::read(root.section("tls")),
             shutdown_deadline: root.duration("shutdown_deadline", Duration::from_secs(25)),
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
-            ingest: IngestConfig::read(root.section("ingest")),
+            syslog: SyslogConfig::read(root.section("syslog"), tls.as_ref(), ingest.max_body_bytes),
+            forward: ForwardConfig::read(root.section("forward"), tls.as_ref(), allow_plaintext),
+            tls,
+            ingest,
             files: tail::read(root),
             journal: JournalConfig::read(root.section("journal")),
             kafka: KafkaConfig::read(root.section("kafka"), root.get("kafka").is_some()),
@@ -203,6 +214,7 @@ impl IngestConfig {
             in_flight_per_source_bytes: section.bytes("in_flight_per_source", share),
             quota,
             quotas: quotas(&section.section("quotas"), quota, max_body_bytes),
+            feed_silence: section.duration("feed_silence", Duration::from_secs(15 * 60)),
             dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
             redact: section.texts("redact"),

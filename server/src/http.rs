@@ -3,6 +3,8 @@
 mod alerts;
 mod auth;
 mod body;
+mod clusters;
+mod elasticsearch;
 mod error;
 mod events;
 mod health;
@@ -10,6 +12,7 @@ mod ingest;
 mod linger;
 pub(crate) mod listener;
 mod openapi;
+mod otlp;
 mod path;
 mod quarantine;
 mod query;
@@ -27,7 +30,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use self::body::Budget;
-use self::error::ApiError;
+pub(crate) use self::body::Share;
+pub(crate) use self::clusters::Clusters;
+pub(crate) use self::error::ApiError;
+pub(crate) use self::ingest::take;
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;
@@ -54,8 +60,8 @@ pub(crate) struct App {
     pub(crate) quota: SourceQuota,
     metrics: PrometheusHandle,
     metrics_public: bool,
-    budget: Budget,
-    max_body_bytes: u64,
+    pub(crate) budget: Budget,
+    pub(crate) max_body_bytes: u64,
     /// Where people reach this server; absent if nothing is known of it.
     external_url: Option<String>,
     /// Searches at one time.
@@ -90,9 +96,11 @@ impl App {
 
 /// Everything that can be asked for, and who answers. `openapi.yaml` describes each of them.
 fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         post("/ingest/audit/{cluster}", ingest::audit),
         post("/ingest/logs/{cluster}", ingest::logs),
+        post("/v1/logs", otlp::http),
+        post("/opentelemetry.proto.collector.logs.v1.LogsService/Export", otlp::grpc),
         get("/api/v1/search", events::search),
         get("/api/v1/export", events::export),
         get("/api/v1/events/{id}", events::by_id),
@@ -111,7 +119,9 @@ fn routes() -> Vec<Route> {
         get("/healthz", health::healthz),
         get("/readyz", health::readyz),
         get("/metrics", health::metrics),
-    ]
+    ];
+    routes.extend(elasticsearch::routes());
+    routes
 }
 
 /// Method, path and handler.
@@ -125,6 +135,10 @@ fn post<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<App>>) -> R
     (Method::POST, path, routing::post(handler))
 }
 
+fn put<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<App>>) -> Route {
+    (Method::PUT, path, routing::put(handler))
+}
+
 fn delete<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<App>>) -> Route {
     (Method::DELETE, path, routing::delete(handler))
 }
@@ -133,6 +147,7 @@ fn delete<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<App>>) ->
 pub(crate) fn router(app: Arc<App>) -> Router {
     routes()
         .into_iter()
+        .chain(elasticsearch::routes_at_root())
         .fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

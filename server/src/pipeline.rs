@@ -13,6 +13,7 @@ mod rule_query;
 mod rules;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -146,6 +147,11 @@ impl Pipeline {
     /// Who sends what, and what is fetched from where.
     pub(crate) fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// How many audit events came from each cluster, sent here or read from topics.
+    pub(crate) fn audit_totals(&self) -> BTreeMap<String, u64> {
+        self.sources.totals(|route| self.ingest.is_audit(route))
     }
 
     /// Finds events.

@@ -9,6 +9,7 @@ use watchbell_event::Timestamp;
 
 use crate::clock;
 use crate::config::Config;
+use crate::feeds::FeedChange;
 use crate::pipeline::{IngestPort, RuleReload};
 use crate::tls::TlsReload;
 use crate::tokens::{Caller, Credential, Token, TokenChange};
@@ -33,6 +34,8 @@ impl Actor {
         let username = match &caller.credential {
             Credential::Token { id, .. } => format!("watchbell:token:{id}"),
             Credential::Certificate(names) => format!("watchbell:certificate:{names}"),
+            Credential::Address(address) => format!("watchbell:address:{address}"),
+            Credential::Datagram => "watchbell:datagram".to_owned(),
         };
         Self { username, address }
     }
@@ -83,6 +86,15 @@ impl SelfAudit {
         let details = json!({ "expires_at": reload.expires_at, "problem": reload.problem });
         let reloaded = Action { verb: "update", resource: "certificates", name: "tls", code, details };
         self.record(&Actor::operator(), reloaded).await;
+    }
+
+    pub(crate) async fn feed_changed(&self, change: &FeedChange) {
+        let FeedChange { cluster, is_silent, usual_events, events } = change;
+        let state = if *is_silent { "silent" } else { "back" };
+        tracing::warn!(cluster, state, usual_events, events, "an audit feed changed");
+        let details = json!({ "state": state, "usual_events": usual_events, "events": events });
+        let changed = Action { verb: "update", resource: "feeds", name: cluster, code: 200, details };
+        self.record(&Actor::operator(), changed).await;
     }
 
     pub(crate) async fn quarantine_retried(&self, actor: &Actor, key: &str, code: u16) {

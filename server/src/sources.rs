@@ -24,7 +24,7 @@ const SILENT_MICROS: i64 = 3_600 * 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Source {
     pub(crate) cluster: String,
-    /// The part of the path, such as `audit`, or the section of the configuration, of topics with their name.
+    /// What brings it, such as `audit`, or the section of the configuration, of topics with their name.
     pub(crate) route: Cow<'static, str>,
     /// None if the server fetches it itself.
     pub(crate) credential: Option<Credential>,
@@ -101,6 +101,17 @@ impl Sources {
             known.into_iter().map(|(source, activity)| row(source, activity, now)).collect();
         let other = state.other.first_seen.is_some().then(|| state.other.summary(now));
         json!({ "sources": known, "other": other })
+    }
+
+    /// How many events came from each cluster by the routes that count.
+    pub(crate) fn totals(&self, counts: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
+        let state = self.lock();
+        let mut totals = BTreeMap::new();
+        for (source, activity) in state.known.iter().filter(|(source, _)| counts(&source.route)) {
+            let Totals { stored, duplicates, .. } = activity.totals;
+            *totals.entry(source.cluster.clone()).or_default() += stored + duplicates;
+        }
+        totals
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -261,7 +272,7 @@ mod tests {
     #[test]
     fn what_was_taken_and_refused_is_counted_by_source() {
         let sources = Sources::default();
-        let ingested = Ingested { stored: 6, duplicates: 2, rejected: 1 };
+        let ingested = Ingested { stored: 6, duplicates: 2, rejected: 1, ..Ingested::default() };
         sources.note(&source("prod"), &delivery(Ok(&ingested)), at(0));
         sources.note(&source("prod"), &delivery(Err("quota")), at(1));
         sources.note(&source("edge"), &delivery(Err("bad_body")), at(2));
@@ -284,6 +295,20 @@ mod tests {
             assert_eq!(prod[field], expect, "{field}");
         }
         assert_eq!(overview["other"], Value::Null);
+    }
+
+    #[test]
+    fn totals_are_those_of_the_routes_that_count() {
+        let sources = Sources::default();
+        let ingested = Ingested { stored: 5, duplicates: 1, ..Ingested::default() };
+        for (cluster, route) in
+            [("prod", "audit"), ("prod", "kafka/audit"), ("edge", "kafka/audit"), ("prod", "logs")]
+        {
+            let source = Source { route: route.into(), ..source(cluster) };
+            sources.note(&source, &delivery(Ok(&ingested)), at(0));
+        }
+        let totals = sources.totals(|route| route != "logs");
+        assert_eq!(totals, BTreeMap::from([("edge".to_owned(), 6), ("prod".to_owned(), 12)]));
     }
 
     #[test]

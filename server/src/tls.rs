@@ -172,6 +172,13 @@ impl Tls {
     }
 }
 
+/// Whether a handshake failed because of the client's certificate. Anybody can break a handshake off, but a client whose
+/// certificate was refused wants to send something.
+pub(crate) fn refused_certificate(error: &std::io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+
 /// The files' bytes.
 struct Files {
     certificate: Vec<u8>,

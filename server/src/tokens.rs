@@ -8,6 +8,7 @@ mod file;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -128,6 +129,10 @@ pub(crate) enum Credential {
     Token { id: String, name: String },
     /// A client certificate, by its names.
     Certificate(String),
+    /// Nothing but the address that it sends from.
+    Address(IpAddr),
+    /// Not even that: the address of a datagram is whatever its sender has written there.
+    Datagram,
 }
 
 impl fmt::Display for Credential {
@@ -135,6 +140,8 @@ impl fmt::Display for Credential {
         match self {
             Self::Token { id, name } => write!(f, "token {id} ({name})"),
             Self::Certificate(names) => write!(f, "certificate {names}"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Datagram => f.write_str("datagram"),
         }
     }
 }

@@ -1,19 +1,23 @@
 //! Topics consumed in place, from a cluster that librdkafka plays.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use watchbell_ingest::decode::logs::ack;
 
 use crate::openapi;
 use crate::support::{Server, cluster_admin_binding, event, event_list, long_event, wait_until};
 
 const KILLS: i32 = 12;
 const PARTITIONS: i32 = 3;
+const FORWARDED: &[u8] = include_bytes!("../../ingest/src/decode/logs/forward/fixtures/packed.msgpack");
+const FORWARDED_CHUNK: &[u8] = b"p8n9gmxTQVC8/nh2wlKKeQ==";
 
 struct Kafka {
     mock: MockCluster<'static, DefaultProducerContext>,
@@ -176,4 +180,69 @@ async fn what_was_too_long_on_a_topic_is_read_once_the_limit_is_raised() {
     server.restart().await;
     retry(&server, "1 of 1 entries are done");
     server.wait_for_count("cluster:prod", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_agents_send_is_kept_once_in_a_topic_that_is_the_log() {
+    let kafka = Kafka::start(&["own"]);
+    let brokers = kafka.mock.bootstrap_servers();
+    let mut server = Server::start(&format!(
+        "kafka: {{brokers: {brokers:?}, tls: {{enabled: false}}, log: {{topic: own, allow_single_replica: true}}}}\n\
+         forward: {{listen: '127.0.0.1:0', cluster: prod}}\n\
+         syslog: {{listen_tcp: '127.0.0.1:0', cluster: prod}}\n"
+    ))
+    .await;
+    let otlp = include_str!("../../ingest/src/decode/logs/otlp/fixtures/request.json");
+    let bulk = "{\"create\":{\"_id\":\"1\"}}\n{\"message\":\"a document\"}\n";
+    for sent in 0..2 {
+        let mut syslog = TcpStream::connect(("127.0.0.1", server.input_port("syslog_tcp"))).await.unwrap();
+        syslog.write_all(format!("<13>message {sent}\n").as_bytes()).await.unwrap();
+        server.wait_for_count(&format!("message:\"message {sent}\""), 1).await;
+
+        let mut forward = TcpStream::connect(("127.0.0.1", server.input_port("forward"))).await.unwrap();
+        forward.write_all(FORWARDED).await.unwrap();
+        let mut answer = ack(FORWARDED_CHUNK).to_vec();
+        forward.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, ack(FORWARDED_CHUNK));
+
+        let answer = post(&server, "/ingest/logs/prod", "a line").await;
+        assert_eq!(answer["durability"], "in-sync replicas, possibly one", "{answer}");
+        assert_eq!(post(&server, "/elasticsearch/_bulk", bulk).await["errors"], false);
+        assert_eq!(post(&server, "/v1/logs", otlp).await, json!({}));
+
+        server.kill();
+        server.restart().await;
+    }
+    // the events of one cluster keep their order: what was sent again would have come before
+    post(&server, "/ingest/logs/prod", "the last line").await;
+    server.wait_for_count("message:\"the last line\"", 1).await;
+    for (query, expect) in [
+        ("message:\"a line\"", 1),
+        ("message:\"a document\"", 1),
+        ("tag:kube.bastion", 3),
+        ("message:started AND port:8080", 1),
+    ] {
+        assert_eq!(
+            server.count(&format!("source:log AND cluster:prod AND {query}")).await,
+            expect,
+            "{query}"
+        );
+    }
+}
+
+/// Posts what belongs to the cluster `prod` as often as is needed until it is taken, always as the same delivery.
+async fn post(server: &Server, path: &str, body: &'static str) -> Value {
+    let started = Instant::now();
+    loop {
+        let request = server.http.post(format!("{}{path}", server.base)).bearer_auth(server.admin_token());
+        let request = request.header("watchbell-cluster", "prod").header("idempotency-key", "once");
+        let sent = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        let (status, answer) = (sent.status(), sent.text().await.unwrap());
+        if status.is_success() {
+            return serde_json::from_str(&answer).unwrap();
+        }
+        let again = answer.contains("log_busy") && started.elapsed() < Duration::from_secs(30);
+        assert!(again, "{path}: {status}: {answer}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -1,13 +1,20 @@
 //! Certificates for tests: an authority that signs servers and clients and revokes them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// An authority with a directory for its files: `ca.crt`, `ca.crl`, `tls.crt`, `tls.key`.
 pub(crate) struct Authority {
@@ -84,6 +91,24 @@ impl Authority {
             "tls:\n  cert_file: {cert}\n  key_file: {key}\n  client_ca_file: {ca}\n  client_crl_files: [{crl}]\n  \
              reload_interval: 100ms\n{more}"
         )
+    }
+
+    /// A connection over TLS to a port of loopback, likewise.
+    pub(crate) async fn connect(&self, port: u16, identity: Option<&str>) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.own.as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let config = match identity {
+            Some(pem) => {
+                let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+                builder.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
     /// A client that trusts this authority alone, and shows a certificate if it is given one.

@@ -48,3 +48,35 @@ async fn what_was_too_long_is_read_once_the_limit_is_raised() {
     check(&server, &["retry", "--all"], 1, &["0 of 1 entries are done"]);
     server.wait_for_count("cluster:watchbell AND objectRef.resource:quarantine", 7).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_agents_sent_is_tried_again_where_it_says_enough() {
+    let server = Server::start("").await;
+    let otlp = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[7]}]}]}"#;
+    for (path, body, status) in [
+        ("/_bulk", "no action", 400),
+        ("/_bulk", "{\"index\":{\"_index\":\"test\"}}\na line after all\n", 200),
+        ("/v1/logs", otlp, 200),
+        ("/v1/logs", "[", 400),
+    ] {
+        let request = server.http.post(format!("{}{path}", server.base)).bearer_auth(server.admin_token());
+        let request = match path {
+            "/v1/logs" => request.header("watchbell-cluster", "prod"),
+            _ => request,
+        };
+        let sent = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        assert_eq!(sent.status(), status, "{body}");
+    }
+    let retried = server.run(&["quarantine", "retry", "--all"]);
+    let text = String::from_utf8([retried.stdout, retried.stderr].concat()).unwrap();
+    for expect in [
+        "1 events stored, 0 were there already",
+        "it came through \"otlp\" with something that is not kept",
+        "it came through \"bulk\" with something that is not kept",
+        "still cannot be read",
+        "1 of 4 entries are done",
+    ] {
+        assert!(text.contains(expect), "{expect} is not in {text}");
+    }
+    server.wait_for_count("cluster:test AND message:\"a line after all\"", 1).await;
+}

@@ -104,6 +104,44 @@ impl Server {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Waits until the log says something.
+    pub(crate) async fn wait_for_log(&self, text: &str) {
+        let started = Instant::now();
+        while !self.log().contains(text) {
+            assert!(started.elapsed() < PATIENCE, "{text:?} is not in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The port that an input was given at the last start, which was configured as port 0.
+    pub(crate) fn input_port(&self, input: &str) -> u16 {
+        let log = self.log();
+        let named = [format!("input=\"{input}\""), format!("input={input}")];
+        let mut listening = log.lines().rev().filter(|line| line.contains("listening"));
+        let line = listening.find(|line| named.iter().any(|named| line.contains(named)));
+        let line = line.unwrap_or_else(|| panic!("{input} does not listen:\n{log}"));
+        let (_, address) = line.split_once("address=").unwrap();
+        let port = address.split_whitespace().next().unwrap().rsplit(':').next().unwrap();
+        port.parse().unwrap()
+    }
+
+    /// A new token for one or more clusters.
+    pub(crate) async fn token(&self, clusters: &[&str]) -> String {
+        let scopes: Vec<String> = clusters.iter().map(|cluster| format!("ingest:{cluster}")).collect();
+        let new = json!({ "name": "agent", "scopes": scopes }).to_string();
+        let request = self.http.post(format!("{}/api/v1/tokens", self.base)).bearer_auth(self.admin_token());
+        let made: Value = request.body(new).send().await.unwrap().json().await.unwrap();
+        made["secret"].as_str().unwrap_or_else(|| panic!("no token: {made}")).to_owned()
+    }
+
+    /// The most memory that the process ever had.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     fn log_file(&self) -> std::path::PathBuf {
         self.dir.path().join("server.log")
     }

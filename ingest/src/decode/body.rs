@@ -150,7 +150,7 @@ impl BodyReader<'_> {
             let place = Place { event: events, offset: start };
             self.unusable.get_or_insert((place, reason.clone()));
             let bytes = self.decoder.withhold_secrets(&self.body.slice(start..scan.pos));
-            self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
+            self.decoded.rejected.push(Rejected { cluster: None, place, reason, repaired: false, bytes });
         }
         Ok(scan.pos)
     }
@@ -184,14 +184,14 @@ impl BodyReader<'_> {
             Ok(Kept { envelope, repaired }) => {
                 let rejected = repaired.map(|reason| {
                     let bytes = envelope.bytes.clone();
-                    Rejected { place, reason, repaired: true, bytes }
+                    Rejected { cluster: None, place, reason, repaired: true, bytes }
                 });
                 self.decoded.rejected.extend(rejected);
                 self.decoded.envelopes.push(envelope);
             }
             Err(reason) => {
                 let bytes = self.decoder.withhold_secrets(&bytes);
-                self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
+                self.decoded.rejected.push(Rejected { cluster: None, place, reason, repaired: false, bytes });
             }
         }
         Ok(end)
@@ -215,7 +215,7 @@ impl BodyReader<'_> {
         self.events += 1;
         self.unusable.get_or_insert((place, reason.clone()));
         let bytes = self.body.slice(broken.start..end);
-        self.decoded.rejected.push(Rejected { place, reason, repaired: false, bytes });
+        self.decoded.rejected.push(Rejected { cluster: None, place, reason, repaired: false, bytes });
         Ok(end)
     }
 }

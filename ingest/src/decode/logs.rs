@@ -18,14 +18,18 @@
 
 mod agent;
 mod body;
+mod bulk;
 mod cri;
 mod docker;
 mod draft;
 mod field;
+mod forward;
 mod identity;
 mod level;
 mod line;
+mod otlp;
 mod record;
+mod syslog;
 mod time;
 
 use std::borrow::Cow;
@@ -35,11 +39,17 @@ use serde_json::{Map, Value};
 use watchbell_event::{Envelope, EventId, Format, Timestamp};
 
 pub use body::{BodyForm, decode_log_body};
+pub use bulk::{BulkAction, BulkItem, BulkRefusal, DecodedBulk, decode_bulk};
 pub use cri::CriLine;
 pub use docker::DockerLine;
 pub use field::Field;
+pub use forward::{
+    EntriesForm, ForwardError, ForwardFrames, ForwardMessage, Ping, ack, decode_forward, helo, pong,
+};
 pub use identity::Sequence;
 pub use level::of_syslog_severity;
+pub use otlp::{OtlpForm, decode_otlp};
+pub use syslog::{SyslogFrame, SyslogFrames, SyslogMessage, decode_syslog};
 
 use self::draft::Draft;
 use super::Origin;

@@ -88,11 +88,7 @@ mod tests {
         assert_eq!(read(&mut script, &["kind", "x"]), "++");
         assert_eq!(read(&mut script, &["verb", "new", "user"]), "+-+");
         assert_eq!(read(&mut script, &["kind", "verb", "new", "user", "x"]), "+++++");
-        assert_eq!(
-            read(&mut script, &["x", "kind", "verb"]),
-            "-+-",
-            "three may be left out, and none comes twice"
-        );
+        assert_eq!(read(&mut script, &["x", "kind", "verb"]), "--+", "too many would be left out");
     }
 
     #[test]

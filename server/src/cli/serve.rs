@@ -12,7 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::feeds::{FeedChange, Feeds};
 use crate::http::{self, Access, App, listener};
+use crate::inputs::Inputs;
 use crate::pipeline::{Pipeline, stopped};
 use crate::self_audit::{Actor, SelfAudit};
 use crate::tls::Tls;
@@ -66,6 +68,7 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
+    let inputs = Inputs::bind(&config, tls.as_ref()).await?;
     let external_url = &mut config.alerting.dispatch.external_url;
     *external_url = external_url.take().or_else(|| local_url(address, tls.is_some(), with_demo));
     let external_url = external_url.clone();
@@ -79,7 +82,10 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
     let access = Access { tokens, tls: tls.clone(), self_audit: self_audit.clone() };
     let app = Arc::new(App::new(&config, access, pipeline, metrics));
     self_audit.started(&config).await;
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), stopping.clone()));
+    let feeds = (!config.ingest.feed_silence.is_zero())
+        .then(|| Feeds::open(&config.data_dir, config.ingest.feed_silence, clock::now()))
+        .transpose()?;
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), feeds, stopping.clone()));
     let watching = tls.clone().map(|tls| tokio::spawn(watch_tls(tls, stopping.clone())));
 
     let limits = listener::Limits {
@@ -89,6 +95,7 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
     let serving =
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
+    let inputs = inputs.serve(&app, &stopping);
     let data_dir = config.data_dir.display();
     tracing::info!(%address, tls = app.tls.is_some(), %data_dir, external_url, "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
@@ -103,6 +110,9 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         self_audit.stopping().await;
         stop.send_replace(true);
         let _ = serving.await;
+        for input in inputs {
+            let _ = input.await;
+        }
         let _ = upkeep.await;
         app.pipeline.drain().await;
     };
@@ -136,8 +146,13 @@ fn local_url(address: SocketAddr, tls: bool, with_demo: bool) -> Option<String> 
     Some(format!("{scheme}://{}", SocketAddr::new(host, address.port())))
 }
 
-/// Small regular chores: changed tokens, full quotas, gauges.
-async fn upkeep(app: Arc<App>, self_audit: SelfAudit, mut stopping: watch::Receiver<bool>) {
+/// Small regular chores: changed tokens, silent feeds, full quotas, gauges.
+async fn upkeep(
+    app: Arc<App>,
+    self_audit: SelfAudit,
+    mut feeds: Option<Feeds>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -153,9 +168,19 @@ async fn upkeep(app: Arc<App>, self_audit: SelfAudit, mut stopping: watch::Recei
         for reload in app.pipeline.take_rule_reloads() {
             self_audit.rules_reloaded(&reload).await;
         }
+        for change in feeds.iter_mut().flat_map(|feeds| look_at(feeds, &app)) {
+            self_audit.feed_changed(&change).await;
+        }
         app.quota.prune();
         app.pipeline.publish_gauges();
     }
+}
+
+fn look_at(feeds: &mut Feeds, app: &App) -> Vec<FeedChange> {
+    feeds.look(|| app.pipeline.audit_totals(), clock::now()).unwrap_or_else(|error| {
+        tracing::error!(error = &*error as &dyn std::error::Error, "failed to keep what feeds usually send");
+        Vec::new()
+    })
 }
 
 /// Takes changed certificates for as long as the server runs.

@@ -1,10 +1,13 @@
 //! Who is calling, and whether they may.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::App;
 use super::error::ApiError;
@@ -16,8 +19,8 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let caller = match bearer_token(parts) {
-            Some(token) => app.tokens.caller(token).ok_or("the token is unknown or revoked".to_owned()),
+        let caller = match token(parts) {
+            Some(token) => app.tokens.caller(&token).ok_or("the token is unknown or revoked".to_owned()),
             None => holder_of_certificate(parts, app),
         };
         let reason = match caller {
@@ -37,9 +40,20 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
-fn bearer_token(parts: &Parts) -> Option<&str> {
-    let (scheme, token) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token: as a bearer's, as the password of whatever user, or as the key of whatever name. Agents that speak
+/// Elasticsearch's protocol know only the last two.
+fn token(parts: &Parts) -> Option<Cow<'_, str>> {
+    let (scheme, value) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let value = value.trim();
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    if is("bearer") || is("apikey") && value.starts_with("wb_") {
+        return Some(Cow::Borrowed(value));
+    }
+    if !is("basic") && !is("apikey") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
+    Some(Cow::Owned(pair.split_once(':')?.1.to_owned()))
 }
 
 /// Who sends without a token: a client certificate may send events of the clusters it stands for.
@@ -68,5 +82,29 @@ impl Caller {
             "forbidden",
             format!("this needs the scope {wanted}; {} has {}", self.credential, held.join(", ")),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_each_agent_sends_it() {
+        let encode = |text: &str| STANDARD.encode(text);
+        for (header, expect) in [
+            ("Bearer wb_1_a".to_owned(), Some("wb_1_a")),
+            ("bearer  wb_1_a ".to_owned(), Some("wb_1_a")),
+            (format!("Basic {}", encode("elastic:wb_1_a")), Some("wb_1_a")),
+            (format!("ApiKey {}", encode("id:wb_1_a")), Some("wb_1_a")),
+            ("ApiKey wb_1_a".to_owned(), Some("wb_1_a")),
+            ("Basic wb_1_a".to_owned(), None),
+            (format!("Basic {}", encode("no colon")), None),
+            ("Digest wb_1_a".to_owned(), None),
+            ("Bearer".to_owned(), None),
+        ] {
+            let request = axum::http::Request::builder().header("authorization", &header).body(()).unwrap();
+            assert_eq!(token(&request.into_parts().0).as_deref(), expect, "{header}");
+        }
     }
 }

@@ -16,11 +16,11 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 use super::linger;
-use crate::tls::{ClientCertificate, Tls};
+use crate::tls::{self, ClientCertificate, Tls};
 
 /// The address a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,7 @@ pub(crate) async fn run(
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let (open, closing) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -59,10 +60,10 @@ pub(crate) async fn run(
         };
         if let Some((stream, peer, slot)) = accepted {
             let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
-            tokio::spawn(connection(stream, peer, tls, router, watcher, slot));
+            tokio::spawn(connection(stream, peer, tls, router, (watcher, closing.clone()), slot));
         }
     }
-    drop(listener);
+    drop((listener, open));
     if tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish before the deadline and were cut off");
     }
@@ -89,14 +90,26 @@ async fn connection(
     peer: SocketAddr,
     tls: Option<Arc<Tls>>,
     router: Router,
-    watcher: Watcher,
+    (watcher, mut closing): (Watcher, watch::Receiver<()>),
     slot: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
     let peer = Peer(peer.ip().to_canonical());
     metrics::gauge!("watchbell_http_connections").increment(1);
     match tls {
-        None => serve(stream, Protocol::Http1, Client { peer, certificate: None }, router, watcher).await,
+        None => {
+            let protocol = tokio::select! {
+                protocol = tokio::time::timeout(HEAD_TIMEOUT, protocol(&stream)) => protocol,
+                // nobody waits at the end for a connection that has asked nothing
+                _ = closing.changed() => Ok(Ok(Protocol::Http1)),
+            };
+            match protocol {
+                Ok(Ok(protocol)) => {
+                    serve(stream, protocol, Client { peer, certificate: None }, router, watcher).await;
+                }
+                _ => tracing::debug!(peer = %peer.0, "a connection that sent nothing"),
+            }
+        }
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let handshake = stream.get_ref().1;
@@ -113,11 +126,8 @@ async fn connection(
     drop(slot);
 }
 
-/// Anybody can break a handshake off, but a client whose certificate was refused wants to send something.
 fn report_handshake(peer: Peer, error: &std::io::Error) {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let certificate =
-        matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented));
+    let certificate = tls::refused_certificate(error);
     let reason = if certificate { "certificate" } else { "handshake" };
     metrics::counter!("watchbell_http_tls_failures_total", "reason" => reason).increment(1);
     if certificate {
@@ -133,12 +143,28 @@ struct Client {
     certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// What is spoken on a connection. It is agreed on in the TLS handshake; telling it from the first bytes would
-/// let a client that sends none hold the connection for ever.
+/// What is spoken on a connection. With TLS it is agreed on in the handshake; without, the first bytes tell, which
+/// must come soon.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http1,
     Http2,
+}
+
+/// Looks at the first bytes of a connection without TLS: HTTP/2, which gRPC needs, begins like no other request.
+async fn protocol(stream: &TcpStream) -> std::io::Result<Protocol> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut first).await?;
+        if length == 0 || !PREFACE.starts_with(&first[..length]) {
+            return Ok(Protocol::Http1);
+        }
+        if length == PREFACE.len() {
+            return Ok(Protocol::Http2);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn serve<S>(stream: S, protocol: Protocol, client: Client, router: Router, watcher: Watcher)

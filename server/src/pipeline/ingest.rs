@@ -1,6 +1,7 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod payload;
 mod quarantine;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 use watchbell_event::{Envelope, Format};
-use watchbell_ingest::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
+use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
     Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
     decompress,
@@ -23,28 +24,24 @@ use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
+use self::payload::{AUDIT, Opened, Unopened};
 use super::index::IndexView;
 use crate::clock;
 use crate::config::Config;
 use crate::files;
 
+pub(crate) use self::payload::Payload;
 pub(crate) use self::quarantine::{Quarantined, RetryError};
 
-/// The names of these sources in records.
-const AUDIT: &str = "audit";
-const LOGS: &str = "logs";
 /// The place of what makes a body unusable.
 const WHOLE_BODY: &str = "the whole body";
 
 /// Takes events in, durably.
 pub(crate) struct IngestPort {
     intake: Intake,
-    redactor: Redactor,
-    limits: DecodeLimits,
-    log_limits: LogLimits,
+    decoding: Decoding,
     /// What topics hold, by the source that their events name.
     topic_formats: BTreeMap<String, Format>,
-    quarantine: Arc<Quarantine>,
     /// Held by whoever reads through the quarantine, which takes a while.
     scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
@@ -52,7 +49,7 @@ pub(crate) struct IngestPort {
     decoders: Arc<Semaphore>,
 }
 
-/// What the receiver and topics have in common.
+/// Bounds and secrets of decoding, and where goes what cannot be decoded: what the receiver and topics have in common.
 pub(super) struct Decoding {
     pub(super) redactor: Redactor,
     pub(super) limits: DecodeLimits,
@@ -80,6 +77,7 @@ impl Decoding {
 }
 
 /// What is known of a body beside its bytes.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) cluster: String,
     pub(crate) peer: IpAddr,
@@ -90,40 +88,14 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
 }
 
-/// What a body holds.
-#[derive(Clone)]
-pub(crate) enum Payload {
-    /// Audit events.
-    Audit,
-    /// Log lines.
-    Logs {
-        form: BodyForm,
-        /// What the sender repeats when it sends the body again.
-        delivery: Option<Vec<u8>>,
-    },
-}
-
-impl Payload {
-    /// The name of the source in records, which is the part of the path behind `/ingest/`.
-    pub(crate) fn source(&self) -> &'static str {
-        match self {
-            Self::Audit => AUDIT,
-            Self::Logs { .. } => LOGS,
-        }
-    }
-
-    /// Whether its events may be known from before: those of an anonymous delivery have identities of their own.
-    fn may_be_known(&self) -> bool {
-        !matches!(self, Self::Logs { delivery: None, .. })
-    }
-}
-
 /// What became of a body's events. All that is counted here is durable.
 #[derive(Debug, Default)]
 pub(crate) struct Ingested {
     pub(crate) stored: usize,
     pub(crate) duplicates: usize,
     pub(crate) rejected: usize,
+    /// What became of each item of a bulk request.
+    pub(crate) items: Vec<BulkItem>,
 }
 
 /// Why a body was not taken.
@@ -153,15 +125,11 @@ impl IngestPort {
             window_seconds: ingest.dedupe_window.as_secs(),
             window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
         };
-        let Decoding { redactor, limits, log_limits, quarantine } = decoding;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
-            redactor,
-            limits,
-            log_limits,
+            decoding,
             topic_formats: topic_formats(config),
-            quarantine,
             scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
@@ -176,15 +144,15 @@ impl IngestPort {
     ) -> Result<Ingested, IngestError> {
         let Request { peer, history, .. } = request;
         let origin = self.origin(request.payload.source(), &request.cluster, Some(peer), history);
-        let may_be_known = request.payload.may_be_known();
-        let decoded = self.decode(origin, request, body).await?;
-        self.append(decoded, may_be_known).await
+        let Opened { decoded, items, may_be_known } = self.decode(origin, request, body).await?;
+        let ingested = self.append(decoded, may_be_known).await?;
+        Ok(Ingested { items, ..ingested })
     }
 
     /// Takes one event of this server's own.
     pub(crate) async fn take_own(&self, cluster: &str, event: Vec<u8>) -> Result<(), IngestError> {
         let origin = self.origin(AUDIT, cluster, None, false);
-        let decoded = decode_audit(&event.into(), &origin, &self.limits, &self.redactor)
+        let decoded = decode_audit(&event.into(), &origin, &self.decoding.limits, &self.decoding.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
         self.append(decoded, true).await.map(drop)
     }
@@ -198,9 +166,14 @@ impl IngestPort {
         self.append(Decoded { envelopes, ..Decoded::default() }, may_be_known).await
     }
 
+    /// Whether a source brings audit events: the receiver's, or a topic of them.
+    pub(super) fn is_audit(&self, source: &str) -> bool {
+        source == AUDIT || self.topic_formats.get(source) == Some(&Format::KubernetesAudit)
+    }
+
     /// Makes what must not be stored unreadable.
     pub(super) fn redactor(&self) -> &Redactor {
-        &self.redactor
+        &self.decoding.redactor
     }
 
     fn origin(&self, source: &str, cluster: &str, peer: Option<IpAddr>, history: bool) -> Origin {
@@ -213,7 +186,7 @@ impl IngestPort {
         origin: Origin,
         request: Request,
         body: Bytes,
-    ) -> Result<Decoded, IngestError> {
+    ) -> Result<Opened, IngestError> {
         let turn = Arc::clone(&self.decoders).acquire_owned().await;
         let port = Arc::clone(self);
         let decoding = tokio::task::spawn_blocking(move || {
@@ -228,7 +201,7 @@ impl IngestPort {
         origin: &Origin,
         request: &Request,
         body: Bytes,
-    ) -> Result<Decoded, IngestError> {
+    ) -> Result<Opened, IngestError> {
         let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
         let body = match request.compression.map(|compression| decompress(&body, compression, limit)) {
             None => body,
@@ -238,21 +211,19 @@ impl IngestPort {
             }
             Some(Err(error)) => return Err(self.refuse(origin, error.to_string(), body)),
         };
-        let decoded = match &request.payload {
-            Payload::Audit => decode_audit(&body, origin, &self.limits, &self.redactor),
-            Payload::Logs { form, delivery } => {
-                let delivery = delivery_of(origin, delivery.as_deref(), &body)?;
-                decode_log_body(&body, *form, origin, &delivery, &self.log_limits, &self.redactor)
+        match request.payload.open(&body, origin, &self.decoding) {
+            Ok(opened) => {
+                self.keep_rejected(origin, &opened.decoded)?;
+                Ok(opened)
             }
-        };
-        match decoded {
-            Ok(decoded) => {
-                self.keep_rejected(origin, &decoded)?;
-                Ok(decoded)
+            Err(Unopened::Ingest(error)) => Err(error),
+            Err(Unopened::Decode(DecodeError::Empty)) => {
+                Err(IngestError::Body(DecodeError::Empty.to_string()))
             }
-            Err(DecodeError::Empty) => Err(IngestError::Body(DecodeError::Empty.to_string())),
-            Err(error @ DecodeError::TooManyEvents { .. }) => Err(IngestError::TooLarge(error.to_string())),
-            Err(error) => Err(self.refuse(origin, error.to_string(), body)),
+            Err(Unopened::Decode(
+                error @ (DecodeError::TooManyEvents { .. } | DecodeError::TooLong { .. }),
+            )) => Err(IngestError::TooLarge(error.to_string())),
+            Err(Unopened::Decode(error)) => Err(self.refuse(origin, error.to_string(), body)),
         }
     }
 
@@ -285,7 +256,11 @@ impl IngestPort {
             return Ok(());
         }
         // What is not even in quarantine must be sent again.
-        self.quarantine.append(entries).map(drop).map_err(|error| IngestError::Failed(error_chain(&error)))
+        self.decoding
+            .quarantine
+            .append(entries)
+            .map(drop)
+            .map_err(|error| IngestError::Failed(error_chain(&error)))
     }
 
     async fn append(&self, decoded: Decoded, may_be_known: bool) -> Result<Ingested, IngestError> {
@@ -296,7 +271,7 @@ impl IngestPort {
         let receipt = self.intake.append(decoded.envelopes, older).await?;
         metrics::counter!("watchbell_ingest_events_total").increment(receipt.stored as u64);
         metrics::counter!("watchbell_ingest_rejected_events_total").increment(rejected as u64);
-        Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected })
+        Ok(Ingested { stored: receipt.stored, duplicates: receipt.duplicates, rejected, items: Vec::new() })
     }
 
     /// Asks the index for events that are older than the window of remembered ids, once it has them all.
@@ -311,20 +286,6 @@ impl IngestPort {
         let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
         looked_up.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
-}
-
-/// What numbers the lines of a body. A key counts together with the body: a proxy may give one key to several, and
-/// no line must be taken for another.
-fn delivery_of(origin: &Origin, key: Option<&[u8]>, body: &[u8]) -> Result<Sequence, IngestError> {
-    let mut random = [0; 16];
-    let id = match key {
-        Some(key) => [blake3::hash(body).as_bytes(), key].concat(),
-        None => {
-            getrandom::fill(&mut random).map_err(|error| IngestError::Failed(error.to_string()))?;
-            random.to_vec()
-        }
-    };
-    Ok(Sequence::delivery(origin, &id))
 }
 
 impl From<AppendError> for IngestError {
@@ -351,7 +312,7 @@ fn entry(origin: &Origin, rejected: &Rejected) -> QuarantineEntry {
     QuarantineEntry {
         time: origin.received_at,
         source: origin.source.to_string(),
-        cluster: origin.cluster.to_string(),
+        cluster: rejected.cluster.as_ref().unwrap_or(&origin.cluster).to_string(),
         peer: origin.peer,
         place: rejected.place.to_string(),
         reason: rejected.reason.to_string(),

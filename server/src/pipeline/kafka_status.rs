@@ -56,6 +56,7 @@ pub(super) fn note_sources(topics: &Topics, sources: &Sources, readers: &Readers
             stored: count(tally.events),
             duplicates: count(tally.duplicates),
             rejected: count(tally.rejected),
+            ..Ingested::default()
         };
         let delivery = Delivery { peer: None, bytes: tally.bytes, outcome: Ok(&ingested) };
         sources.note(&source, &delivery, now);

@@ -149,6 +149,7 @@ impl<'a> Reader<'a> {
     fn reject(&mut self, range: Range<usize>, reason: Reason) -> Result<(), DecodeError> {
         let place = Place { event: self.next()?, offset: range.start };
         self.decoded.rejected.push(Rejected {
+            cluster: None,
             place,
             reason,
             repaired: false,

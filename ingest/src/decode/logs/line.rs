@@ -10,15 +10,17 @@ mod logfmt;
 mod nginx_error;
 mod plain;
 mod scan;
-mod syslog;
+pub(super) mod syslog;
 
-use super::LineFormat;
 use super::draft::Draft;
+use super::{Field, LineFormat};
 
 /// Reads a line that is not JSON. `format` is what it is said to be.
 pub(super) fn read<'a>(line: &'a str, format: Option<LineFormat>, draft: &mut Draft<'a>) {
     let recognised = match format {
         Some(format) => read_as(format, line, draft),
+        // its lines say nothing of who wrote them
+        None if draft.fact(Field::ProcessName) == Some(&"sudo".into()) => auth::sudo(line, draft),
         None => recognise(line, draft),
     };
     if recognised.is_none() {

@@ -21,6 +21,9 @@ use super::{Topics, describe, error_of, position};
 use crate::log::journal::stored;
 use crate::log::{AppendError, LogError, LogState, LogStatus, RecentIds};
 
+/// The client's queue holds at least this: an append may exceed the bytes in flight if it is the only one.
+const MIN_QUEUE_KBYTES: usize = 1 << 20;
+
 /// The topic, and bounds of what waits for it.
 #[derive(Clone, Debug)]
 pub struct OwnTopic {
@@ -68,7 +71,9 @@ impl KafkaLog {
             .set("compression.type", "lz4")
             .set("linger.ms", "2")
             .set("message.max.bytes", own.message_bytes.saturating_add(1 << 10).to_string())
-            .set("queue.buffering.max.kbytes", (own.in_flight_bytes / 512).max(1024).to_string())
+            // an append is one body, and may hold more than fits in what the client would queue by itself
+            .set("queue.buffering.max.messages", "0")
+            .set("queue.buffering.max.kbytes", (own.in_flight_bytes / 512).max(MIN_QUEUE_KBYTES).to_string())
             .set("message.timeout.ms", own.timeout.as_millis().to_string());
         let context = Context::new(Arc::clone(&shared.errors));
         let producer =

@@ -94,15 +94,12 @@ impl Cluster {
 
     /// A topic of two partitions as the log.
     pub(in crate::log) fn own_log(&self) -> crate::log::Log {
+        self.own_log_with(own_topic())
+    }
+
+    pub(super) fn own_log_with(&self, own: OwnTopic) -> crate::log::Log {
         let mut config = self.config(&["own"]);
         config.topics[0].contents = Contents::Envelopes;
-        let own = OwnTopic {
-            topic: "own".into(),
-            allow_single_replica: true,
-            in_flight_bytes: 1 << 20,
-            message_bytes: 1 << 16,
-            timeout: Duration::from_secs(3),
-        };
         crate::log::Log::Kafka(KafkaLog::open(self.open_with(config), own).unwrap())
     }
 
@@ -120,6 +117,17 @@ impl Cluster {
 
     pub(super) fn quarantine(&self) -> Quarantine {
         Quarantine::open(&self.quarantine_dir(), QuarantineConfig::default()).unwrap()
+    }
+}
+
+/// A topic with low limits.
+pub(super) fn own_topic() -> OwnTopic {
+    OwnTopic {
+        topic: "own".into(),
+        allow_single_replica: true,
+        in_flight_bytes: 1 << 20,
+        message_bytes: 1 << 16,
+        timeout: Duration::from_secs(3),
     }
 }
 

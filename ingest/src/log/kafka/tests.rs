@@ -384,6 +384,20 @@ fn what_is_appended_to_a_topic_is_read_as_it_was() {
 }
 
 #[test]
+fn a_body_of_very_many_short_events_is_one_append() {
+    run(async {
+        let cluster = Cluster::with_topics(&["own"]);
+        let (message_bytes, timeout) = (1 << 20, Duration::from_secs(60));
+        let log = cluster.own_log_with(OwnTopic { message_bytes, timeout, ..own_topic() });
+        log.append(&[envelope(0)]).await.unwrap();
+        // more than the client would queue by itself before the first answer comes
+        cluster.mock.broker_round_trip_time(1, Duration::from_secs(1)).unwrap();
+        let envelopes: Vec<Envelope> = (1..=120_000).map(envelope).collect();
+        assert_eq!(log.append(&envelopes).await.map(|positions| positions.len()).unwrap(), envelopes.len());
+    });
+}
+
+#[test]
 fn an_append_that_cannot_be_answered_is_refused() {
     run(async {
         let cluster = Cluster::with_topics(&["own"]);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::{JoinError, spawn_blocking};
 use watchbell_event::{EventId, Format, Timestamp};
-use watchbell_ingest::decode::logs::{BodyForm, Sequence, decode_log_body};
-use watchbell_ingest::decode::{DecodeError, Decoded, Origin, decode_audit};
+use watchbell_ingest::decode::Decoded;
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
 
-use super::{AUDIT, IngestError, IngestPort, Ingested, LOGS, WHOLE_BODY};
+use super::payload::{AUDIT, Again, LOGS, Opened, Payload, Unopened};
+use super::{IngestError, IngestPort, Ingested, WHOLE_BODY};
 use crate::clock;
 
 /// An entry with what is kept of its bytes.
@@ -33,8 +33,13 @@ pub(crate) enum RetryError {
     /// A retry worked before.
     #[error("it was read at {0} already")]
     Done(Timestamp),
-    /// It came through something that is not a decoder of this server.
-    #[error("entries that came through {0:?} cannot be tried again")]
+    /// What it was sent with, such as a tag or a resource, was not kept.
+    #[error(
+        "it came through {0:?} with something that is not kept (a resource, a tag, a cluster), so it cannot be tried again"
+    )]
+    Part(String),
+    /// It came through something that this server does not have, or has no more, such as a topic.
+    #[error("it came through {0:?}, which this server does not read, so it cannot be tried again")]
     Source(String),
     /// The limits or the decoder say no, as before.
     #[error("it still cannot be read: {0}")]
@@ -82,34 +87,41 @@ impl IngestPort {
     fn decode_again(&self, found: &Quarantined) -> Result<Decoded, RetryError> {
         let kept = &found.entry;
         let origin = self.origin(&kept.source, &kept.cluster, kept.peer, false);
-        let format = self.format(&kept.source).ok_or_else(|| RetryError::Source(kept.source.clone()))?;
-        let decoded = match format {
-            Format::Log => self.decode_lines_again(&origin, found),
-            _ => decode_audit(&found.bytes, &origin, &self.limits, &self.redactor),
-        };
-        let decoded = decoded.map_err(|error| RetryError::StillUnreadable(error.to_string()))?;
+        let payload = self.payload(found)?;
+        let Opened { decoded, items, .. } =
+            payload.open(&found.bytes, &origin, &self.decoding).map_err(|error| match error {
+                Unopened::Decode(error) => RetryError::StillUnreadable(error.to_string()),
+                Unopened::Ingest(error) => RetryError::Ingest(error),
+            })?;
         if decoded.envelopes.is_empty() {
-            let reason = decoded.rejected.first().map(|rejected| rejected.reason.to_string());
-            return Err(RetryError::StillUnreadable(reason.unwrap_or_default()));
+            let rejected = decoded.rejected.first().map(|rejected| rejected.reason.to_string());
+            let refused = items.iter().find_map(|item| item.refused).map(|refusal| refusal.to_string());
+            return Err(RetryError::StillUnreadable(rejected.or(refused).unwrap_or_default()));
         }
         self.keep_rejected(&origin, &decoded)?;
         Ok(decoded)
     }
 
-    /// What a source sends, if it is one of this server.
-    fn format(&self, source: &str) -> Option<Format> {
-        match source {
-            AUDIT => Some(Format::KubernetesAudit),
-            LOGS => Some(Format::Log),
-            _ => self.topic_formats.get(source).copied(),
+    /// What the bytes are now. The key numbers what is in them, so that it is stored once however often this is asked
+    /// for.
+    fn payload(&self, Quarantined { entry, bytes }: &Quarantined) -> Result<Payload, RetryError> {
+        let is_whole = entry.place == WHOLE_BODY;
+        let key = entry.key.0.to_vec();
+        match Payload::again(self.format(&entry.source), is_whole, &entry.cluster, bytes, key) {
+            Again::Is(payload) => Ok(payload),
+            Again::Part => Err(RetryError::Part(entry.source.clone())),
+            Again::Packed => Err(RetryError::StillUnreadable(entry.reason.clone())),
+            Again::Unknown => Err(RetryError::Source(entry.source.clone())),
         }
     }
 
-    /// The key numbers the lines, so that they are stored once however often this is asked for.
-    fn decode_lines_again(&self, origin: &Origin, found: &Quarantined) -> Result<Decoded, DecodeError> {
-        let delivery = Sequence::delivery(origin, &found.entry.key.0);
-        let form = BodyForm::ByContent;
-        decode_log_body(&found.bytes, form, origin, &delivery, &self.log_limits, &self.redactor)
+    /// The source whose bodies a topic's messages are like; every other source is like itself.
+    fn format<'a>(&self, source: &'a str) -> &'a str {
+        match self.topic_formats.get(source) {
+            Some(Format::Log) => LOGS,
+            Some(_) => AUDIT,
+            None => source,
+        }
     }
 
     /// Reads through the files where that may block, one request at a time.
@@ -121,7 +133,7 @@ impl IngestPort {
         let port = Arc::clone(self);
         let scanned = spawn_blocking(move || {
             let _turn = turn;
-            scan(&port.quarantine)
+            scan(&port.decoding.quarantine)
         });
         Ok(scanned.await??)
     }
@@ -137,9 +149,5 @@ fn check(Quarantined { entry, bytes }: &Quarantined) -> Result<(), RetryError> {
     if bytes.len() < entry.total_bytes {
         return Err(RetryError::Cut { kept: bytes.len(), total: entry.total_bytes });
     }
-    match (entry.source.as_str(), entry.place.as_str()) {
-        // Lines are never refused, so this is what could not be unpacked: no line is in it as it stands.
-        (LOGS, WHOLE_BODY) => Err(RetryError::StillUnreadable(entry.reason.clone())),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -27,17 +27,18 @@ pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) -> Option<()> {
     Some(())
 }
 
-struct Header<'a> {
-    priority: Option<u8>,
-    time: Timestamp,
-    host: &'a str,
-    tag: &'a str,
-    pid: &'a str,
-    message: &'a str,
+/// The header and what follows it.
+pub(in super::super) struct Header<'a> {
+    pub(in super::super) priority: Option<u8>,
+    pub(in super::super) time: Timestamp,
+    pub(in super::super) host: &'a str,
+    pub(in super::super) tag: &'a str,
+    pub(in super::super) pid: &'a str,
+    pub(in super::super) message: &'a str,
 }
 
 impl<'a> Header<'a> {
-    fn read(line: &'a str, received_at: Timestamp) -> Option<Self> {
+    pub(in super::super) fn read(line: &'a str, received_at: Timestamp) -> Option<Self> {
         let mut rest = Cursor(line);
         let mut priority = None;
         if rest.take("<").is_some() {
