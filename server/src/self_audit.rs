@@ -90,10 +90,10 @@ impl SelfAudit {
 
     pub(crate) async fn feed_changed(&self, change: &FeedChange) {
         let FeedChange { cluster, is_silent, usual_events, events } = change;
-        let state = if *is_silent { "silent" } else { "back" };
+        let (state, code) = if *is_silent { ("silent", 503) } else { ("back", 200) };
         tracing::warn!(cluster, state, usual_events, events, "an audit feed changed");
         let details = json!({ "state": state, "usual_events": usual_events, "events": events });
-        let changed = Action { verb: "update", resource: "feeds", name: cluster, code: 200, details };
+        let changed = Action { verb: "update", resource: "feeds", name: cluster, code, details };
         self.record(&Actor::operator(), changed).await;
     }
 

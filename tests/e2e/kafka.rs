@@ -163,6 +163,22 @@ async fn lines_of_a_topic_are_found_alerted_on_and_counted() {
     assert_eq!(server.count("cluster:shop").await, 13);
 }
 
+/// What is usual was learned before; then nothing comes any more, until something does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_feed_that_comes_through_a_topic_falls_silent_and_comes_back() {
+    let kafka = Kafka::start(&["audit-a", "audit-b"]);
+    let mut server = Server::start(&format!("{}ingest: {{feed_silence: 1s}}\n", kafka.config())).await;
+    server.stop();
+    let usual = json!({ "a": { "usual": 10.0, "learned": 240, "silent_since": null } });
+    std::fs::write(server.data_dir().join("feeds.json"), usual.to_string()).unwrap();
+    server.restart().await;
+    let told = "objectRef.resource:feeds AND objectRef.name:a AND responseStatus.code:";
+    server.wait_for_count(&format!("{told}503"), 1).await;
+    let events: Vec<Value> = (0..60).map(|number| event(&format!("f-{number}"))).collect();
+    kafka.send("audit-a", 0, &event_list(&events).to_string());
+    server.wait_for_count(&format!("{told}200"), 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_too_long_on_a_topic_is_read_once_the_limit_is_raised() {
     let kafka = Kafka::start(&["audit"]);

@@ -92,3 +92,20 @@ async fn one_source_does_not_take_all_the_room_for_bodies() {
         assert!(started.elapsed().as_secs() < 10, "what is given up counts no more");
     }
 }
+
+/// What is usual was learned before; then nothing comes any more.
+#[tokio::test]
+async fn an_audit_feed_that_falls_silent_is_an_alert() {
+    let mut server = Server::start("ingest: {feed_silence: 1s}\n").await;
+    server.stop();
+    let usual = json!({ "prod": { "usual": 100.0, "learned": 240, "silent_since": null } });
+    std::fs::write(server.data_dir().join("feeds.json"), usual.to_string()).unwrap();
+    server.restart().await;
+    let is_told = |alerts: &[Value]| {
+        alerts
+            .iter()
+            .any(|alert| alert["title"] == "Audit feed fell silent" && alert.to_string().contains("prod"))
+    };
+    server.wait_for_alerts("the silence", is_told).await;
+    server.wait_for_count("objectRef.resource:feeds AND responseStatus.code:503", 1).await;
+}
