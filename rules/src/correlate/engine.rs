@@ -145,7 +145,7 @@ impl Engine {
 
     /// No more events come: decides everything that still waits.
     pub(crate) fn finish(&mut self, fired: &mut Vec<Fired>) {
-        let mut lanes: Vec<Lane> = self.clocks.lanes.keys().cloned().collect();
+        let mut lanes: Vec<Lane> = self.clocks.lanes.iter().map(|(lane, _)| lane.clone()).collect();
         lanes.sort();
         for lane in lanes {
             self.clocks.of(&lane).watermark.finish();

@@ -41,23 +41,36 @@ impl Default for Clock {
 /// The clocks of all lanes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clocks {
-    pub(super) lanes: FxHashMap<Lane, Clock>,
+    pub(super) lanes: Vec<(Lane, Clock)>,
+    places: FxHashMap<Lane, usize>,
+    /// The place that was asked for last: it is mostly asked for again.
+    latest: usize,
 }
 
 impl Clocks {
     /// The clock of a lane.
     pub(crate) fn of(&mut self, lane: &Lane) -> &mut Clock {
-        if !self.lanes.contains_key(lane) {
-            let shared = Lane { cluster: Arc::from(""), history: false };
-            let lane = if self.lanes.len() < MAX_LANES { lane.clone() } else { shared };
-            return self.lanes.entry(lane).or_default();
+        if self.lanes.get(self.latest).is_none_or(|(latest, _)| latest != lane) {
+            self.latest = self.place_of(lane);
         }
-        self.lanes.entry(lane.clone()).or_default()
+        &mut self.lanes[self.latest].1
+    }
+
+    fn place_of(&mut self, lane: &Lane) -> usize {
+        if let Some(place) = self.places.get(lane) {
+            return *place;
+        }
+        let shared = Lane { cluster: Arc::from(""), history: false };
+        let lane = if self.lanes.len() < MAX_LANES { lane.clone() } else { shared };
+        *self.places.entry(lane).or_insert_with_key(|lane| {
+            self.lanes.push((lane.clone(), Clock::default()));
+            self.lanes.len() - 1
+        })
     }
 
     /// No entry of a lane comes before this.
     pub(crate) fn floor(&self, lane: &Lane) -> i64 {
-        self.lanes.get(lane).map_or(i64::MIN, |clock| clock.floor)
+        self.places.get(lane).map_or(i64::MIN, |place| self.lanes[*place].1.floor)
     }
 }
 
