@@ -3,12 +3,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a record stands in the log: offsets rise by one within a partition and are never reused.
+/// Where a record stands in the log: offsets rise within a partition and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
-    /// The log partition; the disk journal has only partition 0.
+    /// The log partition; the disk journal is partition 0, partitions of topics have the numbers after that.
     pub partition: u32,
-    /// The record's number within its partition.
+    /// The record's number within its partition; on a topic, the message's offset times 65,536 and the event's
+    /// number within the message.
     pub offset: u64,
 }
 

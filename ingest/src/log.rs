@@ -1,13 +1,16 @@
 //! The log: durable, ordered, in partitions. It is the only hand-over between receiving and everything
 //! else; all later stages see only what is in this module.
 
+mod joined;
 mod journal;
+pub mod kafka;
 mod memory;
 
 use std::sync::Arc;
 
 use watchbell_event::{Envelope, EventId, Position, Positions, Record, Timestamp};
 
+pub use joined::{Joined, JoinedReader};
 pub use journal::{
     Broken, CorruptionReport, Journal, JournalConfig, JournalReader, OpenError, VerifyReport, recover_bytes,
     verify,
@@ -19,6 +22,10 @@ pub use memory::{MemoryLog, MemoryReader};
 pub enum Log {
     /// On disk, with one partition.
     Disk(Journal),
+    /// On disk, beside topics that others fill.
+    Joined(Joined),
+    /// A topic of Kafka that this server writes, beside topics that others fill.
+    Kafka(kafka::KafkaLog),
     /// In memory, with two partitions, for tests: nothing after it may assume one.
     Memory(MemoryLog),
 }
@@ -83,6 +90,20 @@ pub enum LogError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+    /// Kafka's client could not be used.
+    #[error("failed to {action}: {reason}")]
+    Kafka {
+        /// Such as "make a Kafka client".
+        action: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// Topics have more partitions than can be told apart.
+    #[error("topics have more than {0} partitions, those that are gone included")]
+    TooManyPartitions(usize),
+    /// What could not be decoded could not be kept, so reading does not go on.
+    #[error("failed to keep what cannot be decoded")]
+    Quarantine(#[from] crate::quarantine::QuarantineError),
 }
 
 /// Readers whose positions one log keeps.
@@ -91,7 +112,7 @@ pub const MAX_READERS: usize = 32;
 /// Records read at once.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In the order of their partition. Empty if what was there is lost.
+    /// In the order of their partition. Empty if what was there is lost, or a copy, or in quarantine.
     pub records: Vec<Record>,
     /// Where reading goes on; this is what to give to [`Log::checkpoint`] once they are processed.
     pub next: Positions,
@@ -104,6 +125,8 @@ pub enum LogState {
     Open,
     /// It will again once there is room.
     Full(FullReason),
+    /// It does not at the moment; what it holds can be read.
+    Refusing(Arc<str>),
     /// It will not until it is opened anew.
     Failed(Arc<str>),
 }
@@ -151,8 +174,19 @@ impl Log {
     /// See [`AppendError`].
     pub async fn append(&self, envelopes: &[Envelope]) -> Result<Vec<Position>, AppendError> {
         match self {
-            Self::Disk(journal) => journal.append(envelopes).await,
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.append(envelopes).await,
+            Self::Kafka(kafka) => kafka.append(envelopes).await,
             Self::Memory(memory) => memory.append(envelopes),
+        }
+    }
+
+    /// What it means that an append was answered.
+    #[must_use]
+    pub fn durability(&self) -> &'static str {
+        match self {
+            Self::Disk(_) | Self::Joined(_) => "fsync",
+            Self::Kafka(kafka) => kafka.durability(),
+            Self::Memory(_) => "memory",
         }
     }
 
@@ -164,6 +198,12 @@ impl Log {
         check_reader_name(name)?;
         match self {
             Self::Disk(journal) => journal.reader(name, from).map(LogReader::Disk),
+            Self::Joined(joined) => {
+                joined.reader(name, from).map(|reader| LogReader::Joined(Box::new(reader)))
+            }
+            Self::Kafka(kafka) => {
+                kafka.topics.reader(name, from).map(|reader| LogReader::Topics(Box::new(reader)))
+            }
             Self::Memory(memory) => Ok(LogReader::Memory(memory.reader(name, from))),
         }
     }
@@ -176,6 +216,11 @@ impl Log {
         check_reader_name(name)?;
         match self {
             Self::Disk(journal) => journal.checkpoint(name, positions).await,
+            Self::Joined(joined) => joined.checkpoint(name, positions).await,
+            Self::Kafka(kafka) => {
+                kafka.topics.checkpoint(name, positions);
+                Ok(())
+            }
             Self::Memory(memory) => {
                 memory.checkpoint(name, positions);
                 Ok(())
@@ -187,24 +232,44 @@ impl Log {
     #[must_use]
     pub fn checkpointed(&self, name: &str) -> Positions {
         match self {
-            Self::Disk(journal) => journal.checkpointed(name),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.checkpointed(name),
+            Self::Kafka(kafka) => kafka.topics.checkpointed(name),
             Self::Memory(memory) => memory.checkpointed(name),
         }
     }
 
-    /// Offsets after the newest durable records.
+    /// Offsets after the newest durable records; topics, which others fill, are not among them.
     #[must_use]
     pub fn end(&self) -> Positions {
         match self {
-            Self::Disk(journal) => journal.end(),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.end(),
+            Self::Kafka(kafka) => kafka.end(),
             Self::Memory(memory) => memory.end(),
         }
     }
 
-    /// Number of durable records that a reader at `at` has yet to read.
+    /// Number of durable records that a reader at `at` has yet to read; of topics, the number of messages as
+    /// far as is known.
     #[must_use]
     pub fn lag(&self, at: &Positions) -> u64 {
-        self.end().iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum()
+        let records = |end: &Positions| {
+            end.iter().map(|(partition, end)| end.saturating_sub(at.next(partition))).sum::<u64>()
+        };
+        match self {
+            Self::Kafka(kafka) => kafka.topics.lag(at),
+            Self::Joined(joined) => records(&joined.journal.end()) + joined.topics.lag(at),
+            Self::Disk(_) | Self::Memory(_) => records(&self.end()),
+        }
+    }
+
+    /// The topics that are read, if there are any.
+    #[must_use]
+    pub fn topics(&self) -> Option<&kafka::Topics> {
+        match self {
+            Self::Joined(joined) => Some(&joined.topics),
+            Self::Kafka(kafka) => Some(&kafka.topics),
+            Self::Disk(_) | Self::Memory(_) => None,
+        }
     }
 
     /// The identities of records that arrived at `since` or later, at most `limit`, the newest first.
@@ -213,7 +278,8 @@ impl Log {
     /// If the log cannot be read.
     pub fn recent_ids(&self, since: Timestamp, limit: usize) -> Result<RecentIds, LogError> {
         match self {
-            Self::Disk(journal) => journal.recent_ids(since, limit),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.recent_ids(since, limit),
+            Self::Kafka(kafka) => Ok(kafka.recent_ids(since)),
             Self::Memory(memory) => Ok(memory.recent_ids(since, limit)),
         }
     }
@@ -224,8 +290,8 @@ impl Log {
     /// If a file cannot be read, written or removed.
     pub async fn retain(&self, now: Timestamp) -> Result<(), LogError> {
         match self {
-            Self::Disk(journal) => journal.retain(now).await,
-            Self::Memory(_) => Ok(()),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.retain(now).await,
+            Self::Kafka(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -233,7 +299,8 @@ impl Log {
     #[must_use]
     pub fn status(&self) -> LogStatus {
         match self {
-            Self::Disk(journal) => journal.status(),
+            Self::Disk(journal) | Self::Joined(Joined { journal, .. }) => journal.status(),
+            Self::Kafka(kafka) => kafka.status(),
             Self::Memory(memory) => memory.status(),
         }
     }
@@ -242,6 +309,8 @@ impl Log {
     pub async fn close(&self) {
         match self {
             Self::Disk(journal) => journal.close().await,
+            Self::Joined(joined) => joined.close().await,
+            Self::Kafka(kafka) => kafka.close().await,
             Self::Memory(memory) => memory.close(),
         }
     }
@@ -252,6 +321,10 @@ impl Log {
 pub enum LogReader {
     /// Of a journal.
     Disk(JournalReader),
+    /// Of a journal and topics.
+    Joined(Box<JoinedReader>),
+    /// Of topics.
+    Topics(Box<kafka::TopicReader>),
     /// Of a log in memory.
     Memory(MemoryReader),
 }
@@ -265,6 +338,8 @@ impl LogReader {
     pub async fn next(&mut self, max_events: usize, max_bytes: usize) -> Result<Batch, LogError> {
         match self {
             Self::Disk(reader) => reader.next(max_events, max_bytes).await,
+            Self::Joined(reader) => reader.next(max_events, max_bytes).await,
+            Self::Topics(reader) => reader.next(max_events, max_bytes).await,
             Self::Memory(reader) => reader.next(max_events, max_bytes).await,
         }
     }
@@ -274,6 +349,8 @@ impl LogReader {
     pub fn positions(&self) -> Positions {
         match self {
             Self::Disk(reader) => reader.positions(),
+            Self::Joined(reader) => reader.positions(),
+            Self::Topics(reader) => reader.positions().clone(),
             Self::Memory(reader) => reader.positions().clone(),
         }
     }

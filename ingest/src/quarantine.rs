@@ -141,6 +141,12 @@ impl Quarantine {
         Ok(Self { files: Mutex::new(files), config })
     }
 
+    /// Bytes that are kept of one entry.
+    #[must_use]
+    pub fn entry_bytes(&self) -> usize {
+        self.config.entry_bytes
+    }
+
     /// Keeps what is not there yet, durably, and returns how many entries that were.
     ///
     /// # Errors

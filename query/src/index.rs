@@ -245,6 +245,12 @@ impl Index {
     }
 }
 
+fn advance(positions: &mut Positions, to: &Positions) {
+    for (partition, next) in to.iter() {
+        positions.set_next(partition, next.max(positions.next(partition)));
+    }
+}
+
 /// Makes durable which files a directory has.
 fn sync_dir(dir: &Path) -> Result<(), IndexError> {
     let synced = File::open(dir).and_then(|file| file.sync_all());

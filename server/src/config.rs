@@ -3,6 +3,7 @@
 
 mod alerting;
 mod inputs;
+mod kafka;
 mod reader;
 mod tail;
 mod tls;
@@ -24,6 +25,7 @@ use crate::tokens::check_cluster_name;
 
 pub(crate) use self::alerting::AlertingConfig;
 pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SharedKey, SyslogConfig};
+pub(crate) use self::kafka::KafkaConfig;
 pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     /// Log files that are followed.
     pub(crate) files: TailConfig,
     pub(crate) journal: JournalConfig,
+    pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) rules: RulesConfig,
     pub(crate) index: IndexConfig,
     pub(crate) search: SearchConfig,
@@ -183,6 +186,7 @@ impl Config {
             ingest,
             files: tail::read(root),
             journal: JournalConfig::read(root.section("journal")),
+            kafka: KafkaConfig::read(root.section("kafka"), root.get("kafka").is_some()),
             rules: RulesConfig::read(root.section("rules")),
             index: IndexConfig::read(root.section("index")),
             search: SearchConfig::read(root.section("search")),

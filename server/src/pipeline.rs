@@ -6,11 +6,14 @@ mod detect;
 mod files;
 mod index;
 mod ingest;
+mod kafka_status;
+mod open_log;
 mod rule_counts;
 mod rule_query;
 mod rules;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use watchbell_alerting::{AlertStore, Dispatcher};
 use watchbell_event::predicate::Predicate;
-use watchbell_ingest::log::{Journal, JournalConfig, Log, LogState};
+use watchbell_ingest::log::{Log, LogState};
 use watchbell_query::{Index, Searcher};
 use watchbell_rules::needed_bodies;
 
@@ -27,6 +30,7 @@ use self::correlation_state::StateFile;
 use self::detect::Detect;
 use self::files::Following;
 use self::index::{IndexView, Indexing};
+use self::ingest::Decoding;
 use self::rule_counts::{Publisher, RuleCounts};
 use self::rules::RuleBook;
 use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
@@ -60,7 +64,8 @@ impl Pipeline {
     /// What cannot be opened, and what to do about it.
     pub(crate) fn start(config: &mut Config, stopping: &watch::Receiver<bool>) -> Result<Self> {
         let data_dir = &config.data_dir;
-        let log = Log::Disk(open_journal(config).context("failed to open the journal")?);
+        let decoding = Decoding::open(config)?;
+        let log = open_log::open(config, &decoding)?;
         let index_dir = data_dir.join("index");
         let index = Index::open(index_config(config), &index_dir).context("failed to open the index")?;
         stage::report_missing(&log, READER_INDEX, index.positions());
@@ -72,7 +77,7 @@ impl Pipeline {
         stage::report_missing(&log, READER_DETECT, &alerts.positions());
         let rules = Arc::new(RuleBook::open(&config.rules)?);
         let view = Arc::new(IndexView::new(&index));
-        let ingest = Arc::new(IngestPort::open(config, log.clone(), Arc::clone(&view))?);
+        let ingest = Arc::new(IngestPort::open(config, decoding, log.clone(), Arc::clone(&view))?);
 
         let state = StateFile::new(data_dir);
         let (from, snapshot) = state.resume(&alerts.positions());
@@ -134,9 +139,19 @@ impl Pipeline {
         Arc::clone(&self.ingest)
     }
 
+    /// What it means that an append was answered.
+    pub(crate) fn durability(&self) -> &'static str {
+        self.log.durability()
+    }
+
     /// Who sends what, and what is fetched from where.
     pub(crate) fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// How many audit events came from each cluster, sent here or read from topics.
+    pub(crate) fn audit_totals(&self) -> BTreeMap<String, u64> {
+        self.sources.totals(|route| self.ingest.is_audit(route))
     }
 
     /// Finds events.
@@ -186,7 +201,7 @@ impl Pipeline {
     /// told to wait, and searching is what people need then.
     pub(crate) fn not_ready(&self) -> Option<String> {
         match self.log.status().state {
-            LogState::Open | LogState::Full(_) => None,
+            LogState::Open | LogState::Full(_) | LogState::Refusing(_) => None,
             LogState::Failed(reason) => {
                 Some(format!("the journal failed: {reason}; restart after mending the disk"))
             }
@@ -198,6 +213,7 @@ impl Pipeline {
         match self.log.status().state {
             LogState::Open => None,
             LogState::Full(reason) => Some(format!("the journal is full: {reason}")),
+            LogState::Refusing(reason) => Some(reason.to_string()),
             LogState::Failed(reason) => Some(format!("the journal failed: {reason}")),
         }
     }
@@ -215,22 +231,33 @@ impl Pipeline {
                     "torn_tail": damage.torn_tail, "reason": damage.reason, "copy": damage.copy })
             })
             .collect();
-        json!({
+        let mut status = json!({
             "ready": self.not_ready().is_none(), "intake_closed": self.intake_closed(),
             "log": { "bytes": log.bytes, "oldest": log.oldest, "end": log.end, "corruptions": corruptions },
             "detect": { "position": detected, "lag": self.log.lag(&detected) },
             "index": { "position": indexed, "lag": self.log.lag(&indexed) },
             "rules": { "loaded": self.rules.current().rules().len(), "problems": self.rules.problems().len() },
-        })
+        });
+        if let Some(topics) = self.log.topics() {
+            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
+            status["kafka"] = kafka_status::to_json(&topics.status(), &readers);
+        }
+        status
     }
 
-    /// Sets the gauges that are looked at rather than counted.
+    /// Sets the gauges that are looked at rather than counted, and counts with the sources what topics brought.
     pub(crate) fn publish_gauges(&self) {
         let log = self.log.status();
         gauge("watchbell_journal_bytes", "", log.bytes);
         gauge("watchbell_intake_open", "", u64::from(log.state == LogState::Open));
         gauge("watchbell_log_lag_events", READER_DETECT, self.log.lag(&self.alerts.positions()));
         gauge("watchbell_log_lag_events", READER_INDEX, self.log.lag(&self.index.positions()));
+        if let Some(topics) = self.log.topics() {
+            let (detected, indexed) = (self.alerts.positions(), self.index.positions());
+            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
+            kafka_status::publish_lag(&topics.status(), &readers);
+            kafka_status::note_sources(topics, &self.sources, &readers);
+        }
         gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
     }
 
@@ -259,19 +286,6 @@ impl Pipeline {
 }
 
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
-
-fn open_journal(config: &Config) -> Result<Journal> {
-    let journal = &config.journal;
-    let settings = JournalConfig {
-        segment_bytes: journal.segment_bytes,
-        max_bytes: journal.max_bytes,
-        keep_free_bytes: journal.min_free_bytes,
-        retention_seconds: journal.retention.as_secs(),
-        group_wait_micros: u64::try_from(journal.group_commit_wait.as_micros()).unwrap_or(u64::MAX),
-        ..JournalConfig::default()
-    };
-    Ok(Journal::open(&config.data_dir.join("journal"), settings)?)
-}
 
 fn index_config(config: &Config) -> watchbell_query::Config {
     let retention_days = config.index.retention.as_secs() / 86_400;

@@ -67,7 +67,7 @@ mod tests {
 
     fn source(cluster: &str) -> Source {
         let credential = Credential::Certificate(String::new());
-        Source { cluster: cluster.to_owned(), route: "audit", credential: Some(credential) }
+        Source { cluster: cluster.to_owned(), route: "audit".into(), credential: Some(credential) }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A source is a credential that sends events of one cluster by one route, or what this server fetches itself because
 //! its configuration says so. What is known of it is kept in memory, since the server's start.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,6 @@ use watchbell_event::Timestamp;
 use crate::pipeline::Ingested;
 use crate::tokens::Credential;
 
-/// The route of API servers.
-const AUDIT: &str = "audit";
 /// Sources that are told apart; the others are summed.
 const MAX_SOURCES: usize = 1_000;
 /// Beyond that many, one that was silent for so long makes way for a new one.
@@ -25,8 +24,8 @@ const SILENT_MICROS: i64 = 3_600 * 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Source {
     pub(crate) cluster: String,
-    /// What brings it, such as `audit`, or the section of the configuration.
-    pub(crate) route: &'static str,
+    /// What brings it, such as `audit`, or the section of the configuration, of topics with their name.
+    pub(crate) route: Cow<'static, str>,
     /// None if the server fetches it itself.
     pub(crate) credential: Option<Credential>,
 }
@@ -36,6 +35,7 @@ pub(crate) struct Source {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Lag {
     Bytes(u64),
+    Messages(u64),
 }
 
 /// One request of a source, or what was fetched at one time, and what became of it.
@@ -103,11 +103,11 @@ impl Sources {
         json!({ "sources": known, "other": other })
     }
 
-    /// How many audit events came from each cluster.
-    pub(crate) fn audit_totals(&self) -> BTreeMap<String, u64> {
+    /// How many events came from each cluster by the routes that count.
+    pub(crate) fn totals(&self, counts: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
         let state = self.lock();
         let mut totals = BTreeMap::new();
-        for (source, activity) in state.known.iter().filter(|(source, _)| source.route == AUDIT) {
+        for (source, activity) in state.known.iter().filter(|(source, _)| counts(&source.route)) {
             let Totals { stored, duplicates, .. } = activity.totals;
             *totals.entry(source.cluster.clone()).or_default() += stored + duplicates;
         }
@@ -250,7 +250,7 @@ mod tests {
 
     fn source(cluster: &str) -> Source {
         let credential = Credential::Token { id: "ab12".to_owned(), name: "prod api".to_owned() };
-        Source { cluster: cluster.to_owned(), route: "audit", credential: Some(credential) }
+        Source { cluster: cluster.to_owned(), route: "audit".into(), credential: Some(credential) }
     }
 
     fn delivery<'a>(outcome: Result<&'a Ingested, &'static str>) -> Delivery<'a> {
@@ -298,9 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn totals_are_those_of_the_routes_that_count() {
+        let sources = Sources::default();
+        let ingested = Ingested { stored: 5, duplicates: 1, ..Ingested::default() };
+        for (cluster, route) in
+            [("prod", "audit"), ("prod", "kafka/audit"), ("edge", "kafka/audit"), ("prod", "logs")]
+        {
+            let source = Source { route: route.into(), ..source(cluster) };
+            sources.note(&source, &delivery(Ok(&ingested)), at(0));
+        }
+        let totals = sources.totals(|route| route != "logs");
+        assert_eq!(totals, BTreeMap::from([("edge".to_owned(), 6), ("prod".to_owned(), 12)]));
+    }
+
+    #[test]
     fn what_the_server_fetches_itself_has_a_lag_before_anything_came() {
         let sources = Sources::default();
-        let files = Source { cluster: "prod".to_owned(), route: "files", credential: None };
+        let files = Source { cluster: "prod".to_owned(), route: "files".into(), credential: None };
         sources.note_lag(&files, Lag::Bytes(7), at(0));
         let overview = sources.overview(at(0));
         let [row] = overview["sources"].as_array().unwrap().as_slice() else { panic!("{overview}") };

@@ -13,6 +13,7 @@ mod elasticsearch;
 mod files;
 mod forward;
 mod hostile_senders;
+mod kafka;
 mod main_path;
 mod openapi;
 mod operations;

@@ -67,6 +67,18 @@ impl Described<'_> {
     }
 }
 
+/// Asks for a path that is an operation, and checks the answer.
+pub(crate) async fn ask(server: &Server, path: &str) -> Value {
+    let document = document(server).await;
+    let mut api = Described { server, document, succeeded: BTreeSet::new() };
+    api.ask(&format!("GET {path}"), path, "", 200).await
+}
+
+async fn document(server: &Server) -> Value {
+    let request = server.http.get(format!("{}/api/v1/openapi.json", server.base));
+    request.send().await.unwrap().json().await.unwrap()
+}
+
 #[tokio::test]
 async fn every_operation_answers_as_the_document_says() {
     let sink = Sink::start().await;
@@ -77,15 +89,7 @@ async fn every_operation_answers_as_the_document_says() {
     server.post("prod", event_list(&[long_event("o-0")]).to_string()).await;
     server.configure(&config);
     server.restart().await;
-    let document: Value = server
-        .http
-        .get(format!("{}/api/v1/openapi.json", server.base))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let document = document(&server).await;
     check_examples(&document, &document);
     let mut api = Described { server: &server, document, succeeded: BTreeSet::new() };
 

@@ -59,7 +59,10 @@ impl Server {
         self.child = Some(child);
         let started = Instant::now();
         loop {
-            if let Ok(response) = self.http.get(format!("{}/healthz", self.base)).send().await
+            // Another test's server may answer on the port until this one has noticed that it is taken.
+            let is_serving = self.log().contains(&format!("serving address=127.0.0.1:{port} "));
+            if is_serving
+                && let Ok(response) = self.http.get(format!("{}/healthz", self.base)).send().await
                 && response.status().is_success()
             {
                 return;

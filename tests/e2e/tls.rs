@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, StatusCode, Version};
 
 use crate::pki::Authority;
-use crate::support::{Server, event};
+use crate::support::{Server, event, wait_until};
 
 const CLUSTERS: &str = "  client_clusters: {prod-api: prod, 'spiffe://example.org/edge': edge}\n";
 
@@ -44,7 +44,8 @@ async fn a_client_certificate_sends_for_its_cluster_and_does_nothing_else() {
     let stranger = Authority::new().client(7, "prod-api", None);
     let refused = authority.http(Some(&stranger)).get(&search).send().await;
     assert!(refused.is_err(), "{refused:?}");
-    assert!(server.log().contains("refused a connection for its client certificate"), "{}", server.log());
+    let told = "refused a connection for its client certificate";
+    wait_until("the refusal is in the log", async || server.log().contains(told)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,26 @@ def watchbell_binary():
     return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release" / "watchbell"
 
 
+def kafka_libraries():
+    """Kafka's own libraries, as ./kafka/pom.xml names them, by the ordinary Maven client."""
+    for program, package in (("java", "default-jre-headless"), ("mvn", "maven"), ("kcat", "kcat")):
+        if not shutil.which(program):
+            _install(package)
+    pom = HERE / "kafka" / "pom.xml"
+    libraries = CACHE / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "kafka.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not libraries.exists():
+            note("fetching Kafka")
+            partial = libraries.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            partial.rename(libraries)
+    return libraries
+
+
 def exim_binary():
     """Debian's exim4; installed when it is missing and we may."""
     if not os.path.exists(EXIM):

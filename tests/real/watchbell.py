@@ -60,6 +60,24 @@ def notifications(mail, hook):
                                 mail_from=MAIL_FROM, mail_to=MAIL_TO, hook_port=hook.port)
 
 
+COLLECTOR = """\
+alerting:
+  receivers:
+    - name: collector
+      group_wait: 1s
+      webhook:
+        url: http://127.0.0.1:{hook_port}/alerts
+  route:
+    receiver: collector
+    min_level: medium
+"""
+
+
+def collector(hook):
+    """The part of the configuration that sends alerts to the HTTP receiver alone."""
+    return COLLECTOR.format(hook_port=hook.port)
+
+
 class Watchbell:
     """`settings` are appended to the configuration; `data` is another place for the data directory."""
 

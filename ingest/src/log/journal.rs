@@ -55,7 +55,7 @@ mod reader;
 mod recent;
 mod retention;
 mod segment;
-mod stored;
+pub(in crate::log) mod stored;
 mod verify;
 mod writer;
 

@@ -1,9 +1,10 @@
-//! One suite for both logs.
+//! One suite for all logs.
 
 use std::time::Duration;
 
 use super::journal::JournalConfig;
 use super::*;
+use crate::quarantine::{Quarantine, QuarantineConfig};
 use crate::testing::envelope;
 
 fn memory() -> Log {
@@ -14,13 +15,34 @@ fn config() -> JournalConfig {
     JournalConfig { group_wait_micros: 0, keep_free_bytes: 0, ..JournalConfig::default() }
 }
 
-/// Runs a test on both logs.
-fn on_both(test: impl AsyncFn(Log)) {
+/// A journal beside topics of which none is there.
+fn joined(directory: &std::path::Path) -> Log {
+    let journal = Journal::open(&directory.join("journal"), config()).unwrap();
+    let quarantine = Quarantine::open(&directory.join("quarantine"), QuarantineConfig::default()).unwrap();
+    let kafka = kafka::testing::config("127.0.0.1:1", &["none"]);
+    let topics = kafka::Topics::open(directory, kafka, Arc::new(quarantine)).unwrap();
+    Log::Joined(Joined { journal, topics })
+}
+
+/// Runs a test on all logs.
+fn on_all(test: impl AsyncFn(Log)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         test(memory()).await;
         let directory = tempfile::tempdir().unwrap();
         test(Log::Disk(Journal::open(directory.path(), config()).unwrap())).await;
+        let directory = tempfile::tempdir().unwrap();
+        test(joined(directory.path())).await;
+    });
+}
+
+/// Runs a test on a topic of Kafka, too.
+fn on_kafka_too(test: impl AsyncFn(Log)) {
+    on_all(async |log| test(log).await);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = kafka::testing::Cluster::with_topics(&["own"]);
+        test(cluster.own_log()).await;
     });
 }
 
@@ -35,7 +57,7 @@ async fn read(reader: &mut LogReader, count: usize) -> Vec<Record> {
 
 #[test]
 fn what_is_appended_is_read_in_order_with_its_positions() {
-    on_both(async |log| {
+    on_all(async |log| {
         let envelopes: Vec<Envelope> = (0..50).map(envelope).collect();
         let mut expect = Vec::new();
         for chunk in envelopes.chunks(13) {
@@ -57,7 +79,7 @@ fn what_is_appended_is_read_in_order_with_its_positions() {
 
 #[test]
 fn a_reader_resumes_where_it_was_and_waits_for_more() {
-    on_both(async |log| {
+    on_all(async |log| {
         log.append(&(0..10).map(envelope).collect::<Vec<_>>()).await.unwrap();
         let mut reader = log.reader("a", &Positions::default()).unwrap();
         let first = reader.next(4, 1 << 20).await.unwrap();
@@ -76,7 +98,7 @@ fn a_reader_resumes_where_it_was_and_waits_for_more() {
 
 #[test]
 fn reading_can_be_cancelled_at_any_time() {
-    on_both(async |log| {
+    on_kafka_too(async |log| {
         let writer = log.clone();
         let writing = tokio::spawn(async move {
             for number in 0..200 {
@@ -99,7 +121,7 @@ fn reading_can_be_cancelled_at_any_time() {
 
 #[test]
 fn batches_keep_to_bytes_but_always_hold_an_event() {
-    on_both(async |log| {
+    on_all(async |log| {
         log.append(&(0..10).map(envelope).collect::<Vec<_>>()).await.unwrap();
         let mut reader = log.reader("a", &Positions::default()).unwrap();
         assert_eq!(reader.next(10, 0).await.unwrap().records.len(), 1);
@@ -110,7 +132,7 @@ fn batches_keep_to_bytes_but_always_hold_an_event() {
 
 #[test]
 fn checkpoints_names_and_closing() {
-    on_both(async |log| {
+    on_all(async |log| {
         log.append(&(0..4).map(envelope).collect::<Vec<_>>()).await.unwrap();
         assert_eq!(log.checkpointed("detect"), Positions::default());
         log.checkpoint("detect", &log.end()).await.unwrap();
@@ -129,7 +151,7 @@ fn checkpoints_names_and_closing() {
 
 #[test]
 fn recent_identities_are_those_since_a_time_up_to_a_limit() {
-    on_both(async |log| {
+    on_all(async |log| {
         for number in 0..20 {
             log.append(&[envelope(number)]).await.unwrap();
         }

@@ -173,9 +173,7 @@ impl Index {
         let index = partition::open_index(&path)?;
         let writer = open_writer(&index, name, &self.config, payload.documents, payload.bytes)?;
         writer.writer.garbage_collect_files().wait().map_err(failed())?;
-        for (partition, next) in payload.positions.iter() {
-            self.positions.set_next(partition, next.max(self.positions.next(partition)));
-        }
+        super::advance(&mut self.positions, &payload.positions);
         self.added = self.positions.clone();
         self.next_seq = self.next_seq.max(payload.next_seq);
         self.committed_seq = self.next_seq;

@@ -177,7 +177,7 @@ async fn upkeep(
 }
 
 fn look_at(feeds: &mut Feeds, app: &App) -> Vec<FeedChange> {
-    feeds.look(|| app.pipeline.sources().audit_totals(), clock::now()).unwrap_or_else(|error| {
+    feeds.look(|| app.pipeline.audit_totals(), clock::now()).unwrap_or_else(|error| {
         tracing::error!(error = &*error as &dyn std::error::Error, "failed to keep what feeds usually send");
         Vec::new()
     })

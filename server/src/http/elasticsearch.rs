@@ -156,7 +156,7 @@ async fn take(
     // each document has a cluster of its own; what cannot be read at all is known by this one
     let cluster = clusters.of_index(index.as_deref()).unwrap_or_default();
     let payload = Payload::Bulk { index, clusters, delivery: ingest::delivery(headers) };
-    let source = Source { cluster, route: payload.source(), credential: Some(caller.credential) };
+    let source = Source { cluster, route: payload.source().into(), credential: Some(caller.credential) };
     let packing = Packing::of(headers);
     let incoming = Incoming { peer: peer.0, history: false, headers, packing, body, payload };
     let ingested = ingest::receive(app, &source, incoming).await?;

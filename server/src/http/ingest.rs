@@ -76,13 +76,13 @@ async fn by_path(app: &App, sent: Sent, payload: Payload) -> Result<Json<Value>,
     check_cluster_name(&cluster).map_err(|error| ApiError::bad_request("bad_cluster", format!("{error}")))?;
     caller.require(&Scope::Ingest { cluster: cluster.clone() })?;
     let history = history(&query.unwrap_or_default())?;
-    let source = Source { cluster, route: payload.source(), credential: Some(caller.credential) };
+    let source = Source { cluster, route: payload.source().into(), credential: Some(caller.credential) };
     let packing = Packing::of(&headers);
     let incoming = Incoming { peer: peer.0, history, headers: &headers, packing, body, payload };
     let ingested = receive(app, &source, incoming).await?;
     Ok(Json(json!({
         "stored": ingested.stored, "duplicates": ingested.duplicates, "rejected": ingested.rejected,
-        "durability": "fsync",
+        "durability": app.pipeline.durability(),
     })))
 }
 

@@ -108,7 +108,7 @@ struct Sent {
 async fn take(app: &App, sent: Sent, headers: &HeaderMap) -> Result<Ingested, ApiError> {
     let Sent { cluster, caller, peer: Peer(peer), body, form, packing } = sent;
     let payload = Payload::Otlp { form, delivery: ingest::delivery(headers) };
-    let source = Source { cluster, route: payload.source(), credential: Some(caller.credential) };
+    let source = Source { cluster, route: payload.source().into(), credential: Some(caller.credential) };
     let incoming = Incoming { peer, history: false, headers, packing, body, payload };
     ingest::receive(app, &source, incoming).await
 }

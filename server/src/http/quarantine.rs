@@ -83,9 +83,11 @@ fn retry_error(error: RetryError) -> ApiError {
     let message = error.to_string();
     match error {
         RetryError::Unknown(_) => ApiError::not_found(message),
-        RetryError::Repaired | RetryError::Cut { .. } | RetryError::Done(_) | RetryError::Part(_) => {
-            ApiError::new(StatusCode::CONFLICT, "not_retryable", message)
-        }
+        RetryError::Repaired
+        | RetryError::Cut { .. }
+        | RetryError::Done(_)
+        | RetryError::Part(_)
+        | RetryError::Source(_) => ApiError::new(StatusCode::CONFLICT, "not_retryable", message),
         RetryError::StillUnreadable(_) => {
             ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "still_unreadable", message)
         }

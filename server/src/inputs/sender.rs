@@ -43,7 +43,11 @@ impl Access {
 
     /// What counts datagrams, whoever sent them.
     pub(super) fn datagrams(&self, route: &'static str) -> Source {
-        Source { cluster: self.config.cluster.clone(), route, credential: Some(Credential::Datagram) }
+        Source {
+            cluster: self.config.cluster.clone(),
+            route: route.into(),
+            credential: Some(Credential::Datagram),
+        }
     }
 
     /// What counts what somebody sends now. Connections live for days, so it is asked for again and again: a
@@ -57,11 +61,12 @@ impl Access {
                 bail!("the sender has shown no client certificate, and nothing else says who it is");
             }
             let credential = Some(Credential::Address(sender.peer));
-            return Ok(Source { cluster: self.config.cluster.clone(), route, credential });
+            return Ok(Source { cluster: self.config.cluster.clone(), route: route.into(), credential });
         };
         let tls = self.tls.as_ref().context("there is no TLS")?;
         let cluster = one_of(tls.clusters_of(certificate)?, &self.config.cluster)?;
-        Ok(Source { cluster, route, credential: Some(Credential::Certificate(certificate.to_string())) })
+        let credential = Some(Credential::Certificate(certificate.to_string()));
+        Ok(Source { cluster, route: route.into(), credential })
     }
 }
 

@@ -173,7 +173,7 @@ impl Following {
 
 /// What is counted as one source.
 fn source(cluster: &str) -> Source {
-    Source { cluster: cluster.to_owned(), route: "files", credential: None }
+    Source { cluster: cluster.to_owned(), route: "files".into(), credential: None }
 }
 
 /// Waits; false if it is time to stop.

@@ -103,6 +103,10 @@ impl Running<'_> {
                 self.commit()?;
                 (committed, dirty) = (Instant::now(), false);
             }
+            if !dirty {
+                self.show_positions();
+                self.checkpoints.keep(self.index.positions());
+            }
             if retired.elapsed() >= RETIRE_EVERY {
                 self.index.apply_retention(clock::now())?;
                 retired = Instant::now();
@@ -123,8 +127,14 @@ impl Running<'_> {
         let started = Instant::now();
         self.index.commit()?;
         metrics::histogram!("watchbell_index_commit_seconds").record(started.elapsed().as_secs_f64());
-        self.view.positions.store(Arc::new(self.index.positions().clone()));
+        self.show_positions();
         self.checkpoints.keep(self.index.positions());
         Ok(())
+    }
+
+    fn show_positions(&self) {
+        if **self.view.positions.load() != *self.index.positions() {
+            self.view.positions.store(Arc::new(self.index.positions().clone()));
+        }
     }
 }

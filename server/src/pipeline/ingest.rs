@@ -4,6 +4,7 @@
 mod payload;
 mod quarantine;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,18 +12,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
-use watchbell_event::Envelope;
+use watchbell_event::{Envelope, Format};
 use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
     Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
     decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
+use watchbell_ingest::log::kafka::Contents;
 use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
-use self::payload::{AUDIT, Decoding, Opened, Unopened};
+use self::payload::{AUDIT, Opened, Unopened};
 use super::index::IndexView;
 use crate::clock;
 use crate::config::Config;
@@ -38,12 +40,40 @@ const WHOLE_BODY: &str = "the whole body";
 pub(crate) struct IngestPort {
     intake: Intake,
     decoding: Decoding,
-    quarantine: Quarantine,
+    /// What topics hold, by the source that their events name.
+    topic_formats: BTreeMap<String, Format>,
     /// Held by whoever reads through the quarantine, which takes a while.
     scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
+}
+
+/// Bounds and secrets of decoding, and where goes what cannot be decoded: what the receiver and topics have in common.
+pub(super) struct Decoding {
+    pub(super) redactor: Redactor,
+    pub(super) limits: DecodeLimits,
+    pub(super) log_limits: LogLimits,
+    pub(super) quarantine: Arc<Quarantine>,
+}
+
+impl Decoding {
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        let ingest = &config.ingest;
+        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
+        let quarantine_config =
+            QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
+        let quarantine = Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?;
+        Ok(Self {
+            redactor: Redactor::new(key, ingest.redact.clone()),
+            limits: DecodeLimits {
+                event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
+                ..DecodeLimits::default()
+            },
+            log_limits: LogLimits::default(),
+            quarantine: Arc::new(quarantine),
+        })
+    }
 }
 
 /// What is known of a body beside its bytes.
@@ -89,27 +119,17 @@ pub(crate) enum IngestError {
 }
 
 impl IngestPort {
-    pub(super) fn open(config: &Config, log: Log, index: Arc<IndexView>) -> Result<Self> {
+    pub(super) fn open(config: &Config, decoding: Decoding, log: Log, index: Arc<IndexView>) -> Result<Self> {
         let ingest = &config.ingest;
-        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
         let intake_config = IntakeConfig {
             window_seconds: ingest.dedupe_window.as_secs(),
             window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
         };
-        let quarantine_config =
-            QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
-            decoding: Decoding {
-                limits: DecodeLimits {
-                    event_bytes: usize::try_from(ingest.max_event_bytes).unwrap_or(usize::MAX),
-                    ..DecodeLimits::default()
-                },
-                log_limits: LogLimits::default(),
-                redactor: Redactor::new(key, ingest.redact.clone()),
-            },
-            quarantine: Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?,
+            decoding,
+            topic_formats: topic_formats(config),
             scans: Arc::default(),
             index,
             decoders: Arc::new(Semaphore::new(cores)),
@@ -144,6 +164,11 @@ impl IngestPort {
         may_be_known: bool,
     ) -> Result<Ingested, IngestError> {
         self.append(Decoded { envelopes, ..Decoded::default() }, may_be_known).await
+    }
+
+    /// Whether a source brings audit events: the receiver's, or a topic of them.
+    pub(super) fn is_audit(&self, source: &str) -> bool {
+        source == AUDIT || self.topic_formats.get(source) == Some(&Format::KubernetesAudit)
     }
 
     /// Makes what must not be stored unreadable.
@@ -231,7 +256,11 @@ impl IngestPort {
             return Ok(());
         }
         // What is not even in quarantine must be sent again.
-        self.quarantine.append(entries).map(drop).map_err(|error| IngestError::Failed(error_chain(&error)))
+        self.decoding
+            .quarantine
+            .append(entries)
+            .map(drop)
+            .map_err(|error| IngestError::Failed(error_chain(&error)))
     }
 
     async fn append(&self, decoded: Decoded, may_be_known: bool) -> Result<Ingested, IngestError> {
@@ -268,6 +297,15 @@ impl From<AppendError> for IngestError {
             AppendError::Failed(_) => Self::Failed(error.to_string()),
         }
     }
+}
+
+fn topic_formats(config: &Config) -> BTreeMap<String, Format> {
+    let topics = config.kafka.iter().flat_map(|kafka| &kafka.topics);
+    let formats = topics.filter_map(|topic| match topic.contents {
+        Contents::Events { format, .. } => Some((topic.source(), format)),
+        Contents::Envelopes => None,
+    });
+    formats.collect()
 }
 
 fn entry(origin: &Origin, rejected: &Rejected) -> QuarantineEntry {

@@ -92,19 +92,21 @@ pub(super) fn until_done<T, E: Error + 'static>(
 pub(super) struct Checkpoints {
     log: Log,
     reader: &'static str,
+    kept: Positions,
     kept_at: Option<Instant>,
 }
 
 impl Checkpoints {
     pub(super) fn new(log: Log, reader: &'static str) -> Self {
-        Self { log, reader, kept_at: None }
+        Self { log, reader, kept: Positions::default(), kept_at: None }
     }
 
     pub(super) fn keep(&mut self, positions: &Positions) {
-        if self.kept_at.is_some_and(|at| at.elapsed() < CHECKPOINT_EVERY) {
+        if self.kept == *positions || self.kept_at.is_some_and(|at| at.elapsed() < CHECKPOINT_EVERY) {
             return;
         }
         self.kept_at = Some(Instant::now());
+        self.kept = positions.clone();
         if let Err(error) = Handle::current().block_on(self.log.checkpoint(self.reader, positions)) {
             tracing::warn!(
                 error = &error as &dyn Error,
@@ -119,16 +121,15 @@ impl Checkpoints {
 /// restored from a backup. The log goes on with the numbers after those, so that nothing new is passed over;
 /// refusing to start would only lose more.
 pub(super) fn report_missing(log: &Log, reader: &'static str, positions: &Positions) {
-    let end = log.end();
-    for (partition, next) in positions.iter() {
-        let missing = next.saturating_sub(end.next(partition));
+    for (partition, end) in log.end().iter() {
+        let missing = positions.next(partition).saturating_sub(end);
         if missing > 0 {
             metrics::counter!("watchbell_log_missing_records_total", "reader" => reader).increment(missing);
             tracing::error!(
                 reader,
                 missing,
-                first_missing = end.next(partition),
-                end_missing = next,
+                first_missing = end,
+                end_missing = positions.next(partition),
                 "the journal ends before records that were read from it already: its end was damaged, or it was \
                  deleted or restored; these records are no longer in it, and readers that are behind miss them"
             );

@@ -5,7 +5,7 @@ use super::super::Origin;
 /// Keeps these hashes apart from all others.
 const DOMAIN: &str = "watchbell log record 1";
 
-/// Something that numbers its records: a file by byte offsets, a topic's partition, one delivery.
+/// Something that numbers its records: a file by byte offsets, a message of a topic, one delivery.
 ///
 /// Log lines have no identity of their own: five equal lines are five events. What tells a record that is sent
 /// again from another one is where it came from.
@@ -20,11 +20,15 @@ impl Sequence {
         Self::of(origin, "file", &[file])
     }
 
-    /// A partition of a topic, by the cluster id of the brokers, the topic's name and the partition. Records are
-    /// numbered by their offset; a record of several lines takes the next sequence of [`Self::within`].
+    /// A message of the topic that the origin's source names, by its partition and offset. When it was written (in
+    /// any unit) and what it says count, too: a topic that is made anew begins again at offset 0. Records are
+    /// numbered by their place in it.
     #[must_use]
-    pub fn topic(origin: &Origin, brokers: &str, topic: &str, partition: i32) -> Self {
-        Self::of(origin, "topic", &[brokers.as_bytes(), topic.as_bytes(), &partition.to_le_bytes()])
+    pub fn message(origin: &Origin, partition: i32, offset: i64, written: Option<i64>, value: &[u8]) -> Self {
+        let written = written.map(i64::to_le_bytes);
+        let written = written.as_ref().map_or(&[][..], |written| &written[..]);
+        let place = [&partition.to_le_bytes()[..], &offset.to_le_bytes()];
+        Self::of(origin, "message", &[place[0], place[1], written, blake3::hash(value).as_bytes()])
     }
 
     /// One delivery, by what its sender repeats when it sends it again (an idempotency key, a chunk id), or
@@ -32,14 +36,6 @@ impl Sequence {
     #[must_use]
     pub fn delivery(origin: &Origin, id: &[u8]) -> Self {
         Self::of(origin, "delivery", &[id])
-    }
-
-    /// The records that one record of this sequence holds.
-    #[must_use]
-    pub fn within(&self, number: u64) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(b"within").update(&number.to_le_bytes());
-        Self(*hasher.finalize().as_bytes())
     }
 
     fn of(origin: &Origin, kind: &str, parts: &[&[u8]]) -> Self {
@@ -80,10 +76,11 @@ mod tests {
             Sequence::file(&prod, b"12").id(0),
             Sequence::delivery(&prod, b"1").id(0),
             Sequence::delivery(&origin("test"), b"1").id(0),
-            Sequence::topic(&prod, "", "1", 0).id(0),
-            Sequence::topic(&prod, "1", "", 0).id(0),
-            Sequence::topic(&prod, "", "1", 0).within(0).id(0),
-            Sequence::topic(&prod, "", "1", 0).within(1).id(0),
+            Sequence::message(&prod, 0, 1, None, b"1").id(0),
+            Sequence::message(&prod, 1, 0, None, b"1").id(0),
+            Sequence::message(&prod, 0, 1, Some(0), b"1").id(0),
+            Sequence::message(&prod, 0, 1, Some(0), b"2").id(0),
+            Sequence::message(&prod, 0, 1, Some(0), b"2").id(1),
         ];
         for (index, id) in ids.iter().enumerate() {
             assert!(!ids[..index].contains(id), "{index}");

@@ -7,15 +7,14 @@ use watchbell_ingest::decode::logs::{
     BodyForm, BulkItem, DecodedBulk, EntriesForm, LogLimits, OtlpForm, Sequence, SyslogMessage, decode_bulk,
     decode_forward, decode_log_body, decode_otlp, decode_syslog,
 };
-use watchbell_ingest::decode::{DecodeError, DecodeLimits, Decoded, Origin, decode_audit};
-use watchbell_ingest::redact::Redactor;
+use watchbell_ingest::decode::{DecodeError, Decoded, Origin, decode_audit};
 
-use super::IngestError;
+use super::{Decoding, IngestError};
 use crate::http::Clusters;
 
 /// The names of sources in records.
 pub(super) const AUDIT: &str = "audit";
-const LOGS: &str = "logs";
+pub(super) const LOGS: &str = "logs";
 const BULK: &str = "bulk";
 const OTLP: &str = "otlp";
 const SYSLOG: &str = "syslog";
@@ -45,13 +44,6 @@ pub(crate) enum Payload {
     Forward { tag: String, form: EntriesForm, chunk: Option<Vec<u8>> },
 }
 
-/// Bounds and secrets of decoding.
-pub(super) struct Decoding {
-    pub(super) limits: DecodeLimits,
-    pub(super) log_limits: LogLimits,
-    pub(super) redactor: Redactor,
-}
-
 /// A decoded body.
 #[derive(Default)]
 pub(super) struct Opened {
@@ -77,6 +69,8 @@ pub(super) enum Again {
     Part,
     /// What could not be unpacked: nothing is in it as it stands.
     Packed,
+    /// There is no such source.
+    Unknown,
 }
 
 impl From<DecodeError> for Unopened {
@@ -123,7 +117,8 @@ impl Payload {
             }
             // lines and entries are never refused as a whole
             (LOGS | FORWARD, true) => Again::Packed,
-            _ => Again::Part,
+            (BULK | OTLP | SYSLOG | FORWARD, _) => Again::Part,
+            _ => Again::Unknown,
         }
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, spawn_blocking};
-use watchbell_event::{EventId, Timestamp};
+use watchbell_event::{EventId, Format, Timestamp};
 use watchbell_ingest::decode::Decoded;
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
 
-use super::payload::{Again, Opened, Payload, Unopened};
+use super::payload::{AUDIT, Again, LOGS, Opened, Payload, Unopened};
 use super::{IngestError, IngestPort, Ingested, WHOLE_BODY};
 use crate::clock;
 
@@ -38,6 +38,9 @@ pub(crate) enum RetryError {
         "it came through {0:?} with something that is not kept (a resource, a tag, a cluster), so it cannot be tried again"
     )]
     Part(String),
+    /// It came through something that this server does not have, or has no more, such as a topic.
+    #[error("it came through {0:?}, which this server does not read, so it cannot be tried again")]
+    Source(String),
     /// The limits or the decoder say no, as before.
     #[error("it still cannot be read: {0}")]
     StillUnreadable(String),
@@ -84,7 +87,7 @@ impl IngestPort {
     fn decode_again(&self, found: &Quarantined) -> Result<Decoded, RetryError> {
         let kept = &found.entry;
         let origin = self.origin(&kept.source, &kept.cluster, kept.peer, false);
-        let payload = payload(found)?;
+        let payload = self.payload(found)?;
         let Opened { decoded, items, .. } =
             payload.open(&found.bytes, &origin, &self.decoding).map_err(|error| match error {
                 Unopened::Decode(error) => RetryError::StillUnreadable(error.to_string()),
@@ -99,6 +102,28 @@ impl IngestPort {
         Ok(decoded)
     }
 
+    /// What the bytes are now. The key numbers what is in them, so that it is stored once however often this is asked
+    /// for.
+    fn payload(&self, Quarantined { entry, bytes }: &Quarantined) -> Result<Payload, RetryError> {
+        let is_whole = entry.place == WHOLE_BODY;
+        let key = entry.key.0.to_vec();
+        match Payload::again(self.format(&entry.source), is_whole, &entry.cluster, bytes, key) {
+            Again::Is(payload) => Ok(payload),
+            Again::Part => Err(RetryError::Part(entry.source.clone())),
+            Again::Packed => Err(RetryError::StillUnreadable(entry.reason.clone())),
+            Again::Unknown => Err(RetryError::Source(entry.source.clone())),
+        }
+    }
+
+    /// The source whose bodies a topic's messages are like; every other source is like itself.
+    fn format<'a>(&self, source: &'a str) -> &'a str {
+        match self.topic_formats.get(source) {
+            Some(Format::Log) => LOGS,
+            Some(_) => AUDIT,
+            None => source,
+        }
+    }
+
     /// Reads through the files where that may block, one request at a time.
     async fn scan<T: Send + 'static>(
         self: &Arc<Self>,
@@ -108,7 +133,7 @@ impl IngestPort {
         let port = Arc::clone(self);
         let scanned = spawn_blocking(move || {
             let _turn = turn;
-            scan(&port.quarantine)
+            scan(&port.decoding.quarantine)
         });
         Ok(scanned.await??)
     }
@@ -125,15 +150,4 @@ fn check(Quarantined { entry, bytes }: &Quarantined) -> Result<(), RetryError> {
         return Err(RetryError::Cut { kept: bytes.len(), total: entry.total_bytes });
     }
     Ok(())
-}
-
-/// What the bytes are now. The key numbers what is in them, so that it is stored once however often this is asked for.
-fn payload(Quarantined { entry, bytes }: &Quarantined) -> Result<Payload, RetryError> {
-    let is_whole = entry.place == WHOLE_BODY;
-    let key = entry.key.0.to_vec();
-    match Payload::again(&entry.source, is_whole, &entry.cluster, bytes, key) {
-        Again::Is(payload) => Ok(payload),
-        Again::Part => Err(RetryError::Part(entry.source.clone())),
-        Again::Packed => Err(RetryError::StillUnreadable(entry.reason.clone())),
-    }
 }

@@ -1,0 +1,169 @@
+//! Topics that others fill, consumed in place: each partition of a topic is a partition of the log.
+//!
+//! ```text
+//! brokers ──messages──► reader detect: decode, redact, identify, drop copies ──► records
+//!         ──messages──► reader index:  the same                              ──► records
+//!    └─topics, ends───► watch: gives partitions their numbers, notes what is wrong, shows how far readers are
+//! ```
+//!
+//! # Positions
+//! They are kept with what was made of the messages, as those of a journal are; Kafka is told of them only so that
+//! other tools can show them. Each reader assigns itself all partitions, there is no group that could be
+//! rebalanced. A position is exact to the event within a message (see `position`).
+//!
+//! # Determinism
+//! A record is a function of its message: it arrived when the message's timestamp says (but not in the future),
+//! and its number within the message counts what was rejected, too. Partitions take turns by time, so that one with
+//! a long backlog is not read hours ahead of another (see `reader`). Copies are dropped within a bounded window,
+//! which a reader that starts fills from the messages before its position.
+//!
+//! # Limits
+//! 64 topics, 4,095 partitions; the rest is in [`KafkaConfig`].
+
+mod config;
+mod context;
+mod message;
+mod own;
+mod partition;
+mod position;
+mod reader;
+mod recent;
+mod registry;
+mod replicas;
+mod state;
+mod status;
+mod watch;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use watchbell_event::Positions;
+
+use super::LogError;
+use crate::quarantine::Quarantine;
+
+pub use config::{Connection, Contents, FORMATS, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use own::{KafkaLog, OwnTopic};
+pub use reader::TopicReader;
+pub use status::{BrokerState, KafkaStatus, PartitionStatus, Tally, TopicStatus};
+
+use context::Context;
+use state::Shared;
+
+/// The client of this process. It is polled from one place at a time.
+type Client = BaseConsumer<Context>;
+
+/// Topics that are read. Clones share them.
+#[derive(Clone)]
+pub struct Topics {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Topics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topics").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Topics {
+    /// Opens the topics and begins to look for them, in a thread of its own; brokers that are away are waited
+    /// for. What cannot be decoded goes into the quarantine.
+    ///
+    /// # Errors
+    /// If the file that numbers partitions cannot be read, or the client's settings are wrong.
+    pub fn open(data_dir: &Path, config: KafkaConfig, quarantine: Arc<Quarantine>) -> Result<Self, LogError> {
+        let (shared, wake) = Shared::open(data_dir, config, quarantine)?;
+        let shared = Arc::new(shared);
+        watch::start(&shared, wake)?;
+        Ok(Self { shared })
+    }
+
+    /// A reader that begins at `from`, and where it names no position, where the topic's configuration says.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub fn reader(&self, name: &str, from: &Positions) -> Result<TopicReader, LogError> {
+        self.shared.lock().readers.entry(name.to_owned()).or_insert_with(|| from.clone());
+        TopicReader::new(Arc::clone(&self.shared), name, from)
+    }
+
+    /// Notes that a reader needs nothing before `positions` any more.
+    pub fn checkpoint(&self, name: &str, positions: &Positions) {
+        self.shared.lock().readers.insert(name.to_owned(), positions.clone());
+    }
+
+    /// The last checkpoint of a reader, or where it began.
+    #[must_use]
+    pub fn checkpointed(&self, name: &str) -> Positions {
+        self.shared.lock().readers.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How topics and brokers are.
+    #[must_use]
+    pub fn status(&self) -> KafkaStatus {
+        status::status(&self.shared)
+    }
+
+    /// Number of messages that a reader at `at` has yet to read, as far as is known.
+    #[must_use]
+    pub fn lag(&self, at: &Positions) -> u64 {
+        self.status().topics.iter().map(|topic| topic.lag(at)).sum()
+    }
+
+    /// The topics, in the order of the status.
+    #[must_use]
+    pub fn topics(&self) -> &[TopicConfig] {
+        &self.shared.config.topics
+    }
+
+    /// What a reader made of the topics that others fill since this was asked last.
+    #[must_use]
+    pub fn take_tallies(&self, reader: &str) -> Vec<(TopicConfig, Tally)> {
+        let tallies = self.shared.lock().tallies.remove(reader).unwrap_or_default();
+        let known = |(topic, tally): (Arc<str>, Tally)| Some((self.shared.topic(&topic)?.clone(), tally));
+        tallies.into_iter().filter_map(known).collect()
+    }
+
+    /// Ends all readers and stops looking.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+/// A client; it may be made while brokers are away.
+fn client(shared: &Shared, partitions: usize) -> Result<Client, LogError> {
+    let context = Context::new(Arc::clone(&shared.errors));
+    let made = shared.config.consumer(partitions).create_with_context(context);
+    made.map_err(|error| error_of("make a Kafka client", &error))
+}
+
+fn error_of(action: &'static str, error: &KafkaError) -> LogError {
+    LogError::Kafka { action, reason: describe(error) }
+}
+
+/// The error in words, without the values of settings, which may be secrets.
+fn describe(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, key, _) => format!("{key}: {reason}"),
+        other => other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string()),
+    }
+}
+
+/// Answers what waits in a client's own queue: errors, mostly.
+fn serve(client: &Client) {
+    const AT_ONCE: usize = 100;
+    for _ in 0..AT_ONCE {
+        match client.poll(std::time::Duration::ZERO) {
+            None => return,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => client.context().note(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! From one message to events.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rdkafka::Message as _;
+use rdkafka::message::BorrowedMessage;
+use watchbell_event::{Envelope, Format, Timestamp};
+
+use super::config::{Contents, KafkaConfig, TopicConfig};
+use super::position::MAX_EVENTS;
+use crate::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
+use crate::decode::{DecodeError, DecodeLimits, Decoded, Origin, decode_audit};
+use crate::log::journal::stored;
+use crate::quarantine::QuarantineEntry;
+
+/// A message that was fetched.
+pub(super) struct Message {
+    pub(super) offset: i64,
+    /// When it was written, but not later than now.
+    pub(super) time: Timestamp,
+    /// The same as the message has it, in milliseconds.
+    written: Option<i64>,
+    /// Its value, or the beginning of one that is too long.
+    payload: Bytes,
+    /// The length of the whole value.
+    pub(super) bytes: usize,
+}
+
+/// What a message holds.
+pub(super) struct Opened {
+    /// With their numbers within the message.
+    pub(super) events: Vec<(usize, Envelope)>,
+    /// What could not be read.
+    pub(super) rejected: Vec<QuarantineEntry>,
+}
+
+impl Message {
+    /// Of a message that is too long, one byte more than `entry_bytes` is kept, from which it is seen that it was cut.
+    pub(super) fn new(message: &BorrowedMessage<'_>, config: &KafkaConfig, entry_bytes: usize) -> Self {
+        let now = (config.now)();
+        let written = message.timestamp().to_millis().filter(|millis| *millis >= 0);
+        let time = written.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
+        let payload = message.payload().unwrap_or_default();
+        let is_long = payload.len() > config.message_bytes;
+        let kept = if is_long { payload.len().min(entry_bytes + 1) } else { payload.len() };
+        Self {
+            offset: message.offset(),
+            time: time.map_or(now, |time| time.min(now)),
+            written,
+            payload: Bytes::copy_from_slice(payload.get(..kept).unwrap_or(payload)),
+            bytes: payload.len(),
+        }
+    }
+
+    /// Reads the events. The result depends on nothing but the message and the configuration.
+    pub(super) fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
+        let (format, cluster) = match &topic.contents {
+            Contents::Events { format, cluster } => (Some(*format), cluster.clone()),
+            Contents::Envelopes => (None, Arc::from("")),
+        };
+        let origin = Origin {
+            source: topic.source().into(),
+            cluster,
+            peer: None,
+            received_at: self.time,
+            history: false,
+        };
+        let whole = |reason: String| Opened {
+            events: Vec::new(),
+            rejected: vec![self.reject(
+                &origin,
+                partition,
+                "the whole message",
+                reason,
+                self.payload.clone(),
+            )],
+        };
+        if self.bytes > config.message_bytes {
+            return whole(format!(
+                "a message of {} bytes is longer than {}",
+                self.bytes, config.message_bytes
+            ));
+        }
+        let Some(format) = format else {
+            return match stored::Reader::default().read(&self.payload) {
+                Some(envelope) => Opened { events: vec![(0, envelope)], rejected: Vec::new() },
+                None => whole("not an envelope, or of a newer version".to_owned()),
+            };
+        };
+        match self.decode(format, &origin, partition, config) {
+            Err(reason) => whole(reason),
+            Ok(decoded) => {
+                let rejected = decoded.rejected.iter().map(|rejected| {
+                    let (place, reason) = (rejected.place.to_string(), rejected.reason.to_string());
+                    let entry = self.reject(&origin, partition, &place, reason, rejected.bytes.clone());
+                    QuarantineEntry { repaired: rejected.repaired, ..entry }
+                });
+                Opened { rejected: rejected.collect(), events: numbered(decoded) }
+            }
+        }
+    }
+
+    fn decode(
+        &self,
+        format: Format,
+        origin: &Origin,
+        partition: i32,
+        config: &KafkaConfig,
+    ) -> Result<Decoded, String> {
+        let decoded = match format {
+            Format::KubernetesAudit => {
+                let events = config.limits.events.min(MAX_EVENTS);
+                let limits = DecodeLimits { events, ..config.limits.clone() };
+                decode_audit(&self.payload, origin, &limits, &config.redactor)
+            }
+            Format::Log => self.decode_lines(origin, partition, config),
+            other => return Err(format!("{other} is not read from topics")),
+        };
+        decoded.map_err(|error| error.to_string())
+    }
+
+    fn decode_lines(
+        &self,
+        origin: &Origin,
+        partition: i32,
+        config: &KafkaConfig,
+    ) -> Result<Decoded, DecodeError> {
+        let records = config.log_limits.records.min(MAX_EVENTS);
+        let limits = LogLimits { records, ..config.log_limits.clone() };
+        let lines = Sequence::message(origin, partition, self.offset, self.written, &self.payload);
+        let form = BodyForm::ByContent;
+        match decode_log_body(&self.payload, form, origin, &lines, &limits, &config.redactor) {
+            // as an empty line between others, it is nothing that anybody said
+            Err(DecodeError::Empty) => Ok(Decoded::default()),
+            decoded => decoded,
+        }
+    }
+
+    fn reject(
+        &self,
+        origin: &Origin,
+        partition: i32,
+        place: &str,
+        reason: String,
+        bytes: Bytes,
+    ) -> QuarantineEntry {
+        QuarantineEntry {
+            time: self.time,
+            source: origin.source.to_string(),
+            cluster: origin.cluster.to_string(),
+            peer: None,
+            place: format!("partition {partition}, offset {}: {place}", self.offset),
+            reason,
+            repaired: false,
+            bytes,
+        }
+    }
+}
+
+/// Events with their numbers among all that the message holds: those that were rejected keep theirs.
+fn numbered(decoded: Decoded) -> Vec<(usize, Envelope)> {
+    let mut gaps: Vec<usize> = decoded
+        .rejected
+        .iter()
+        .filter(|rejected| !rejected.repaired)
+        .map(|rejected| rejected.place.event)
+        .collect();
+    gaps.sort_unstable();
+    let numbers = (0..).filter(|number| gaps.binary_search(number).is_err());
+    numbers.zip(decoded.envelopes).collect()
+}

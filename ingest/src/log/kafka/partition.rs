@@ -1,0 +1,189 @@
+use std::sync::Arc;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
+use watchbell_event::Timestamp;
+
+use super::config::TopicConfig;
+use super::context::Context;
+use super::message::Message;
+use super::registry::Entry;
+use super::state::{Place, Shared};
+use super::{Client, describe, error_of, position};
+use crate::log::LogError;
+
+/// What the partitions of one reader share.
+pub(super) struct Reading {
+    pub(super) reader: Arc<str>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: Arc<Client>,
+    /// Told when there are messages again.
+    pub(super) nonempty: Arc<Notify>,
+}
+
+/// One partition as a reader goes through it.
+pub(super) struct Cursor {
+    pub(super) entry: Entry,
+    pub(super) topic: TopicConfig,
+    queue: PartitionQueue<Context>,
+    /// The next event that is needed, as a log offset. What comes before it is only learned.
+    pub(super) next: u64,
+    /// Where fetching began, which may be before that.
+    start: i64,
+    /// A message that waits for its turn.
+    pub(super) head: Option<Message>,
+    /// Nothing more was there when it was looked last.
+    pub(super) at_end: bool,
+    /// It was waited for in vain: nobody waits until it has messages again.
+    pub(super) given_up: bool,
+    /// The time of the last message.
+    pub(super) last_time: Option<Timestamp>,
+    /// The position is not in the topic; no message comes until it is known why.
+    stranded: bool,
+    /// A position that was reached, and the number of the last look that may have begun before that.
+    reached: (i64, u64),
+    /// How many looks in a row found that the partition ends before that position.
+    doubts: u32,
+    has_problem: bool,
+}
+
+/// What became of a position that is not in the topic.
+pub(super) enum Rescue {
+    /// It is, or nothing is known yet, or fetching goes on.
+    NotNeeded,
+    /// So many messages are lost, reading goes on behind them.
+    Lost(u64),
+}
+
+/// A leader that was just elected may not know yet how far it goes; looks that must agree on that.
+const CERTAIN: u32 = 2;
+
+impl Cursor {
+    /// Begins to fetch a partition from `back` messages before the event that is needed next.
+    pub(super) fn begin(
+        reading: &Reading,
+        topic: TopicConfig,
+        entry: Entry,
+        next: u64,
+        back: u64,
+    ) -> Result<Self, LogError> {
+        let next = next.max(position::at(entry.first));
+        let back = i64::try_from(back).unwrap_or(i64::MAX);
+        let start = position::message(next).saturating_sub(back).max(entry.first);
+        let Some(mut queue) = reading.client.split_partition_queue(&entry.topic, entry.partition) else {
+            let reason = format!("partition {} of {}", entry.partition, entry.topic);
+            return Err(LogError::Kafka { action: "make a queue", reason });
+        };
+        let nonempty = Arc::clone(&reading.nonempty);
+        queue.set_nonempty_callback(move || nonempty.notify_one());
+        let cursor = Self {
+            entry,
+            topic,
+            queue,
+            next,
+            start,
+            head: None,
+            at_end: false,
+            given_up: false,
+            last_time: None,
+            stranded: false,
+            reached: (position::message(next), reading.shared.ask()),
+            doubts: 0,
+            has_problem: false,
+        };
+        cursor.assign(&reading.client)?;
+        Ok(cursor)
+    }
+
+    fn assign(&self, client: &Client) -> Result<(), LogError> {
+        let at = self.list(Offset::Offset(self.start));
+        at.and_then(|at| client.incremental_assign(&at))
+            .map_err(|error| error_of("begin to read a partition", &error))
+    }
+
+    pub(super) fn unassign(&self, client: &Client) -> Result<(), LogError> {
+        let this = self.list(Offset::Invalid);
+        this.and_then(|this| client.incremental_unassign(&this))
+            .map_err(|error| error_of("stop reading a partition", &error))
+    }
+
+    fn list(&self, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.entry.topic, self.entry.partition, offset)?;
+        Ok(list)
+    }
+
+    /// Takes the next message from the queue, if there is none yet.
+    pub(super) fn fill(&mut self, reading: &Reading) {
+        let shared = &*reading.shared;
+        while self.head.is_none() && !self.stranded {
+            match self.queue.poll(std::time::Duration::ZERO) {
+                None => return,
+                Some(Ok(message)) => {
+                    self.head = Some(Message::new(&message, &shared.config, shared.quarantine.entry_bytes()));
+                    (self.at_end, self.given_up) = (false, false);
+                    self.note_problem(reading, None);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    (self.at_end, self.given_up) = (true, false);
+                    self.note_problem(reading, None);
+                }
+                Some(Err(error)) => {
+                    reading.client.context().note(&error);
+                    match error.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                            self.stranded = true;
+                            self.reached = (position::message(self.next), shared.ask());
+                        }
+                        _ => self.note_problem(reading, Some(describe(&error))),
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_problem(&mut self, reading: &Reading, problem: Option<String>) {
+        if !self.has_problem && problem.is_none() {
+            return;
+        }
+        self.has_problem = problem.is_some();
+        let (topic, reader) = (Arc::clone(&self.topic.topic), Some(Arc::clone(&reading.reader)));
+        reading.shared.note_problem(Place { topic, partition: Some(self.entry.partition), reader }, problem);
+    }
+
+    /// To be called after each look: if the position is not in the topic, goes on where that is possible.
+    pub(super) fn rescue(&mut self, reading: &Reading) -> Result<Rescue, LogError> {
+        let Reading { shared, client, .. } = reading;
+        let bounds = shared.lock().bounds.get(&self.entry.number).copied();
+        let (reached, look) = self.reached;
+        let Some(bounds) = bounds.filter(|bounds| bounds.look > look) else { return Ok(Rescue::NotNeeded) };
+        let needed = position::message(self.next);
+        if reached > bounds.high {
+            self.doubts += 1;
+            if self.doubts < CERTAIN {
+                self.reached = (reached, shared.ask());
+                return Ok(Rescue::NotNeeded);
+            }
+            shared.replace(&self.entry, bounds)?;
+            return Ok(Rescue::NotNeeded);
+        }
+        self.doubts = 0;
+        self.reached = (needed, shared.looks());
+        if !self.stranded {
+            return Ok(Rescue::NotNeeded);
+        }
+        self.unassign(client)?;
+        self.start = self.start.max(bounds.low);
+        let lost = u64::try_from(bounds.low.saturating_sub(needed)).unwrap_or(0);
+        if lost > 0 {
+            self.start = bounds.low;
+            self.next = position::at(bounds.low);
+        }
+        self.assign(client)?;
+        self.stranded = false;
+        Ok(if lost > 0 { Rescue::Lost(lost) } else { Rescue::NotNeeded })
+    }
+}
