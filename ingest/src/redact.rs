@@ -19,6 +19,8 @@ mod uri;
 use crate::json::{Edit, Kind, Value, quoted};
 
 const PREFIX: &str = "redacted:";
+/// Stands in the place of what was too large to be kept.
+pub(crate) const LEFT_OUT: &str = "left out by watchbell: too large";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Finds secrets in events and replaces them.
@@ -232,13 +234,13 @@ impl Finder<'_> {
         }
     }
 
-    /// Replaces a value; null and what was redacted before stay.
+    /// Replaces a value; null, what was redacted before, and what says that something was left out stay.
     fn replace(&mut self, value: Value<'_>) {
         if value.kind() == Kind::Null {
             return;
         }
         match value.as_text() {
-            Some(text) if is_replacement(&text) => {}
+            Some(text) if is_replacement(&text) || text == LEFT_OUT => {}
             Some(text) => self.edit(value, &self.redactor.replacement(&text)),
             None => self.edit(value, &self.redactor.replacement(value.raw())),
         }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use tracing_subscriber::filter::LevelFilter;
 use watchbell_event::yaml::{self, Node};
 use watchbell_ingest::tail::TailConfig;
 use watchbell_rules::{CorrelationConfig, Lists};
@@ -358,7 +359,10 @@ impl LogConfig {
             _ => Err(format!("unknown log format {format:?}; known: text, json")),
         });
         let filter = section.text("level").unwrap_or_else(|| "info".to_owned());
-        if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+        // a word alone that is no level would be the name of a part of the program, and all others silent
+        let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+        let is_sound = filter.parse::<tracing_subscriber::EnvFilter>().is_ok();
+        if !is_sound || !filter.split(',').any(|word| is_level(word.trim())) {
             section
                 .errors()
                 .add(section.line_of("level"), "log.level must be error, warn, info, debug or trace");
@@ -444,6 +448,20 @@ mod tests {
         assert_eq!(mistakes.len(), expect.len(), "{mistakes:#?}");
         for (mistake, (line, reason)) in mistakes.iter().zip(expect) {
             assert!(mistake.starts_with(&format!("watchbell.yaml:{line}: {reason}")), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_would_silence_the_log_is_a_mistake() {
+        for (level, is_sound) in [
+            ("debug", true),
+            ("info,watchbell_query=trace", true),
+            ("loud", false),
+            ("a,b", false),
+            ("off", true),
+        ] {
+            let text = format!("log: {{level: '{level}'}}\n");
+            assert_eq!(Config::parse(&text, "test").is_ok(), is_sound, "{level}");
         }
     }
 

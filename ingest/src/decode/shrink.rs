@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::json::{self, Edit, Limits, Scanner, SyntaxError, Tape, Value};
+use crate::redact::LEFT_OUT;
 
 /// Forwarded addresses that are kept, the last: only the very last was written by the API server itself,
 /// from the connection; all before come from a header.
@@ -14,8 +15,6 @@ const TEXT_BYTES: usize = 16 << 10;
 const ANNOTATIONS: usize = 1000;
 /// Members that an event, or an object directly within it, may have at most to be cut.
 const MEMBERS: usize = 1000;
-/// Stands in the place of what was left out.
-const LEFT_OUT: &str = "\"left out by watchbell: too large\"";
 /// Follows what was kept of a text.
 const CUT: &str = " (cut by watchbell: too long)";
 
@@ -50,7 +49,7 @@ fn edit(stage: Stage, key: Value<'_>, value: Value<'_>) -> Option<Edit> {
     let replacement = match (stage, key.as_text()?.as_ref()) {
         (Stage::Request, "sourceIPs") => last_elements(value.raw()),
         (Stage::Request, "userAgent" | "requestURI") => cut_text(value),
-        (Stage::Bodies, "requestObject" | "responseObject") => Some(LEFT_OUT.to_owned()),
+        (Stage::Bodies, "requestObject" | "responseObject") => Some(json::quoted(LEFT_OUT)),
         (Stage::Outcome, "annotations") => first_members(value.raw()),
         (Stage::Outcome, "responseStatus") => short_status(value.raw()),
         _ => None,
@@ -74,7 +73,7 @@ fn short_status(status: &str) -> Option<String> {
         .filter_map(|(key, value)| {
             let replacement = match key.as_text()?.as_ref() {
                 "message" => cut_text(value)?,
-                "details" if value.raw().len() > TEXT_BYTES => LEFT_OUT.to_owned(),
+                "details" if value.raw().len() > TEXT_BYTES => json::quoted(LEFT_OUT),
                 _ => return None,
             };
             Some(Edit { range: value.start()..value.end(), replacement })

@@ -125,6 +125,17 @@ fn what_a_client_can_write_into_a_body_hides_no_event() {
     repaired(&wrap(&format!("[{}0]", "1,".repeat(200))), &left_out, "more than 200 keys and values");
     repaired(&wrap(&format!("\"{}\"", "x".repeat(2000))), &left_out, "longer than 2000 bytes");
     repaired(&wrap(&format!("\"{}\"", "\\ud800".repeat(400))), &left_out, "longer than 2000 bytes");
+    // of a Secret, too: that a body was left out is no secret, and rules look for it
+    let secret = |body: &str| {
+        format!(
+            r#"{{"verb":"create","objectRef":{{"resource":"secrets"}},"requestObject":{body},"responseObject":{body},"auditID":"x"}}"#
+        )
+    };
+    repaired(
+        &secret(&format!("{{\"data\":{{\"a\":\"{}\"}}}}", "x".repeat(2000))),
+        &secret(r#""left out by watchbell: too large""#),
+        "longer than 2000 bytes",
+    );
     let body = [br#"{"auditID":"1","requestObject":"a"#, &[0xFF, b'b'][..], br#""}"#].concat();
     let (kept, rejected) = outcome(&body).unwrap();
     assert_eq!(kept, ["{\"auditID\":\"1\",\"requestObject\":\"a\u{FFFD}b\"}"]);

@@ -194,11 +194,18 @@ async fn watch_tls(tls: Arc<Tls>, stopping: watch::Receiver<bool>) {
 async fn wait_for_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // other servers read their configuration again then, so people send it
+            _ = hangup.recv() => tracing::warn!(
+                "SIGHUP changes nothing: rules, tokens and certificates are looked at all the time, other settings need \
+                 a restart"
+            ),
+        }
     }
-    Ok(())
 }
 
 /// Connections, journal and index share the files a process may open; the usual soft limit of 1,024 is for

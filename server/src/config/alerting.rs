@@ -32,6 +32,11 @@ impl AlertingConfig {
         let route = section.section("route");
         let route_line = route.line();
         let root = read_route(route, 0);
+        if !names.is_empty() && !leads_to_somebody(&root) {
+            let reason = "alerting.receivers are given, but no route leads to one, so that nobody would be told; set \
+                          alerting.route.receiver";
+            section.errors().add(section.line_of("receivers"), reason.to_owned());
+        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let router = Router::new(root, &names).unwrap_or_else(|error| {
             section.errors().add(route_line, format!("alerting.route: {error}"));
@@ -41,6 +46,10 @@ impl AlertingConfig {
         section.finish();
         config
     }
+}
+
+fn leads_to_somebody(route: &Route) -> bool {
+    route.receiver.is_some() || route.routes.iter().any(leads_to_somebody)
 }
 
 fn read_store(section: &Section<'_>) -> StoreConfig {
@@ -317,6 +326,20 @@ mod tests {
             let message = Config::parse(&text, "w").unwrap_err().to_string();
             assert!(message.starts_with("the configuration has 1 mistake(s)"), "{receiver}\n{message}");
         }
+    }
+
+    #[test]
+    fn receivers_that_no_route_leads_to_are_a_mistake() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let receivers =
+            "alerting:\n  receivers:\n    - name: a\n      webhook: {url: 'https://example.org/x'}\n";
+        let message = Config::parse(receivers, "w").unwrap_err().to_string();
+        assert!(
+            message.contains("w:2: alerting.receivers are given, but no route leads to one"),
+            "{message}"
+        );
+        let routed = format!("{receivers}  route:\n    routes:\n      - receiver: a\n");
+        assert!(Config::parse(&routed, "w").is_ok());
     }
 
     #[test]

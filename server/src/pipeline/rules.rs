@@ -138,7 +138,16 @@ impl RuleBook {
         let reload = RuleReload { rules: self.current().rules().len(), errors: problems.clone() };
         let outcome = if problems.is_empty() { "taken" } else { "refused" };
         metrics::counter!("watchbell_rules_reloads_total", "outcome" => outcome).increment(1);
-        tracing::info!(rules = reload.rules, problems = problems.len(), outcome, "rules changed");
+        if problems.is_empty() {
+            tracing::info!(rules = reload.rules, "rules changed");
+        } else {
+            tracing::warn!(
+                rules = reload.rules,
+                problems = problems.len(),
+                kept_previous = at_mistakes == AtMistakes::KeepPrevious,
+                "rule files have mistakes; while the server runs, nothing of a change is taken before all are mended"
+            );
+        }
         let mut state = self.lock();
         state.fingerprint = Some(fingerprint);
         state.problems = problems;
