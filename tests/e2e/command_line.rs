@@ -1,8 +1,10 @@
 //! The command line: what it prints and how it ends.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
-use crate::support::{Server, cluster_admin_binding, event, run};
+use crate::support::{Server, cluster_admin_binding, event, event_list, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ingest_search_and_alerts_work_from_a_shell() {
@@ -101,6 +103,60 @@ fn rules_are_tried_on_a_file_without_a_server() {
     let check = run(&["rules", "check", "."], dir.path());
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8(check.stderr).unwrap().contains("bad.yml:5"));
+}
+
+#[test]
+fn rules_are_tried_on_every_form_that_can_be_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "title: Deletion\nid: d\ndetection: {s: {verb: delete}, condition: s}\n";
+    std::fs::write(dir.path().join("r.yml"), rule).unwrap();
+    let events = [("l-0", "get"), ("l-1", "delete"), ("l-2", "get"), ("l-3", "delete")].map(|(id, verb)| {
+        let mut event = event(id);
+        event["verb"] = json!(verb);
+        event
+    });
+    let list = event_list(&events);
+    let (array, line) = (json!(events), list.to_string());
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap().into_bytes();
+    let lines = events.each_ref().map(Value::to_string).join("\n\n");
+    let one_by_one: Vec<u8> = events.iter().flat_map(pretty).collect();
+    let pods = json!({ "kind": "PodList", "apiVersion": "v1", "items": [] });
+    let bad = "nothing in it is an event";
+    for (text, code, numbers, told) in [
+        (line.clone().into_bytes(), 0, &[1, 3][..], ""),
+        (format!("\u{feff}{line}\n{line}\n").into_bytes(), 0, &[1, 3, 5, 7], ""),
+        (pretty(&list), 0, &[1, 3], ""),
+        (gzip(&pretty(&list)), 0, &[1, 3], ""),
+        (array.to_string().into_bytes(), 0, &[1, 3], ""),
+        (pretty(&array), 0, &[1, 3], ""),
+        (one_by_one, 0, &[1, 3], ""),
+        (gzip(lines.as_bytes()), 0, &[2, 6], ""),
+        (format!("{}\n7\n{}", events[0], events[1]).into_bytes(), 0, &[2], "line 2 is not a JSON object"),
+        (json!([7, events[1]]).to_string().into_bytes(), 0, &[1], "event 0 is not a JSON object"),
+        (Vec::new(), 0, &[], "events: no events"),
+        (pretty(&event_list(&[])), 0, &[], "events: no events"),
+        (b"\nnot json\n".to_vec(), 1, &[], &format!("events: {bad}; line 2 is not a JSON object")),
+        (b"[7]".to_vec(), 1, &[], &format!("events: {bad}; event 0 is not a JSON object")),
+        (pretty(&list)[..200].to_vec(), 1, &[], &format!("events: {bad}; line ")),
+        (pods.to_string().into_bytes(), 1, &[], &format!("events: {bad}; line 1 is of the kind PodList")),
+        (gzip(line.as_bytes())[..30].to_vec(), 1, &[], "failed to read events from events"),
+    ] {
+        std::fs::write(dir.path().join("events"), &text).unwrap();
+        let output = run(&["rules", "eval", "--rules", "r.yml", "--events", "events"], dir.path());
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let found: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<u64> = found.iter().map(|found| found["event"].as_u64().unwrap()).collect();
+        let case = String::from_utf8_lossy(&text);
+        assert_eq!((output.status.code(), found), (Some(code), numbers.to_vec()), "{case}: {stderr}");
+        assert!(stderr.contains(told), "{case}: {stderr}");
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]
@@ -232,11 +288,17 @@ fn a_rule_is_explained_on_an_event() {
     };
     std::fs::write(dir.path().join("event.json"), pod(true).to_string()).unwrap();
     std::fs::write(dir.path().join("other.json"), pod(false).to_string()).unwrap();
+    std::fs::write(dir.path().join("list.json"), event_list(&[pod(true)]).to_string()).unwrap();
+    std::fs::write(dir.path().join("two.json"), event_list(&[pod(true), pod(true)]).to_string()).unwrap();
+    std::fs::write(dir.path().join("none.json"), "[]").unwrap();
     for (rule, event, code, expect) in [
         ("r.yml", "event.json", 0, "matches"),
+        ("r.yml", "list.json", 0, "matches"),
+        ("r.yml", "two.json", 1, "two.json holds 2 events"),
+        ("r.yml", "none.json", 1, "none.json holds no event"),
         ("r.yml", "other.json", 1, "- requestObject.spec.hostPID is \"true\" (in any case)   [event: false]"),
         ("Pod with host processes", "event.json", 1, "there is no rule"),
-        ("r.yml", "absent.json", 1, "failed to open absent.json"),
+        ("r.yml", "absent.json", 1, "failed to read events from absent.json: No such file"),
     ] {
         let output = run(&["rules", "explain", rule, event], dir.path());
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();

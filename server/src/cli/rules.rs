@@ -3,6 +3,7 @@
 mod backtest;
 mod coverage;
 mod eval;
+mod events;
 mod explain;
 mod find;
 mod lint;
