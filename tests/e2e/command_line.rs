@@ -71,6 +71,15 @@ async fn a_cluster_that_was_added_can_send_and_nothing_else() {
     assert_eq!(sent.send().await.unwrap().status(), 200);
     let search = server.http.get(format!("{}/api/v1/search?q=*", server.base)).bearer_auth(field("token:"));
     assert_eq!(search.send().await.unwrap().status(), 403);
+
+    // What is no authority is told before a token is made.
+    let key = server.dir.path().join("ca.key");
+    std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+    let refused = server.run(&["cluster", "add", "leaky", "--ca-file", key.to_str().unwrap()]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("holds a private key"));
+    let tokens = server.run(&["token", "list"]);
+    assert!(!String::from_utf8(tokens.stdout).unwrap().contains("leaky"));
 }
 
 #[test]

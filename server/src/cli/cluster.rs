@@ -1,10 +1,12 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::output;
 use super::{DataDirArgs, token};
@@ -44,7 +46,7 @@ impl ClusterCommand {
         let Self::Add { name, server, ca_file, client_cert, client_key, data } = self;
         check_cluster_name(&name)?;
         url::Url::parse(&server).with_context(|| format!("--server {server:?} is not an address"))?;
-        let authority = ca_file.map(|file| files::read(&file, MAX_PEM_BYTES)).transpose()?;
+        let authority = ca_file.as_deref().map(read_authority).transpose()?;
         let user = match client_cert.zip(client_key) {
             Some((certificate, key)) => User::Certificate { certificate, key },
             None => {
@@ -57,6 +59,31 @@ impl ClusterCommand {
         output::note(&instructions(&name));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Certificates in PEM, and nothing that must not leave this machine.
+fn read_authority(file: &Path) -> Result<Vec<u8>> {
+    let pem = files::read(file, MAX_PEM_BYTES)?;
+    check_authority(&pem).with_context(|| format!("--ca-file {} cannot be used", file.display()))?;
+    Ok(pem)
+}
+
+fn check_authority(pem: &[u8]) -> Result<()> {
+    const KEY: &[u8] = b"PRIVATE KEY-----";
+    if pem.windows(KEY.len()).any(|text| text == KEY) {
+        bail!("it holds a private key, which must not be handed on; name a file with certificates alone");
+    }
+    let mut is_empty = true;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.context("it is not PEM")?;
+        x509_parser::parse_x509_certificate(&certificate)
+            .context("it holds a certificate that cannot be read")?;
+        is_empty = false;
+    }
+    if is_empty {
+        bail!("it holds no certificate in PEM");
+    }
+    Ok(())
 }
 
 /// What API servers are known by.
@@ -113,6 +140,28 @@ Then look for its events:  watchbell search 'cluster:{cluster}'"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_certificates_and_no_key() {
+        let made = rcgen::generate_simple_self_signed(vec!["w".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        for good in [certificate.clone(), format!("the first\n{certificate}{certificate}")] {
+            assert!(check_authority(good.as_bytes()).is_ok(), "{good}");
+        }
+        let cut = certificate.replacen("MI", "MJ", 1);
+        for (bad, reason) in [
+            (key.clone(), "a private key"),
+            (format!("{certificate}{key}"), "a private key"),
+            (key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "a private key"),
+            (String::new(), "no certificate"),
+            ("hello".to_owned(), "no certificate"),
+            (cut, "cannot be read"),
+            (certificate.replace("-----END", "-----"), "not PEM"),
+        ] {
+            let error = check_authority(bad.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn the_kubeconfig_is_one_that_kubernetes_reads() {
