@@ -47,6 +47,13 @@ async fn ingest_search_and_alerts_work_from_a_shell() {
     assert!(!found["hits"].as_array().unwrap().is_empty(), "{found}");
     assert_eq!(server.run(&["alerts", "show", "nonsense"]).status.code(), Some(1));
 
+    // A token that is named outright wins over the one of the environment.
+    let wrong = server.dir.path().join("wrong.token");
+    std::fs::write(&wrong, "wb_1_s").unwrap();
+    let refused = server.run(&["search", "--token-file", wrong.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("401"));
+
     let unknown = server.run(&["search", "rule:no-such-rule"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("rule:no-such-rule is no rule"));
