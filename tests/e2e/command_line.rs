@@ -169,6 +169,37 @@ fn rules_are_tried_on_every_form_that_can_be_sent() {
     }
 }
 
+#[test]
+fn a_path_without_rules_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    std::fs::write(dir.path().join("lists.yml"), "- list: a\n  items: [b]\n").unwrap();
+    std::fs::write(dir.path().join("untested.yml"), TOOL_RULES).unwrap();
+    std::fs::write(dir.path().join("broken.yml"), "title: Broken\n").unwrap();
+    std::fs::write(dir.path().join("e.json"), "{}").unwrap();
+    let eval = ["rules", "eval", "--events", "e.json", "--rules"];
+    for (args, path, expect) in [
+        (&["rules", "check"][..], "absent", "no rules in absent: absent"),
+        (&["rules", "check"], "empty", "no rules in empty"),
+        (&["rules", "check"], "lists.yml", "no rules in lists.yml"),
+        (&["rules", "check", "untested.yml"], "empty", "no rules in empty"),
+        (&["rules", "lint"], "empty", "no rules in empty"),
+        (&["rules", "list"], "empty", "no rules in empty"),
+        (&["rules", "test"], "absent", "no rules in absent: absent"),
+        (&["rules", "test"], "empty", "no rules in empty"),
+        (&["rules", "test"], "untested.yml", "nothing was tested"),
+        (&["policy", "generate", "--rules"], "empty", "no rules in empty"),
+        (&eval, "absent", "no rules in absent: absent"),
+        (&eval, "empty", "no rules in empty"),
+        (&eval, "broken.yml", "none of the rules can be used"),
+    ] {
+        let output = run(&[args, &[path]].concat(), dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{args:?} {path}: {stderr}");
+        assert!(stderr.contains(expect), "{args:?} {path}: {stderr}");
+    }
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -274,16 +305,16 @@ fn a_policy_that_starves_a_rule_is_told_and_a_generated_one_does_not() {
     let lint = |policy: &str, more: &[&str]| {
         run(&[&["rules", "lint", "r.yml", "--audit-policy", policy][..], more].concat(), dir.path())
     };
-    let found = lint("metadata.yaml", &["--format", "json", "--strict"]);
+    let found = lint("metadata.yaml", &["--format", "json"]);
     assert_eq!(found.status.code(), Some(1));
     let finding: Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(finding["kind"], "starved");
     let message = "line 4 of the policy logs create pods at Metadata; the rule needs Request";
     assert_eq!(finding["message"], message);
     let told = lint("metadata.yaml", &[]);
-    assert_eq!(told.status.code(), Some(0));
+    assert_eq!(told.status.code(), Some(1));
     assert!(String::from_utf8(told.stdout).unwrap().contains(message));
-    let fed = lint("generated.yaml", &["--strict"]);
+    let fed = lint("generated.yaml", &[]);
     assert_eq!((fed.status.code(), fed.stdout.len()), (Some(0), 0));
     let broken = lint("broken.yaml", &[]);
     assert_eq!(broken.status.code(), Some(1));

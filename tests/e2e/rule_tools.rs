@@ -310,7 +310,7 @@ fn named_lists_are_set_for_every_tool() {
     std::fs::write(dir.path().join("e.json"), r#"{"user":{"username":"eve"}}"#).unwrap();
     for args in [
         &["rules", "check", "r.yml"][..],
-        &["rules", "lint", "r.yml", "--strict"],
+        &["rules", "lint", "r.yml"],
         &["rules", "test", "r.yml"],
         &["rules", "list", "r.yml"],
         &["rules", "coverage", "r.yml"],

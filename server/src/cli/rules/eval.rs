@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use watchbell_event::audit::AuditEvent;
@@ -63,6 +63,9 @@ impl EvalArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = load_rules(&self.rules, &self.lists)?;
         report(&loaded.errors);
+        if loaded.rules.is_empty() {
+            bail!("none of the rules can be used");
+        }
         let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
         let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros);
         let unreadable = each_event(&self.events, |number, event| trial.take(number, event))?;
