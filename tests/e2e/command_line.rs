@@ -200,6 +200,25 @@ fn a_path_without_rules_is_an_error() {
     }
 }
 
+#[test]
+fn a_value_that_no_server_would_take_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, expect) in [
+        (&["alerts", "list", "--level", "severe"][..], "unknown level \"severe\"; known: informational"),
+        (&["search", "--from", "yesterday"], "it must be an RFC 3339 time"),
+        (&["search", "--to", "now+1h"], "it must be an RFC 3339 time"),
+        (&["token", "create", "x", "--scope", "write"], "unknown scope \"write\"; known: read"),
+        (&["token", "create", "x", "--scope", "ingest:a/b"], "a cluster name is"),
+        (&["ingest", "a.log", "--cluster", "a/b"], "a cluster name is"),
+        (&["cluster", "add", "watchbell"], "is taken by this server"),
+    ] {
+        let output = run(args, dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(expect), "{args:?}: {stderr}");
+    }
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::output;
 use super::{DataDirArgs, token};
-use crate::tokens::{Scope, check_cluster_name};
+use crate::tokens::{Scope, parse_cluster_name};
 use crate::{clock, files};
 
 /// What to do with clusters.
@@ -20,6 +20,7 @@ pub(crate) enum ClusterCommand {
     /// servers need; what to do with it goes to standard error.
     Add {
         /// The cluster's name, as it will appear in searches and alerts.
+        #[arg(value_parser = parse_cluster_name)]
         name: String,
         /// Address under which the API servers reach this server.
         #[arg(long, default_value = "https://watchbell.watchbell.svc:8080", value_name = "URL")]
@@ -44,7 +45,6 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 impl ClusterCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Self::Add { name, server, ca_file, client_cert, client_key, data } = self;
-        check_cluster_name(&name)?;
         url::Url::parse(&server).with_context(|| format!("--server {server:?} is not an address"))?;
         let authority = ca_file.as_deref().map(read_authority).transpose()?;
         let user = match client_cert.zip(client_key) {

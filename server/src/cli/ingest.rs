@@ -13,7 +13,7 @@ use super::client::{Client, GIVE_UP_AFTER, ServerArgs, Upload, asks_to_wait, blo
 use super::input::{self, MAX_LINE_BYTES, ends_a_document, read_line};
 use super::output;
 use crate::clock;
-use crate::tokens::check_cluster_name;
+use crate::tokens::parse_cluster_name;
 
 /// Which files to send.
 #[derive(Args)]
@@ -23,7 +23,7 @@ pub(crate) struct IngestArgs {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The cluster the events belong to.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_cluster_name)]
     cluster: String,
     /// The files hold log lines instead of audit events.
     #[arg(long)]
@@ -50,7 +50,6 @@ struct Tally {
 
 impl IngestArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        check_cluster_name(&self.cluster)?;
         let client = self.server.client()?;
         let kind = if self.logs { "logs" } else { "audit" };
         let path = format!("/ingest/{kind}/{}?history={}", self.cluster, !self.notify);
