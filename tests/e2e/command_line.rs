@@ -210,6 +210,8 @@ fn a_value_that_no_server_would_take_is_wrong_usage() {
         (&["token", "create", "x", "--scope", "write"], "unknown scope \"write\"; known: read"),
         (&["token", "create", "x", "--scope", "ingest:a/b"], "a cluster name is"),
         (&["ingest", "a.log", "--cluster", "a/b"], "a cluster name is"),
+        (&["quarantine", "show", "nope"], "a key is 32 hexadecimal digits"),
+        (&["quarantine", "retry", "nope"], "a key is 32 hexadecimal digits"),
         (&["cluster", "add", "watchbell"], "is taken by this server"),
     ] {
         let output = run(args, dir.path());

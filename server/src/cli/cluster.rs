@@ -56,7 +56,7 @@ impl ClusterCommand {
             }
         };
         output::line(kubeconfig(&name, &server, &user, authority.as_deref()).trim_end())?;
-        output::note(&instructions(&name));
+        output::note(&instructions(&name, &user));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -115,11 +115,15 @@ fn kubeconfig(cluster: &str, server: &str, user: &User, authority: Option<&[u8]>
     )
 }
 
-fn instructions(cluster: &str) -> String {
+fn instructions(cluster: &str, user: &User) -> String {
+    let secret = match user {
+        User::Token(_) => "the token in it is a secret".to_owned(),
+        User::Certificate { key, .. } => format!("as {key}, the key that it names"),
+    };
     format!(
         "
 Save the above as /etc/kubernetes/watchbell/webhook.yaml on every control-plane node of {cluster} (mode 0600:
-a token in it is a secret), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
+{secret}), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
 
   --audit-policy-file=/etc/kubernetes/watchbell/policy.yaml
   --audit-webhook-config-file=/etc/kubernetes/watchbell/webhook.yaml
@@ -140,6 +144,18 @@ Then look for its events:  watchbell search 'cluster:{cluster}'"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_secret_is_told() {
+        let certificate = User::Certificate { certificate: "/a.crt".to_owned(), key: "/a.key".to_owned() };
+        for (user, expect, not) in [
+            (User::Token("wb_1_s".to_owned()), "the token in it is a secret", "/a.key"),
+            (certificate, "as /a.key, the key that it names", "token"),
+        ] {
+            let told = instructions("prod", &user);
+            assert!(told.contains(expect) && !told.contains(not), "{told}");
+        }
+    }
 
     #[test]
     fn an_authority_is_certificates_and_no_key() {

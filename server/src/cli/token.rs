@@ -23,6 +23,7 @@ pub(crate) enum TokenCommand {
     },
     /// List tokens, without their secrets.
     List {
+        /// `json` prints one token per line.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
         #[command(flatten)]
