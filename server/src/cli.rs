@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod cluster;
 mod export;
 mod ingest;
+mod input;
 pub(crate) mod output;
 mod page;
 mod policy;

@@ -34,6 +34,7 @@ pub(crate) use self::body::Share;
 pub(crate) use self::clusters::Clusters;
 pub(crate) use self::error::ApiError;
 pub(crate) use self::ingest::take;
+pub(crate) use self::query::{TIME_FORMS, parse_time};
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::quota::SourceQuota;

@@ -84,6 +84,14 @@ pub(crate) fn check_cluster_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads a cluster's name.
+///
+/// # Errors
+/// As [`check_cluster_name`].
+pub(crate) fn parse_cluster_name(text: &str) -> Result<String> {
+    check_cluster_name(text).map(|()| text.to_owned())
+}
+
 /// One token as it is stored; the secret itself is not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,11 +160,21 @@ impl Caller {
     }
 }
 
-/// Checks what a new token is to be called and what it is to allow.
+/// Checks what a new token is to be called and what it is to allow, as it was written.
 ///
 /// # Errors
 /// What is wrong, for the person who asked.
 pub(crate) fn check_new_token(name: &str, scopes: &[String]) -> Result<Vec<Scope>> {
+    let scopes = scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>>>()?;
+    check_token(name, &scopes)?;
+    Ok(scopes)
+}
+
+/// Checks what a new token is to be called and how much it is to allow.
+///
+/// # Errors
+/// What is wrong, for the person who asked.
+pub(crate) fn check_token(name: &str, scopes: &[Scope]) -> Result<()> {
     let length = name.chars().count();
     if name.trim().is_empty() || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
         bail!("the name of a token is a line of 1 to {MAX_NAME_CHARS} characters that says what it is for");
@@ -164,7 +182,7 @@ pub(crate) fn check_new_token(name: &str, scopes: &[String]) -> Result<Vec<Scope
     if scopes.is_empty() || scopes.len() > MAX_SCOPES {
         bail!("a token has 1 to {MAX_SCOPES} scopes: read, admin, ingest:CLUSTER");
     }
-    scopes.iter().map(|scope| Scope::parse(scope)).collect()
+    Ok(())
 }
 
 /// The tokens as the server sees them.

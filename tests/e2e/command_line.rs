@@ -1,8 +1,10 @@
 //! The command line: what it prints and how it ends.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
-use crate::support::{Server, cluster_admin_binding, event, run};
+use crate::support::{Server, cluster_admin_binding, event, event_list, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ingest_search_and_alerts_work_from_a_shell() {
@@ -45,6 +47,13 @@ async fn ingest_search_and_alerts_work_from_a_shell() {
     assert!(!found["hits"].as_array().unwrap().is_empty(), "{found}");
     assert_eq!(server.run(&["alerts", "show", "nonsense"]).status.code(), Some(1));
 
+    // A token that is named outright wins over the one of the environment.
+    let wrong = server.dir.path().join("wrong.token");
+    std::fs::write(&wrong, "wb_1_s").unwrap();
+    let refused = server.run(&["search", "--token-file", wrong.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("401"));
+
     let unknown = server.run(&["search", "rule:no-such-rule"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("rule:no-such-rule is no rule"));
@@ -69,6 +78,15 @@ async fn a_cluster_that_was_added_can_send_and_nothing_else() {
     assert_eq!(sent.send().await.unwrap().status(), 200);
     let search = server.http.get(format!("{}/api/v1/search?q=*", server.base)).bearer_auth(field("token:"));
     assert_eq!(search.send().await.unwrap().status(), 403);
+
+    // What is no authority is told before a token is made.
+    let key = server.dir.path().join("ca.key");
+    std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+    let refused = server.run(&["cluster", "add", "leaky", "--ca-file", key.to_str().unwrap()]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("holds a private key"));
+    let tokens = server.run(&["token", "list"]);
+    assert!(!String::from_utf8(tokens.stdout).unwrap().contains("leaky"));
 }
 
 #[test]
@@ -101,6 +119,112 @@ fn rules_are_tried_on_a_file_without_a_server() {
     let check = run(&["rules", "check", "."], dir.path());
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8(check.stderr).unwrap().contains("bad.yml:5"));
+}
+
+#[test]
+fn rules_are_tried_on_every_form_that_can_be_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "title: Deletion\nid: d\ndetection: {s: {verb: delete}, condition: s}\n";
+    std::fs::write(dir.path().join("r.yml"), rule).unwrap();
+    let events = [("l-0", "get"), ("l-1", "delete"), ("l-2", "get"), ("l-3", "delete")].map(|(id, verb)| {
+        let mut event = event(id);
+        event["verb"] = json!(verb);
+        event
+    });
+    let list = event_list(&events);
+    let (array, line) = (json!(events), list.to_string());
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap().into_bytes();
+    let lines = events.each_ref().map(Value::to_string).join("\n\n");
+    let one_by_one: Vec<u8> = events.iter().flat_map(pretty).collect();
+    let pods = json!({ "kind": "PodList", "apiVersion": "v1", "items": [] });
+    let bad = "nothing in it is an event";
+    for (text, code, numbers, told) in [
+        (line.clone().into_bytes(), 0, &[1, 3][..], ""),
+        (format!("\u{feff}{line}\n{line}\n").into_bytes(), 0, &[1, 3, 5, 7], ""),
+        (pretty(&list), 0, &[1, 3], ""),
+        (gzip(&pretty(&list)), 0, &[1, 3], ""),
+        (array.to_string().into_bytes(), 0, &[1, 3], ""),
+        (pretty(&array), 0, &[1, 3], ""),
+        (one_by_one, 0, &[1, 3], ""),
+        (gzip(lines.as_bytes()), 0, &[2, 6], ""),
+        (format!("{}\n7\n{}", events[0], events[1]).into_bytes(), 0, &[2], "line 2 is not a JSON object"),
+        (json!([7, events[1]]).to_string().into_bytes(), 0, &[1], "event 0 is not a JSON object"),
+        (Vec::new(), 0, &[], "events: no events"),
+        (pretty(&event_list(&[])), 0, &[], "events: no events"),
+        (b"\nnot json\n".to_vec(), 1, &[], &format!("events: {bad}; line 2 is not a JSON object")),
+        (b"[7]".to_vec(), 1, &[], &format!("events: {bad}; event 0 is not a JSON object")),
+        (pretty(&list)[..200].to_vec(), 1, &[], &format!("events: {bad}; line ")),
+        (pods.to_string().into_bytes(), 1, &[], &format!("events: {bad}; line 1 is of the kind PodList")),
+        (gzip(line.as_bytes())[..30].to_vec(), 1, &[], "failed to read events from events"),
+    ] {
+        std::fs::write(dir.path().join("events"), &text).unwrap();
+        let output = run(&["rules", "eval", "--rules", "r.yml", "--events", "events"], dir.path());
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let found: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<u64> = found.iter().map(|found| found["event"].as_u64().unwrap()).collect();
+        let case = String::from_utf8_lossy(&text);
+        assert_eq!((output.status.code(), found), (Some(code), numbers.to_vec()), "{case}: {stderr}");
+        assert!(stderr.contains(told), "{case}: {stderr}");
+    }
+}
+
+#[test]
+fn a_path_without_rules_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    std::fs::write(dir.path().join("lists.yml"), "- list: a\n  items: [b]\n").unwrap();
+    std::fs::write(dir.path().join("untested.yml"), TOOL_RULES).unwrap();
+    std::fs::write(dir.path().join("broken.yml"), "title: Broken\n").unwrap();
+    std::fs::write(dir.path().join("e.json"), "{}").unwrap();
+    let eval = ["rules", "eval", "--events", "e.json", "--rules"];
+    for (args, path, expect) in [
+        (&["rules", "check"][..], "absent", "no rules in absent: absent"),
+        (&["rules", "check"], "empty", "no rules in empty"),
+        (&["rules", "check"], "lists.yml", "no rules in lists.yml"),
+        (&["rules", "check", "untested.yml"], "empty", "no rules in empty"),
+        (&["rules", "lint"], "empty", "no rules in empty"),
+        (&["rules", "list"], "empty", "no rules in empty"),
+        (&["rules", "test"], "absent", "no rules in absent: absent"),
+        (&["rules", "test"], "empty", "no rules in empty"),
+        (&["rules", "test"], "untested.yml", "nothing was tested"),
+        (&["policy", "generate", "--rules"], "empty", "no rules in empty"),
+        (&eval, "absent", "no rules in absent: absent"),
+        (&eval, "empty", "no rules in empty"),
+        (&eval, "broken.yml", "none of the rules can be used"),
+    ] {
+        let output = run(&[args, &[path]].concat(), dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{args:?} {path}: {stderr}");
+        assert!(stderr.contains(expect), "{args:?} {path}: {stderr}");
+    }
+}
+
+#[test]
+fn a_value_that_no_server_would_take_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, expect) in [
+        (&["alerts", "list", "--level", "severe"][..], "unknown level \"severe\"; known: informational"),
+        (&["search", "--from", "yesterday"], "it must be an RFC 3339 time"),
+        (&["search", "--to", "now+1h"], "it must be an RFC 3339 time"),
+        (&["token", "create", "x", "--scope", "write"], "unknown scope \"write\"; known: read"),
+        (&["token", "create", "x", "--scope", "ingest:a/b"], "a cluster name is"),
+        (&["ingest", "a.log", "--cluster", "a/b"], "a cluster name is"),
+        (&["quarantine", "show", "nope"], "a key is 32 hexadecimal digits"),
+        (&["quarantine", "retry", "nope"], "a key is 32 hexadecimal digits"),
+        (&["cluster", "add", "watchbell"], "is taken by this server"),
+    ] {
+        let output = run(args, dir.path());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(expect), "{args:?}: {stderr}");
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]
@@ -202,16 +326,16 @@ fn a_policy_that_starves_a_rule_is_told_and_a_generated_one_does_not() {
     let lint = |policy: &str, more: &[&str]| {
         run(&[&["rules", "lint", "r.yml", "--audit-policy", policy][..], more].concat(), dir.path())
     };
-    let found = lint("metadata.yaml", &["--format", "json", "--strict"]);
+    let found = lint("metadata.yaml", &["--format", "json"]);
     assert_eq!(found.status.code(), Some(1));
     let finding: Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(finding["kind"], "starved");
     let message = "line 4 of the policy logs create pods at Metadata; the rule needs Request";
     assert_eq!(finding["message"], message);
     let told = lint("metadata.yaml", &[]);
-    assert_eq!(told.status.code(), Some(0));
+    assert_eq!(told.status.code(), Some(1));
     assert!(String::from_utf8(told.stdout).unwrap().contains(message));
-    let fed = lint("generated.yaml", &["--strict"]);
+    let fed = lint("generated.yaml", &[]);
     assert_eq!((fed.status.code(), fed.stdout.len()), (Some(0), 0));
     let broken = lint("broken.yaml", &[]);
     assert_eq!(broken.status.code(), Some(1));
@@ -232,11 +356,17 @@ fn a_rule_is_explained_on_an_event() {
     };
     std::fs::write(dir.path().join("event.json"), pod(true).to_string()).unwrap();
     std::fs::write(dir.path().join("other.json"), pod(false).to_string()).unwrap();
+    std::fs::write(dir.path().join("list.json"), event_list(&[pod(true)]).to_string()).unwrap();
+    std::fs::write(dir.path().join("two.json"), event_list(&[pod(true), pod(true)]).to_string()).unwrap();
+    std::fs::write(dir.path().join("none.json"), "[]").unwrap();
     for (rule, event, code, expect) in [
         ("r.yml", "event.json", 0, "matches"),
+        ("r.yml", "list.json", 0, "matches"),
+        ("r.yml", "two.json", 1, "two.json holds 2 events"),
+        ("r.yml", "none.json", 1, "none.json holds no event"),
         ("r.yml", "other.json", 1, "- requestObject.spec.hostPID is \"true\" (in any case)   [event: false]"),
         ("Pod with host processes", "event.json", 1, "there is no rule"),
-        ("r.yml", "absent.json", 1, "failed to open absent.json"),
+        ("r.yml", "absent.json", 1, "failed to read events from absent.json: No such file"),
     ] {
         let output = run(&["rules", "explain", rule, event], dir.path());
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();

@@ -41,7 +41,7 @@ async fn what_was_too_long_is_read_once_the_limit_is_raised() {
     assert!(entries[1]["done_at"].is_string() && entries[0]["done_at"].is_null(), "{entries:?}");
     check(&server, &["retry", key(1)], 1, &["409", "it was read at"]);
     check(&server, &["show", key(0)], 0, &["hello\u{7}", "not JSON"]);
-    check(&server, &["show", "ffff"], 1, &["400"]);
+    check(&server, &["show", "ffff"], 2, &["a key is 32 hexadecimal digits"]);
     // Tried again and again, also after another start.
     check(&server, &["retry", "--all"], 1, &["0 of 1 entries are done"]);
     server.restart().await;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::Value;
+use watchbell_event::Level;
 
 use super::output;
 use super::page::{self, List, PageArgs};
@@ -23,7 +24,7 @@ pub(crate) enum AlertsCommand {
 pub(crate) struct ListArgs {
     /// Only this level or a higher one: informational, low, medium, high, critical.
     #[arg(long)]
-    level: Option<String>,
+    level: Option<Level>,
     /// Only this cluster.
     #[arg(long)]
     cluster: Option<String>,
@@ -46,6 +47,7 @@ impl AlertsCommand {
 impl ListArgs {
     fn run(self) -> Result<ExitCode> {
         let Self { level, cluster, rule, page } = self;
+        let level = level.map(|level| level.name().to_owned());
         let answer = page.show(&ALERTS, vec![("level", level), ("cluster", cluster), ("rule", rule)])?;
         page::note_more(&answer);
         Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! The HTTP client behind the commands that talk to a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,9 +24,10 @@ pub(crate) struct ServerArgs {
 /// As whom to talk to a server, and by what to know it.
 #[derive(clap::Args)]
 pub(crate) struct AccessArgs {
-    /// A file that holds a token; the variable WATCHBELL_TOKEN may hold the token itself.
-    #[arg(long, default_value = "./watchbell-data/admin.token", value_name = "FILE")]
-    token_file: PathBuf,
+    /// A file that holds a token. Without it the variable WATCHBELL_TOKEN may hold the token itself; else it is
+    /// ./watchbell-data/admin.token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// A file with the certificate authority of the server, in PEM.
     #[arg(long, env = "WATCHBELL_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -52,6 +53,8 @@ pub(crate) struct Client {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server that asks to wait is asked again.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
+/// Where a server that was started here has put its first token.
+const DEFAULT_TOKEN_FILE: &str = "./watchbell-data/admin.token";
 const MAX_TOKEN_BYTES: u64 = 4 << 10;
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
@@ -64,11 +67,7 @@ impl ServerArgs {
 impl AccessArgs {
     /// A client of the server at this address.
     pub(crate) fn client(&self, server: &str) -> Result<Client> {
-        let token = match std::env::var("WATCHBELL_TOKEN") {
-            Ok(token) => token,
-            Err(_) => files::read_text(&self.token_file, MAX_TOKEN_BYTES)
-                .context("no token: set WATCHBELL_TOKEN, or name a file with --token-file")?,
-        };
+        let token = self.token()?;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("watchbell/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -86,6 +85,16 @@ impl AccessArgs {
         }
         let base = server.trim_end_matches('/').to_owned();
         Ok(Client { http: builder.build()?, base, token: token.trim().to_owned() })
+    }
+
+    fn token(&self) -> Result<String> {
+        if let Some(file) = &self.token_file {
+            return files::read_text(file, MAX_TOKEN_BYTES);
+        }
+        std::env::var("WATCHBELL_TOKEN").or_else(|_| {
+            files::read_text(Path::new(DEFAULT_TOKEN_FILE), MAX_TOKEN_BYTES)
+                .context("no token: set WATCHBELL_TOKEN, or name a file with --token-file")
+        })
     }
 }
 

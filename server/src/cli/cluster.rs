@@ -1,14 +1,16 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::output;
 use super::{DataDirArgs, token};
-use crate::tokens::{Scope, check_cluster_name};
+use crate::tokens::{Scope, parse_cluster_name};
 use crate::{clock, files};
 
 /// What to do with clusters.
@@ -18,6 +20,7 @@ pub(crate) enum ClusterCommand {
     /// servers need; what to do with it goes to standard error.
     Add {
         /// The cluster's name, as it will appear in searches and alerts.
+        #[arg(value_parser = parse_cluster_name)]
         name: String,
         /// Address under which the API servers reach this server.
         #[arg(long, default_value = "https://watchbell.watchbell.svc:8080", value_name = "URL")]
@@ -42,9 +45,8 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 impl ClusterCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Self::Add { name, server, ca_file, client_cert, client_key, data } = self;
-        check_cluster_name(&name)?;
         url::Url::parse(&server).with_context(|| format!("--server {server:?} is not an address"))?;
-        let authority = ca_file.map(|file| files::read(&file, MAX_PEM_BYTES)).transpose()?;
+        let authority = ca_file.as_deref().map(read_authority).transpose()?;
         let user = match client_cert.zip(client_key) {
             Some((certificate, key)) => User::Certificate { certificate, key },
             None => {
@@ -54,9 +56,34 @@ impl ClusterCommand {
             }
         };
         output::line(kubeconfig(&name, &server, &user, authority.as_deref()).trim_end())?;
-        output::note(&instructions(&name));
+        output::note(&instructions(&name, &user));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Certificates in PEM, and nothing that must not leave this machine.
+fn read_authority(file: &Path) -> Result<Vec<u8>> {
+    let pem = files::read(file, MAX_PEM_BYTES)?;
+    check_authority(&pem).with_context(|| format!("--ca-file {} cannot be used", file.display()))?;
+    Ok(pem)
+}
+
+fn check_authority(pem: &[u8]) -> Result<()> {
+    const KEY: &[u8] = b"PRIVATE KEY-----";
+    if pem.windows(KEY.len()).any(|text| text == KEY) {
+        bail!("it holds a private key, which must not be handed on; name a file with certificates alone");
+    }
+    let mut is_empty = true;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.context("it is not PEM")?;
+        x509_parser::parse_x509_certificate(&certificate)
+            .context("it holds a certificate that cannot be read")?;
+        is_empty = false;
+    }
+    if is_empty {
+        bail!("it holds no certificate in PEM");
+    }
+    Ok(())
 }
 
 /// What API servers are known by.
@@ -88,11 +115,15 @@ fn kubeconfig(cluster: &str, server: &str, user: &User, authority: Option<&[u8]>
     )
 }
 
-fn instructions(cluster: &str) -> String {
+fn instructions(cluster: &str, user: &User) -> String {
+    let secret = match user {
+        User::Token(_) => "the token in it is a secret".to_owned(),
+        User::Certificate { key, .. } => format!("as {key}, the key that it names"),
+    };
     format!(
         "
 Save the above as /etc/kubernetes/watchbell/webhook.yaml on every control-plane node of {cluster} (mode 0600:
-a token in it is a secret), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
+{secret}), put deploy/audit-policy.yaml beside it as policy.yaml, and start kube-apiserver with:
 
   --audit-policy-file=/etc/kubernetes/watchbell/policy.yaml
   --audit-webhook-config-file=/etc/kubernetes/watchbell/webhook.yaml
@@ -113,6 +144,40 @@ Then look for its events:  watchbell search 'cluster:{cluster}'"
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_secret_is_told() {
+        let certificate = User::Certificate { certificate: "/a.crt".to_owned(), key: "/a.key".to_owned() };
+        for (user, expect, not) in [
+            (User::Token("wb_1_s".to_owned()), "the token in it is a secret", "/a.key"),
+            (certificate, "as /a.key, the key that it names", "token"),
+        ] {
+            let told = instructions("prod", &user);
+            assert!(told.contains(expect) && !told.contains(not), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_certificates_and_no_key() {
+        let made = rcgen::generate_simple_self_signed(vec!["w".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        for good in [certificate.clone(), format!("the first\n{certificate}{certificate}")] {
+            assert!(check_authority(good.as_bytes()).is_ok(), "{good}");
+        }
+        let cut = certificate.replacen("MI", "MJ", 1);
+        for (bad, reason) in [
+            (key.clone(), "a private key"),
+            (format!("{certificate}{key}"), "a private key"),
+            (key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "a private key"),
+            (String::new(), "no certificate"),
+            ("hello".to_owned(), "no certificate"),
+            (cut, "cannot be read"),
+            (certificate.replace("-----END", "-----"), "not PEM"),
+        ] {
+            let error = check_authority(bad.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn the_kubeconfig_is_one_that_kubernetes_reads() {

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,19 +10,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::client::{Client, GIVE_UP_AFTER, ServerArgs, Upload, asks_to_wait, block_on, refusal};
+use super::input::{self, MAX_LINE_BYTES, ends_a_document, read_line};
 use super::output;
 use crate::clock;
-use crate::tokens::check_cluster_name;
+use crate::tokens::parse_cluster_name;
 
 /// Which files to send.
 #[derive(Args)]
 pub(crate) struct IngestArgs {
-    /// Audit logs: one event per line, or one EventList; `.gz` is decompressed; `-` is standard input. With `--logs`,
+    /// Audit logs: one event per line, or one EventList; gzip is decompressed; `-` is standard input. With `--logs`,
     /// log lines of any format, also in the form of container runtimes or as agents send them.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The cluster the events belong to.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_cluster_name)]
     cluster: String,
     /// The files hold log lines instead of audit events.
     #[arg(long)]
@@ -37,8 +37,6 @@ pub(crate) struct IngestArgs {
 
 /// A request carries about this much, so that a slow server still answers in time.
 const BATCH_BYTES: usize = 4 << 20;
-/// Longer lines cannot be an event; the server would refuse them.
-const MAX_LINE_BYTES: u64 = 64 << 20;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
@@ -52,7 +50,6 @@ struct Tally {
 
 impl IngestArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        check_cluster_name(&self.cluster)?;
         let client = self.server.client()?;
         let kind = if self.logs { "logs" } else { "audit" };
         let path = format!("/ingest/{kind}/{}?history={}", self.cluster, !self.notify);
@@ -84,10 +81,7 @@ async fn send_file(client: &Client, path: &str, file: &Path, tally: &mut Tally) 
     let mut whole = false;
     loop {
         let before = batch.len();
-        let length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut batch)?;
-        if length as u64 > MAX_LINE_BYTES {
-            bail!("a line is longer than {MAX_LINE_BYTES} bytes");
-        }
+        let length = read_line(&mut lines, &mut batch)?;
         // One document over many lines: it travels as a whole.
         whole |= before == 0 && length > 0 && !ends_a_document(&batch);
         let end = length == 0;
@@ -122,10 +116,7 @@ async fn send_lines(client: &Client, path: &str, file: &Path, tally: &mut Tally)
         let mut batch = Vec::with_capacity(BATCH_BYTES + (64 << 10));
         let mut length = 0;
         while batch.len() < BATCH_BYTES {
-            length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut batch)?;
-            if length as u64 > MAX_LINE_BYTES {
-                bail!("a line is longer than {MAX_LINE_BYTES} bytes");
-            }
+            length = read_line(&mut lines, &mut batch)?;
             if length == 0 {
                 break;
             }
@@ -146,26 +137,16 @@ async fn send_lines(client: &Client, path: &str, file: &Path, tally: &mut Tally)
 
 /// Opens the file with a progress bar over the bytes read from disk.
 fn open(path: &Path) -> Result<(Box<dyn Read>, ProgressBar)> {
-    if path == Path::new("-") {
+    let input = input::open(path)?;
+    let Some(length) = input.length else {
         let progress = ProgressBar::new_spinner();
-        return Ok((Box::new(progress.wrap_read(std::io::stdin())), progress));
-    }
-    let file = File::open(path)?;
-    let progress = ProgressBar::new(file.metadata()?.len());
+        return Ok((input::decompressed(progress.wrap_read(input.bytes))?, progress));
+    };
+    let progress = ProgressBar::new(length);
     let style = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
     progress.set_style(ProgressStyle::with_template(style)?);
     progress.set_prefix(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    let read = progress.wrap_read(file);
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    let read: Box<dyn Read> =
-        if compressed { Box::new(flate2::read::MultiGzDecoder::new(read)) } else { Box::new(read) };
-    Ok((read, progress))
-}
-
-/// True if the text is a complete JSON value (or not JSON at all, which the server will say).
-fn ends_a_document(text: &[u8]) -> bool {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    !serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|error| error.is_eof())
+    Ok((input::decompressed(progress.wrap_read(input.bytes))?, progress))
 }
 
 /// Sends one batch, again and again while the server asks to wait.
@@ -185,25 +166,6 @@ async fn send(client: &Client, path: &str, upload: Upload, tally: &mut Tally) ->
         match wait {
             Some(wait) if started.elapsed() < GIVE_UP_AFTER => tokio::time::sleep(wait).await,
             _ => bail!("{}", refusal(status, &answer)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_document_over_many_lines_is_told_from_one_per_line() {
-        for (text, expect) in [
-            ("{\"a\":1}\n", true),
-            ("\u{feff}{\"a\":1}\n", true),
-            ("{\n", false),
-            ("{\"kind\":\"EventList\",\"items\":[\n", false),
-            ("[\n", false),
-            ("not json\n", true),
-        ] {
-            assert_eq!(ends_a_document(text.as_bytes()), expect, "{text:?}");
         }
     }
 }

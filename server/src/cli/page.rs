@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::client::{ServerArgs, block_on};
 use super::output::{self, Format};
+use crate::clock;
+use crate::http::{TIME_FORMS, parse_time};
 
 /// Which page of a list to show, and how.
 #[derive(Args)]
@@ -29,6 +31,17 @@ pub(super) struct List {
     pub(super) member: &'static str,
     pub(super) header: &'static [&'static str],
     pub(super) row: fn(&Value) -> Vec<String>,
+}
+
+/// Checks a time, which the server reads, as its clock may differ.
+///
+/// # Errors
+/// If the server would refuse it.
+pub(super) fn time(text: &str) -> Result<String, String> {
+    match parse_time(text, clock::now()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("it must be {TIME_FORMS}")),
+    }
 }
 
 impl PageArgs {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use serde_json::Value;
+use watchbell_event::EventId;
 
 use super::client::{Client, ServerArgs, Upload, block_on, refusal};
 use super::output;
@@ -23,6 +24,7 @@ pub(crate) enum QuarantineCommand {
     /// standard error.
     Show {
         /// The entry's key, from `watchbell quarantine list`.
+        #[arg(value_parser = parse_key)]
         key: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -31,7 +33,7 @@ pub(crate) enum QuarantineCommand {
     /// read.
     Retry {
         /// Keys of entries.
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present = "all", value_parser = parse_key)]
         keys: Vec<String>,
         /// All entries that are not done and can be tried again.
         #[arg(long, conflicts_with = "keys")]
@@ -49,6 +51,14 @@ impl QuarantineCommand {
             Self::Retry { keys, all, server } => block_on(retry(&server.client()?, keys, all)),
         }
     }
+}
+
+/// Reads the key of an entry.
+fn parse_key(text: &str) -> Result<String, &'static str> {
+    let parsed = text.parse::<EventId>();
+    parsed
+        .map(|key| key.to_string())
+        .map_err(|_| "a key is 32 hexadecimal digits; `watchbell quarantine list` shows them")
 }
 
 const PATH: &str = "/api/v1/quarantine";

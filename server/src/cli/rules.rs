@@ -3,21 +3,22 @@
 mod backtest;
 mod coverage;
 mod eval;
+mod events;
 mod explain;
 mod find;
 mod lint;
 mod list;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use watchbell_rules::{Lists, LoadError, Loaded, Rule, library, load};
 
 use super::output;
 use super::rules_test::TestArgs;
-use crate::rule_files;
+use crate::rule_files::{self, RuleFiles};
 
 /// What to do with rules.
 #[derive(Subcommand)]
@@ -38,7 +39,8 @@ pub(crate) enum RulesCommand {
     Test(TestArgs),
     /// List rules: what they need of the audit policy, and where they are.
     List(list::ListArgs),
-    /// Name rules that can never match, and with --audit-policy those for which a policy logs too little.
+    /// Name rules that can never match, and with --audit-policy those for which a policy logs too little; exit code 1 if
+    /// there are any.
     Lint(lint::LintArgs),
     /// Show which part of a rule an event satisfies; exit code 1 if the rule does not match.
     Explain(explain::ExplainArgs),
@@ -95,26 +97,45 @@ impl ListOverrides {
 }
 
 /// The rules of these files or directories; without any path, the shipped rules.
+///
+/// # Errors
+/// If there are none at one of the paths.
 pub(super) fn load_rules(paths: &[PathBuf], lists: &ListOverrides) -> Result<Loaded> {
-    let (files, unreadable) = read_files(paths);
-    let mut loaded = load(&files, &lists.lists()?);
-    loaded.errors.extend(unreadable);
-    lists.note_unread(&loaded.rules);
-    Ok(loaded)
+    Ok(load_files(paths, lists)?.1)
 }
 
-/// Names and texts of rule files, and what could not be read; without paths those of the shipped rules.
-fn read_files(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<LoadError>) {
-    if paths.is_empty() {
-        return (library::files(), Vec::new());
+/// As [`load_rules`], with the names and texts of the files.
+fn load_files(paths: &[PathBuf], lists: &ListOverrides) -> Result<(Vec<(String, String)>, Loaded)> {
+    let mut found = RuleFiles { files: library::files(), unreadable: Vec::new() };
+    if !paths.is_empty() {
+        found.files.clear();
     }
-    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
-        let found = rule_files::read(path);
-        files.extend(found.files);
-        unreadable.extend(found.unreadable);
+        let RuleFiles { files, unreadable } = read_path(path)?;
+        found.files.extend(files);
+        found.unreadable.extend(unreadable);
     }
-    (files, unreadable)
+    let mut loaded = load(&found.files, &lists.lists()?);
+    loaded.errors.extend(found.unreadable);
+    if loaded.rules.is_empty() && loaded.errors.is_empty() {
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        bail!("no rules in {}", paths.join(", "));
+    }
+    lists.note_unread(&loaded.rules);
+    Ok((found.files, loaded))
+}
+
+/// The files at a path.
+///
+/// # Errors
+/// If there are none: a path that is misspelt must not look as if all were well.
+pub(super) fn read_path(path: &Path) -> Result<RuleFiles> {
+    let found = rule_files::read(path);
+    match found.unreadable.first() {
+        Some(problem) if found.files.is_empty() => bail!("no rules in {}: {problem}", path.display()),
+        None if found.files.is_empty() => bail!("no rules in {}", path.display()),
+        _ => Ok(found),
+    }
 }
 
 /// Reads `NAME=VALUE,…`; nothing behind the sign is an empty list.

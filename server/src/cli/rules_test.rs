@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use watchbell_rules::samples::{self, Samples};
 use watchbell_rules::{LoadError, library, load, mutate, suite};
 
 use super::output;
-use super::rules::{ListOverrides, exit_code, report};
+use super::rules::{ListOverrides, exit_code, read_path, report};
 use crate::rule_files;
 
 /// Which rules to test.
@@ -29,7 +29,7 @@ pub(crate) struct TestArgs {
 
 impl TestArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let (files, mut problems) = self.read();
+        let (files, mut problems) = self.read()?;
         let loaded = load(&files.rules, &self.lists.lists()?);
         problems.extend(loaded.errors);
         self.lists.note_unread(&loaded.rules);
@@ -68,22 +68,27 @@ impl TestArgs {
         }
         report(&problems);
         let (rules, cases) = (loaded.rules.len(), cases.len());
+        if problems.is_empty() && sample_count + cases == 0 {
+            bail!(
+                "nothing was tested: the rules have no samples; those of NAME.yml belong in NAME.samples.yml beside it"
+            );
+        }
         output::note(&format!(
             "{rules} rules, {sample_count} samples, {cases} cases of the correlation suite, {failures} failures"
         ));
         Ok(exit_code(problems.is_empty() && failures == 0))
     }
 
-    fn read(&self) -> (TestFiles, Vec<LoadError>) {
+    fn read(&self) -> Result<(TestFiles, Vec<LoadError>)> {
         if self.paths.is_empty() {
             let samples = library::sample_files().into_iter().collect();
             let suite = suite::FILES.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
-            return (TestFiles { rules: library::files(), samples, suite }, Vec::new());
+            return Ok((TestFiles { rules: library::files(), samples, suite }, Vec::new()));
         }
         let mut files = TestFiles::default();
         let mut problems = Vec::new();
         for path in &self.paths {
-            let found = rule_files::read(path);
+            let found = read_path(path)?;
             let (suite, rules) = found.files.into_iter().partition(|(_, text)| suite::is_suite(text));
             let (suite, rules): (Vec<_>, Vec<_>) = (suite, rules);
             files.suite.extend(suite);
@@ -98,7 +103,7 @@ impl TestArgs {
                 problems.extend(found.unreadable);
             }
         }
-        (files, problems)
+        Ok((files, problems))
     }
 }
 

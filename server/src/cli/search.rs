@@ -14,10 +14,10 @@ pub(crate) struct SearchArgs {
     #[arg(default_value = "*")]
     query: String,
     /// Oldest time: RFC 3339, or relative as in now-24h.
-    #[arg(long)]
+    #[arg(long, value_parser = page::time)]
     from: Option<String>,
     /// Newest time, written likewise.
-    #[arg(long)]
+    #[arg(long, value_parser = page::time)]
     to: Option<String>,
     #[command(flatten)]
     page: PageArgs,

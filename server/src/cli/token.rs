@@ -6,7 +6,7 @@ use clap::Subcommand;
 use super::DataDirArgs;
 use super::output::{self, Format};
 use crate::clock;
-use crate::tokens::{Scope, TokenFile, check_new_token};
+use crate::tokens::{Scope, TokenFile, check_token};
 
 /// What to do with tokens.
 #[derive(Subcommand)]
@@ -16,13 +16,14 @@ pub(crate) enum TokenCommand {
         /// What it is for, such as 'grafana'.
         name: String,
         /// read, admin, or ingest:CLUSTER; may be repeated.
-        #[arg(long = "scope", required = true)]
-        scopes: Vec<String>,
+        #[arg(long = "scope", required = true, value_parser = Scope::parse)]
+        scopes: Vec<Scope>,
         #[command(flatten)]
         data: DataDirArgs,
     },
     /// List tokens, without their secrets.
     List {
+        /// `json` prints one token per line.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
         #[command(flatten)]
@@ -41,7 +42,7 @@ impl TokenCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Create { name, scopes, data } => {
-                let scopes = check_new_token(&name, &scopes)?;
+                check_token(&name, &scopes)?;
                 let (token, text) = open(&data)?.create(&name, scopes, clock::now())?;
                 output::line(&text)?;
                 output::note(&format!("made token {} ({name}); it is not shown again", token.id));

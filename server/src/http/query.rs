@@ -54,9 +54,9 @@ impl Params {
 
     pub(super) fn time(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
         let text = self.take(name);
-        text.map(|text| parse_time(&text, now).ok_or_else(|| {
-            bad(format!("{name} must be an RFC 3339 time, milliseconds since 1970, or relative as in now-24h, but is {text:?}"))
-        }))
+        text.map(|text| {
+            parse_time(&text, now).ok_or_else(|| bad(format!("{name} must be {TIME_FORMS}, but is {text:?}")))
+        })
         .transpose()
     }
 
@@ -70,8 +70,11 @@ impl Params {
     }
 }
 
+/// What [`parse_time`] reads, for people.
+pub(crate) const TIME_FORMS: &str = "an RFC 3339 time, milliseconds since 1970, or relative as in now-24h";
+
 /// Reads `2026-01-31T08:15:00Z`, `1769846400000`, `now`, `now-24h`.
-fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(offset) = text.strip_prefix("now") {
         if offset.is_empty() {
             return Some(now);

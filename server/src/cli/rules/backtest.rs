@@ -29,6 +29,7 @@ use super::{ListOverrides, exit_code};
 use crate::cli::client::{Client, ServerArgs, block_on};
 use crate::cli::export::Export;
 use crate::cli::output::{self, Format};
+use crate::cli::page::time;
 
 /// Which rule to run on which events.
 #[derive(Args)]
@@ -41,10 +42,10 @@ pub(crate) struct BacktestArgs {
     #[command(flatten)]
     lists: ListOverrides,
     /// Oldest time: RFC 3339, or relative as in now-24h. A correlation knows nothing of what was before.
-    #[arg(long)]
+    #[arg(long, value_parser = time)]
     from: Option<String>,
     /// Newest time, written likewise.
-    #[arg(long)]
+    #[arg(long, value_parser = time)]
     to: Option<String>,
     /// Only events that this search finds, such as 'cluster:prod'.
     #[arg(long, default_value = "*")]

@@ -1,12 +1,10 @@
 //! `watchbell rules eval`.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use watchbell_event::audit::AuditEvent;
@@ -15,6 +13,7 @@ use watchbell_event::{EventId, Format, Position, Timestamp};
 use watchbell_rules::samples::format_of;
 use watchbell_rules::{Correlated, CorrelationConfig, Correlator, Evaluator, Language, Observed, RuleSet};
 
+use super::events::each_event;
 use super::{ListOverrides, exit_code, load_rules, report};
 use crate::cli::output;
 
@@ -24,7 +23,8 @@ pub(crate) struct EvalArgs {
     /// A file or directory of rules; may be repeated. Without any, the shipped rules.
     #[arg(long = "rules", value_name = "PATH")]
     rules: Vec<PathBuf>,
-    /// Events, one JSON object per line; `-` is standard input.
+    /// Events, one JSON object per line, or one EventList or array; gzip is decompressed; `-` is standard input. What is
+    /// printed as `event` is the number of the line, from 0, or of the event if the file is a list.
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(crate) struct EvalArgs {
     /// How far an event may lie before those above it in the file and still count in correlations.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     lateness: std::time::Duration,
-    /// Exit with 1 if a rule does not load or a line is not a JSON object.
+    /// Exit with 1 if a rule does not load or something in the file is not an event.
     #[arg(long)]
     strict: bool,
     /// Which of the Falco rules that match an event to print; Sigma rules are always all printed.
@@ -59,40 +59,16 @@ impl Matching {
     }
 }
 
-/// Longest line, in bytes.
-const MAX_LINE_BYTES: u64 = 64 << 20;
-
 impl EvalArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let loaded = load_rules(&self.rules, &self.lists)?;
         report(&loaded.errors);
+        if loaded.rules.is_empty() {
+            bail!("none of the rules can be used");
+        }
         let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
         let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros);
-        let input: Box<dyn Read> = if self.events.as_os_str() == "-" {
-            Box::new(std::io::stdin())
-        } else {
-            let name = self.events.display();
-            Box::new(File::open(&self.events).with_context(|| format!("failed to open {name}"))?)
-        };
-        let mut lines = BufReader::new(input);
-        let (mut line, mut unreadable) = (Vec::new(), 0_u64);
-        for number in 0_u64.. {
-            line.clear();
-            let length = lines.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)?;
-            if length == 0 {
-                break;
-            }
-            if length as u64 > MAX_LINE_BYTES {
-                bail!("line {} is longer than {MAX_LINE_BYTES} bytes", number + 1);
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            if !trial.take(number, line.trim_ascii())? {
-                unreadable += 1;
-                output::note(&format!("line {} is not a JSON object", number + 1));
-            }
-        }
+        let unreadable = each_event(&self.events, |number, event| trial.take(number, event))?;
         trial.finish()?;
         Ok(exit_code(!self.strict || (loaded.errors.is_empty() && unreadable == 0)))
     }
@@ -108,6 +84,7 @@ struct Trial {
     correlated: Vec<Correlated>,
     cluster: Arc<str>,
     latest: Timestamp,
+    taken: u64,
 }
 
 impl Trial {
@@ -123,13 +100,14 @@ impl Trial {
             correlated: Vec::new(),
             cluster: Arc::from(""),
             latest: Timestamp::default(),
+            taken: 0,
         }
     }
 
-    /// Evaluates one line; false if it is not a JSON object.
-    fn take(&mut self, number: u64, line: &[u8]) -> Result<bool> {
-        let format = format_of(line);
-        let readable = self.evaluator.matches_of(format, line, &mut self.matches);
+    /// Evaluates one event; false if it is not a JSON object.
+    fn take(&mut self, number: u64, event: &[u8]) -> Result<bool> {
+        let format = format_of(event);
+        let readable = self.evaluator.matches_of(format, event, &mut self.matches);
         self.matching.apply(&self.set, &mut self.matches);
         for index in self.matches.iter().filter(|index| !self.set.is_silent(**index)) {
             let Some(rule) = self.set.rules().get(*index) else { continue };
@@ -140,13 +118,14 @@ impl Trial {
         if self.set.has_correlations() {
             // An event without a time is taken to have happened with the one before it.
             let time = match format {
-                Format::Log => LogDocument::parse(line).time(),
-                _ => AuditEvent::parse(line).claimed_time(),
+                Format::Log => LogDocument::parse(event).time(),
+                _ => AuditEvent::parse(event).claimed_time(),
             };
             let time = time.unwrap_or(self.latest);
             self.latest = time;
             let mut id = [0; 16];
-            id[..8].copy_from_slice(&number.to_be_bytes());
+            id[..8].copy_from_slice(&self.taken.to_be_bytes());
+            self.taken += 1;
             let observed = Observed {
                 cluster: &self.cluster,
                 id: EventId(id),

@@ -1,20 +1,17 @@
 //! `watchbell rules explain`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use watchbell_rules::{Part, Rule, Verdict, counted_rules, explain};
 
+use super::events::one_event;
 use super::find::{Found, find};
 use super::{ListOverrides, exit_code};
 use crate::cli::output;
 
-/// Longest event, in bytes.
-const MAX_EVENT_BYTES: u64 = 64 << 20;
 /// Most parts of one part that are shown.
 const MAX_PARTS: usize = 40;
 
@@ -23,7 +20,7 @@ const MAX_PARTS: usize = 40;
 pub(crate) struct ExplainArgs {
     /// The rule: its id, its name, its title, or a file that holds it.
     rule: String,
-    /// A file with one event as JSON; `-` is standard input.
+    /// A file with one event as JSON, also as a list of one or gzip; `-` is standard input.
     event: PathBuf,
     /// A file or directory of rules to look in; may be repeated. Without any, the shipped rules.
     #[arg(long = "rules", value_name = "PATH")]
@@ -37,7 +34,7 @@ impl ExplainArgs {
     /// must match.
     pub(super) fn run(self) -> Result<ExitCode> {
         let Found { rules, wanted, .. } = find(&self.rule, &self.rules, &self.lists)?;
-        let event = self.read_event()?;
+        let event = one_event(&self.event)?;
         let counted = counted_rules(&rules);
         let mut all_match = true;
         for index in wanted {
@@ -70,24 +67,6 @@ impl ExplainArgs {
         headline(rule, told)?;
         print(&whole, 0)?;
         Ok(whole.verdict == Verdict::Holds)
-    }
-
-    fn read_event(&self) -> Result<Vec<u8>> {
-        let name = self.event.display();
-        let input: Box<dyn Read> = if self.event.as_os_str() == "-" {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(File::open(&self.event).with_context(|| format!("failed to open {name}"))?)
-        };
-        let mut event = Vec::new();
-        input
-            .take(MAX_EVENT_BYTES + 1)
-            .read_to_end(&mut event)
-            .with_context(|| format!("failed to read {name}"))?;
-        if event.len() as u64 > MAX_EVENT_BYTES {
-            bail!("{name} is longer than {MAX_EVENT_BYTES} bytes");
-        }
-        Ok(event)
     }
 }
 

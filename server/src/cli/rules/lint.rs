@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
-use watchbell_rules::{AuditPolicy, Finding, lint, lint_text, load};
+use watchbell_rules::{AuditPolicy, Finding, lint, lint_text};
 
-use super::{ListOverrides, exit_code, read_files, report};
+use super::{ListOverrides, exit_code, load_files, report};
 use crate::cli::output::{self, Format};
 use crate::files;
 
@@ -28,18 +28,13 @@ pub(crate) struct LintArgs {
     /// How to print what is found.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Exit with 1 if anything is found.
-    #[arg(long)]
-    strict: bool,
 }
 
 impl LintArgs {
+    /// Exit code 1 if anything is found, or if a file has rules that do not load.
     pub(super) fn run(self) -> Result<ExitCode> {
         let policy = self.audit_policy.as_deref().map(read_policy).transpose()?;
-        let (files, unreadable) = read_files(&self.paths);
-        let mut loaded = load(&files, &self.lists.lists()?);
-        loaded.errors.extend(unreadable);
-        self.lists.note_unread(&loaded.rules);
+        let (files, loaded) = load_files(&self.paths, &self.lists)?;
         report(&loaded.errors);
         let mut findings: Vec<Finding> =
             files.iter().flat_map(|(name, text)| lint_text(name, text)).collect();
@@ -47,7 +42,7 @@ impl LintArgs {
         findings.sort_by(|a, b| (&a.file, a.line, a.kind).cmp(&(&b.file, b.line, b.kind)));
         print(&findings, self.format)?;
         output::note(&format!("{} finding(s) in {} rules", findings.len(), loaded.rules.len()));
-        Ok(exit_code(!self.strict || (findings.is_empty() && loaded.errors.is_empty())))
+        Ok(exit_code(findings.is_empty() && loaded.errors.is_empty()))
     }
 }
 
