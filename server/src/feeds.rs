@@ -84,26 +84,22 @@ impl Feeds {
         Ok(Self { path, tick_micros: tick_micros.max(1), known, ticked_at: now })
     }
 
-    /// Looks at how many events each cluster has sent since the server's start, if a tick has passed.
-    ///
-    /// # Errors
-    /// If what was learned cannot be written; the changes of this tick are found again.
+    /// Looks at how many events each cluster has sent since the server's start, if a tick has passed, and keeps what
+    /// was learned. If that fails, changes are told all the same.
     pub(crate) fn look(
         &mut self,
         totals: impl FnOnce() -> BTreeMap<String, u64>,
         now: Timestamp,
-    ) -> Result<Vec<FeedChange>> {
+    ) -> Vec<FeedChange> {
         // a clock that was set back begins a tick anew
         let passed = now.micros_since(self.ticked_at);
         if (0..self.tick_micros).contains(&passed) {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         self.ticked_at = now;
         let totals = totals();
         for cluster in totals.keys() {
-            if !self.known.contains_key(cluster) {
-                self.known.insert(cluster.clone(), Feed::default());
-            }
+            self.known.entry(cluster.clone()).or_default();
         }
         let mut changes = Vec::new();
         for (cluster, feed) in &mut self.known {
@@ -118,8 +114,17 @@ impl Feeds {
         self.known.retain(|_, feed| {
             feed.silent_since.is_none_or(|since| now.micros_since(since) < FORGOTTEN_AFTER_MICROS)
         });
-        files::write_private(&self.path, &serde_json::to_vec(&self.known)?)?;
-        Ok(changes)
+        if let Err(error) = self.keep() {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "failed to keep what feeds usually send"
+            );
+        }
+        changes
+    }
+
+    fn keep(&self) -> Result<()> {
+        files::write_private(&self.path, &serde_json::to_vec(&self.known)?)
     }
 }
 
@@ -188,7 +193,7 @@ mod tests {
                 self.minute += 1;
                 self.total += events;
                 let totals = BTreeMap::from([("prod".to_owned(), self.total)]);
-                let changes = self.feeds.look(|| totals, at(self.minute)).unwrap();
+                let changes = self.feeds.look(|| totals, at(self.minute));
                 self.changes.extend(changes.iter().map(|change| (self.minute, change.is_silent)));
             }
         }
@@ -234,6 +239,15 @@ mod tests {
         cluster.send(100, 1);
         cluster.send(100, 0);
         assert_eq!(cluster.changes, []);
+    }
+
+    #[test]
+    fn a_silence_is_told_even_if_nothing_can_be_kept() {
+        let mut cluster = Cluster::new();
+        cluster.send(100, 50);
+        std::fs::remove_dir_all(cluster.dir.path()).unwrap();
+        cluster.send(60, 0);
+        assert_eq!(cluster.changes, [(115, true)]);
     }
 
     #[test]

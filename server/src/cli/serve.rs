@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::feeds::{FeedChange, Feeds};
+use crate::feeds::Feeds;
 use crate::http::{self, Access, App, listener};
 use crate::inputs::Inputs;
 use crate::pipeline::{Pipeline, stopped};
@@ -168,19 +168,14 @@ async fn upkeep(
         for reload in app.pipeline.take_rule_reloads() {
             self_audit.rules_reloaded(&reload).await;
         }
-        for change in feeds.iter_mut().flat_map(|feeds| look_at(feeds, &app)) {
+        for change in
+            feeds.iter_mut().flat_map(|feeds| feeds.look(|| app.pipeline.audit_totals(), clock::now()))
+        {
             self_audit.feed_changed(&change).await;
         }
         app.quota.prune();
         app.pipeline.publish_gauges();
     }
-}
-
-fn look_at(feeds: &mut Feeds, app: &App) -> Vec<FeedChange> {
-    feeds.look(|| app.pipeline.audit_totals(), clock::now()).unwrap_or_else(|error| {
-        tracing::error!(error = &*error as &dyn std::error::Error, "failed to keep what feeds usually send");
-        Vec::new()
-    })
 }
 
 /// Takes changed certificates for as long as the server runs.
