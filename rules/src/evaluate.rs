@@ -278,7 +278,7 @@ impl Evaluator {
         match atom.timing {
             Timing::Always => {}
             Timing::OnDemand => self.demand(set, atom.field),
-            Timing::Alone => return self.decide_alone(id, atom),
+            Timing::Alone => return self.decide_alone(set, id),
         }
         self.is_marked(id)
     }
@@ -309,13 +309,14 @@ impl Evaluator {
         }
     }
 
-    fn decide_alone(&mut self, id: AtomId, atom: &Atom) -> bool {
+    fn decide_alone(&mut self, set: &RuleSet, id: AtomId) -> bool {
+        let atom = &set.atoms[id as usize];
         let number = self.event.number;
         let decided = self.decided[id as usize];
         if decided.number == number {
             return decided.holds;
         }
-        self.read_again_for(&self.set.clone(), atom.field);
+        self.read_again_for(set, atom.field);
         let values = &self.event.values;
         let holds = match (&atom.test.field, &atom.test.check) {
             (_, Check::Members(members)) => self.members[id as usize].as_mut().is_some_and(|evaluator| {

@@ -20,8 +20,8 @@ pub(super) fn scan(
     scratch: &mut String,
 ) -> Result<(), Malformed> {
     let anywhere = set.anywhere.filter(|anywhere| !anywhere.on_demand).map(|anywhere| anywhere.field);
-    let sink = Sink { set, event, buffer, anywhere };
-    let mut scan = Scan { reader: Reader::new(text), scratch, sink };
+    let mut scan = Scan::new(set, text, event, buffer, scratch);
+    scan.sink.anywhere = anywhere;
     scan.members(Some(ROOT), 0)?;
     scan.reader.end()?;
     scan.sink.facets();
@@ -36,9 +36,7 @@ pub(super) fn scan_anywhere(
     buffer: &mut String,
     scratch: &mut String,
 ) -> Result<(), Malformed> {
-    let anywhere = set.anywhere.map(|anywhere| anywhere.field);
-    let sink = Sink { set, event, buffer, anywhere };
-    Scan { reader: Reader::new(text), scratch, sink }.members(None, 0)
+    Scan::new(set, text, event, buffer, scratch).members(None, 0)
 }
 
 /// Marks what is true in a member of an array, which may be any value.
@@ -49,9 +47,7 @@ pub(super) fn scan_member(
     buffer: &mut String,
     scratch: &mut String,
 ) -> Result<(), Malformed> {
-    let sink = Sink { set, event, buffer, anywhere: set.anywhere.map(|anywhere| anywhere.field) };
-    let mut scan = Scan { reader: Reader::new(text), scratch, sink };
-    scan.value(Some(ROOT), 0)
+    Scan::new(set, text, event, buffer, scratch).value(Some(ROOT), 0)
 }
 
 /// A value without members.
@@ -71,6 +67,18 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// A pass that gives all values to the field that all of them belong to, if there is one.
+    fn new(
+        set: &'a RuleSet,
+        text: &'a str,
+        event: &'a mut Event,
+        buffer: &'a mut String,
+        scratch: &'a mut String,
+    ) -> Self {
+        let anywhere = set.anywhere.map(|anywhere| anywhere.field);
+        Self { reader: Reader::new(text), scratch, sink: Sink { set, event, buffer, anywhere } }
+    }
+
     /// Reads the members of an object that stands at a place; none if no rule reads that place.
     fn members(&mut self, place: Option<NodeId>, depth: usize) -> Result<(), Malformed> {
         let mut more = self.reader.enter(b'{', b'}')?;
