@@ -257,7 +257,7 @@ async fn post(server: &Server, path: &str, body: &'static str) -> Value {
         if status.is_success() {
             return serde_json::from_str(&answer).unwrap();
         }
-        let again = answer.contains("log_busy") && started.elapsed() < Duration::from_secs(30);
+        let again = answer.contains("log_busy") && started.elapsed() < Duration::from_secs(60);
         assert!(again, "{path}: {status}: {answer}\n{}", server.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -16,7 +16,7 @@ use watchbell_alerting::{
 use watchbell_event::{Detection, EventId, Level, Position, Positions, Timestamp};
 
 /// How long a test waits for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Store and dispatcher.
 pub(super) struct Rig {
