@@ -31,6 +31,7 @@ pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Everything that can be set.
 #[derive(Debug)]
@@ -178,7 +179,7 @@ impl Config {
             listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             allow_plaintext,
             data_dir: root.path("data_dir").unwrap_or_else(|| PathBuf::from("./watchbell-data")),
-            shutdown_deadline: root.duration("shutdown_deadline", Duration::from_secs(25)),
+            shutdown_deadline: root.duration_from("shutdown_deadline", Duration::from_secs(25), SECOND),
             max_connections: size(root.integer("max_connections", 1_024, 1, 100_000)),
             metrics_public: root.flag("metrics_public", false),
             syslog: SyslogConfig::read(root.section("syslog"), tls.as_ref(), ingest.max_body_bytes),
@@ -216,9 +217,9 @@ impl IngestConfig {
             quota,
             quotas: quotas(&section.section("quotas"), quota, max_body_bytes),
             feed_silence: section.duration("feed_silence", Duration::from_secs(15 * 60)),
-            dedupe_window: section.duration("dedupe_window", Duration::from_secs(30 * 60)),
+            dedupe_window: section.duration_from("dedupe_window", Duration::from_secs(30 * 60), SECOND),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
-            redact: section.texts("redact"),
+            redact: redacted_paths(&section),
             quarantine_max_bytes: section.bytes("quarantine_max", GIB),
         };
         for (key, value, low, high) in [
@@ -234,6 +235,16 @@ impl IngestConfig {
         section.finish();
         config
     }
+}
+
+/// Paths whose parts are names: an empty part would name nothing, and the secret would be kept.
+fn redacted_paths(section: &Section<'_>) -> Vec<String> {
+    let paths = section.texts("redact");
+    for path in paths.iter().filter(|path| path.split('.').any(|part| part.trim().is_empty())) {
+        let reason = format!("{} {path:?} is no path such as requestObject.spec.password", section.name("redact"));
+        section.errors().add(section.line_of("redact"), reason);
+    }
+    paths
 }
 
 /// `quotas: {CLUSTER: {per_second, burst}}`; what is not given is as usual.
@@ -267,7 +278,7 @@ impl JournalConfig {
     fn read(section: Section<'_>) -> Self {
         let config = Self {
             segment_bytes: section.bytes("segment_size", 128 * MIB),
-            retention: section.duration("retention", days(7)),
+            retention: section.duration_from("retention", days(7), SECOND),
             max_bytes: section.bytes("max_size", 64 * GIB),
             min_free_bytes: section.bytes("min_free_disk", GIB),
             group_commit_wait: section.duration("group_commit_wait", Duration::from_millis(2)),
@@ -287,10 +298,10 @@ impl RulesConfig {
             builtin: section.flag("builtin", true),
             directory: section.path("directory"),
             lists: lists(&section),
-            reload_interval: section.duration("reload_interval", Duration::from_secs(5)),
+            reload_interval: section.duration_from("reload_interval", Duration::from_secs(5), SECOND / 10),
             correlation: CorrelationConfig {
                 lateness_micros: micros(section.duration("correlation_lateness", Duration::from_secs(60))),
-                idle_micros: micros(section.duration("correlation_idle", Duration::from_secs(30))),
+                idle_micros: micros(section.duration_from("correlation_idle", Duration::from_secs(30), SECOND)),
                 rule_budget_bytes: size(section.bytes("correlation_rule_memory", 64 * MIB)),
                 total_budget_bytes: size(section.bytes("correlation_memory", 256 * MIB)),
                 ..CorrelationConfig::default()
@@ -329,7 +340,7 @@ impl IndexConfig {
         let config = Self {
             commit_interval: section.duration("commit_interval", Duration::from_secs(1)),
             heap_bytes: section.bytes("heap", 64 * MIB),
-            retention: section.duration("retention", days(90)),
+            retention: section.duration_from("retention", days(90), days(1)),
             partition_max_events: section.integer("partition_max_events", 10_000_000, 1_000, 1_000_000_000),
         };
         if !(16 * MIB..=2 * GIB).contains(&config.heap_bytes) {
@@ -343,7 +354,7 @@ impl IndexConfig {
 impl SearchConfig {
     fn read(section: Section<'_>) -> Self {
         let config = Self {
-            timeout: section.duration("timeout", Duration::from_secs(10)),
+            timeout: section.duration_from("timeout", Duration::from_secs(10), SECOND / 100),
             concurrency: size(section.integer("concurrency", 2, 1, 64)),
         };
         section.finish();
@@ -462,6 +473,21 @@ mod tests {
         ] {
             let text = format!("log: {{level: '{level}'}}\n");
             assert_eq!(Config::parse(&text, "test").is_ok(), is_sound, "{level}");
+        }
+    }
+
+    #[test]
+    fn values_that_could_do_nothing_are_mistakes() {
+        for (text, reason) in [
+            ("search: {timeout: 0s}", "search.timeout must be at least 10ms"),
+            ("index: {retention: 12h}", "index.retention must be at least 1day"),
+            ("alerting: {retention: 0}", "alerting.retention must be at least 1day"),
+            ("shutdown_deadline: 0s", "shutdown_deadline must be at least 1s"),
+            ("ingest: {redact: [password, ..]}", "ingest.redact \"..\" is no path"),
+            ("ingest: {redact: ['']}", "ingest.redact \"\" is no path"),
+        ] {
+            let wrong = mistakes(text);
+            assert!(wrong.len() == 1 && wrong[0].contains(reason), "{text}: {wrong:?}");
         }
     }
 

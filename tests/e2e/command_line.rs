@@ -406,3 +406,21 @@ fn a_correlation_is_listed_and_explained_through_the_rules_it_counts() {
         assert!(text.contains(&format!("Pod with host processes (r.yml:1{expect}")), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_sent_in_pieces_that_the_server_takes() {
+    let server = Server::start("ingest: {max_body: 8KiB}\n").await;
+    let file = server.dir.path().join("audit.log");
+    let events: Vec<String> = (0..60).map(|number| event(&format!("p-{number}")).to_string()).collect();
+    std::fs::write(&file, format!("\n{}\n", events.join("\n"))).unwrap();
+    assert!(std::fs::metadata(&file).unwrap().len() > 3 * (8 << 10));
+    for expect in ["60 events stored, 0 were there already", "0 events stored, 60 were there already"] {
+        let sent = server.run(&["ingest", "--cluster", "prod", file.to_str().unwrap()]);
+        let stderr = String::from_utf8(sent.stderr).unwrap();
+        assert!(sent.status.success() && stderr.contains(expect), "{stderr}");
+    }
+    let long = format!("{}\n", json!({ "kind": "Event", "x": "y".repeat(9 << 10) }));
+    std::fs::write(&file, long).unwrap();
+    let refused = server.run(&["ingest", "--cluster", "prod", file.to_str().unwrap()]);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("413"));
+}

@@ -22,6 +22,9 @@ pub enum PatternError {
     /// Such a path names something else than it seems to.
     #[error("the path must not hold .. or **")]
     NotPlain,
+    /// Elsewhere they stand for alternatives, here they would be taken as they are and match nothing.
+    #[error("only * and ? are wildcards; give a path of its own for each alternative of [] or {{}}")]
+    Alternatives,
 }
 
 impl PathPattern {
@@ -33,6 +36,9 @@ impl PathPattern {
         let path = Path::new(text);
         if !path.is_absolute() {
             return Err(PatternError::Relative);
+        }
+        if text.contains(['[', ']', '{', '}']) {
+            return Err(PatternError::Alternatives);
         }
         let mut components = Vec::new();
         for component in path.components() {
@@ -148,6 +154,8 @@ mod tests {
         assert_eq!(PathPattern::parse("var/log/*.log"), Err(PatternError::Relative));
         assert_eq!(PathPattern::parse("/var/../log"), Err(PatternError::NotPlain));
         assert_eq!(PathPattern::parse("/var/**/x.log"), Err(PatternError::NotPlain));
+        assert_eq!(PathPattern::parse("/var/log/[ab].log"), Err(PatternError::Alternatives));
+        assert_eq!(PathPattern::parse("/var/log/{a,b}.log"), Err(PatternError::Alternatives));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) struct AlertingConfig {
 }
 
 const MAX_PEM_BYTES: u64 = 1 << 20;
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl AlertingConfig {
     pub(super) fn read(section: Section<'_>) -> Self {
@@ -54,7 +55,7 @@ fn leads_to_somebody(route: &Route) -> bool {
 
 fn read_store(section: &Section<'_>) -> StoreConfig {
     let default = StoreConfig::default();
-    let retention = section.duration("retention", days(u64::from(default.retention_days)));
+    let retention = section.duration_from("retention", days(u64::from(default.retention_days)), days(1));
     StoreConfig {
         quiet_ms: millis(section.duration("quiet_time", Duration::from_millis(default.quiet_ms))),
         repeat_interval_ms: millis(
@@ -177,7 +178,7 @@ fn read_email(section: &Section<'_>) -> Option<Result<ReceiverKind, Reported>> {
         security,
         login,
         extra_ca_pem: read_ca(&email),
-        timeout_ms: millis(email.duration("timeout", Duration::from_millis(defaults.timeout_ms))),
+        timeout_ms: millis(email.duration_from("timeout", Duration::from_millis(defaults.timeout_ms), SHORTEST_TIMEOUT)),
         guard: read_guard(&email),
         ..defaults
     };
@@ -216,7 +217,7 @@ fn read_http(section: &Section<'_>) -> Result<HttpConfig, Reported> {
     });
     let defaults = HttpConfig::new(Secret::new(url.as_deref().unwrap_or_default().trim()));
     let config = HttpConfig {
-        timeout_ms: millis(section.duration("timeout", Duration::from_millis(defaults.timeout_ms))),
+        timeout_ms: millis(section.duration_from("timeout", Duration::from_millis(defaults.timeout_ms), SHORTEST_TIMEOUT)),
         extra_ca_pem: read_ca(section),
         guard: read_guard(section),
         ..defaults

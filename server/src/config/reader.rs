@@ -152,6 +152,17 @@ impl<'a> Section<'a> {
         .unwrap_or(default)
     }
 
+    /// A time span that makes no sense below `least`.
+    pub(crate) fn duration_from(&self, key: &'static str, default: Duration, least: Duration) -> Duration {
+        let given = self.duration(key, default);
+        if given >= least {
+            return given;
+        }
+        let least = humantime::format_duration(least);
+        self.errors.add(self.line_of(key), format!("{} must be at least {least}", self.name(key)));
+        default
+    }
+
     /// A size such as `64MiB`, or a number of bytes.
     pub(crate) fn bytes(&self, key: &'static str, default: u64) -> u64 {
         self.convert(key, "a size such as 64MiB or 10GB", |node| {
