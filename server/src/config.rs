@@ -241,7 +241,8 @@ impl IngestConfig {
 fn redacted_paths(section: &Section<'_>) -> Vec<String> {
     let paths = section.texts("redact");
     for path in paths.iter().filter(|path| path.split('.').any(|part| part.trim().is_empty())) {
-        let reason = format!("{} {path:?} is no path such as requestObject.spec.password", section.name("redact"));
+        let reason =
+            format!("{} {path:?} is no path such as requestObject.spec.password", section.name("redact"));
         section.errors().add(section.line_of("redact"), reason);
     }
     paths
@@ -301,7 +302,11 @@ impl RulesConfig {
             reload_interval: section.duration_from("reload_interval", Duration::from_secs(5), SECOND / 10),
             correlation: CorrelationConfig {
                 lateness_micros: micros(section.duration("correlation_lateness", Duration::from_secs(60))),
-                idle_micros: micros(section.duration_from("correlation_idle", Duration::from_secs(30), SECOND)),
+                idle_micros: micros(section.duration_from(
+                    "correlation_idle",
+                    Duration::from_secs(30),
+                    SECOND,
+                )),
                 rule_budget_bytes: size(section.bytes("correlation_rule_memory", 64 * MIB)),
                 total_budget_bytes: size(section.bytes("correlation_memory", 256 * MIB)),
                 ..CorrelationConfig::default()

@@ -29,9 +29,16 @@ pub(crate) async fn run(address: SocketAddr, token: String, stopping: watch::Rec
         return;
     }
     match result {
-        Ok(alerts) => output::note(&what_next(&demo.base, alerts)),
+        Ok(told) => output::note(&what_next(&demo.base, &told)),
         Err(error) => output::note(&format!("the demo stopped: {error:#} (the server goes on)")),
     }
+}
+
+/// How many alerts there are.
+struct Told {
+    new: usize,
+    /// Those of an earlier demo, which have counted on.
+    earlier: usize,
 }
 
 struct Demo {
@@ -41,14 +48,14 @@ struct Demo {
 }
 
 impl Demo {
-    async fn play(&self) -> Result<usize> {
+    async fn play(&self) -> Result<Told> {
         let events = shifted_to(clock::now())?;
         let mut shown = HashSet::new();
         // Alerts of an earlier demo in the same data directory are not news.
         for alert in self.alerts().await? {
             shown.insert(key(&alert));
         }
-        let (before, batch) = (shown.len(), events.len().div_ceil(BATCHES).max(1));
+        let (earlier, batch) = (shown.len(), events.len().div_ceil(BATCHES).max(1));
         for batch in events.chunks(batch) {
             self.post(batch.join("\n")).await?;
             self.show_new(&mut shown).await?;
@@ -58,7 +65,7 @@ impl Demo {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.show_new(&mut shown).await?;
         }
-        Ok(shown.len() - before)
+        Ok(Told { new: shown.len() - earlier, earlier })
     }
 
     async fn post(&self, body: String) -> Result<()> {
@@ -124,10 +131,16 @@ fn shifted_to(now: Timestamp) -> Result<Vec<String>> {
     Ok(events.iter().map(Value::to_string).collect())
 }
 
-fn what_next(base: &str, alerts: usize) -> String {
+fn what_next(base: &str, told: &Told) -> String {
+    let alerts = match told {
+        Told { new, earlier: 0 } => format!("{new} alerts."),
+        Told { new, earlier } => format!(
+            "{new} new alerts; the {earlier} that an earlier demo in this directory opened have gone on counting."
+        ),
+    };
     format!(
         "
-{alerts} alerts. The server goes on; in a second terminal, from the same directory, try:
+{alerts} The server goes on; in a second terminal, from the same directory, try:
 
   ./target/release/watchbell alerts list
   ./target/release/watchbell alerts show ID

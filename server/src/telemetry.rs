@@ -2,6 +2,8 @@
 //!
 //! Never in either: tokens, passwords, webhook URLs, bodies of Secrets, or whole events.
 
+mod descriptions;
+
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
@@ -33,8 +35,13 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<()> {
 /// # Errors
 /// When counting has been started before.
 pub(crate) fn start_metrics() -> Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?
         .install_recorder()
-        .context("failed to start metrics")
+        .context("failed to start metrics")?;
+    for (name, meaning) in descriptions::DESCRIPTIONS {
+        // The recorder keeps one text for a name, whatever its kind.
+        metrics::describe_counter!(*name, *meaning);
+    }
+    Ok(metrics)
 }

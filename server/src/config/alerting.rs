@@ -178,7 +178,11 @@ fn read_email(section: &Section<'_>) -> Option<Result<ReceiverKind, Reported>> {
         security,
         login,
         extra_ca_pem: read_ca(&email),
-        timeout_ms: millis(email.duration_from("timeout", Duration::from_millis(defaults.timeout_ms), SHORTEST_TIMEOUT)),
+        timeout_ms: millis(email.duration_from(
+            "timeout",
+            Duration::from_millis(defaults.timeout_ms),
+            SHORTEST_TIMEOUT,
+        )),
         guard: read_guard(&email),
         ..defaults
     };
@@ -217,7 +221,11 @@ fn read_http(section: &Section<'_>) -> Result<HttpConfig, Reported> {
     });
     let defaults = HttpConfig::new(Secret::new(url.as_deref().unwrap_or_default().trim()));
     let config = HttpConfig {
-        timeout_ms: millis(section.duration_from("timeout", Duration::from_millis(defaults.timeout_ms), SHORTEST_TIMEOUT)),
+        timeout_ms: millis(section.duration_from(
+            "timeout",
+            Duration::from_millis(defaults.timeout_ms),
+            SHORTEST_TIMEOUT,
+        )),
         extra_ca_pem: read_ca(section),
         guard: read_guard(section),
         ..defaults

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use watchbell_event::EventId;
 use watchbell_query::{
@@ -144,7 +144,10 @@ fn rule_query_error(error: RuleQueryError) -> ApiError {
 
 fn search_error(error: SearchError) -> ApiError {
     match error {
-        SearchError::Deadline => ApiError::bad_request("search_timeout", error.to_string()),
+        // Not 503, which asks to come again: the same search would take as long.
+        SearchError::Deadline => {
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "search_timeout", error.to_string())
+        }
         SearchError::TooManyValues(_) => ApiError::bad_request("too_many_values", error.to_string()),
         SearchError::Cursor => ApiError::bad_request("bad_cursor", error.to_string()),
         other => ApiError::internal(&other),

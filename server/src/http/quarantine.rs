@@ -76,7 +76,10 @@ pub(super) async fn retry(
 }
 
 fn parse_key(key: &str) -> Result<EventId, ApiError> {
-    key.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))
+    key.parse().map_err(|_| {
+        let message = "not a key of the quarantine: it has 32 hexadecimal digits, see GET /api/v1/quarantine";
+        ApiError::bad_request("bad_id", message)
+    })
 }
 
 fn retry_error(error: RetryError) -> ApiError {

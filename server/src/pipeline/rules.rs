@@ -86,7 +86,8 @@ impl RuleBook {
     /// A list whose name is mistyped would change nothing, and nobody would notice.
     fn report_unused_lists(&self) {
         let (set, shipped) = (self.current(), Lists::shipped());
-        let is_used = |name: &str| set.rules().iter().any(|rule| rule.lists.iter().any(|list| **list == *name));
+        let is_used =
+            |name: &str| set.rules().iter().any(|rule| rule.lists.iter().any(|list| **list == *name));
         for (name, _) in self.lists.iter().filter(|(name, _)| shipped.get(name).is_none() && !is_used(name)) {
             let known = shipped.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
             tracing::warn!("no rule uses the list {name} of rules.lists; the shipped ones are: {known}");
