@@ -18,8 +18,9 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{secure}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 log.dirs={data}
@@ -51,7 +52,7 @@ class Broker:
         self.properties.write_text(PROPERTIES.format(
             roles="broker,controller" if first else "broker", node=node, controller=kafka.controller, plain=self.plain,
             secure=self.secure, controller_listener=f",CONTROLLER://127.0.0.1:{kafka.controller}" if first else "",
-            keystore=kafka.keystore, data=self.directory / "data"))
+            keystore=kafka.keystore, data=self.directory / "data", user=USER, password=PASSWORD))
         scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
         kafka.java("kafka.tools.StorageTool", "format", "-t", kafka.id, "-c", self.properties,
                    *(["--add-scram", scram] if first else []))

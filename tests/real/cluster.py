@@ -24,6 +24,12 @@ PEOPLE = {
 }
 
 
+def webhook_flags(kubeconfig):
+    """Events are sent to what the kubeconfig names."""
+    return (f"--audit-webhook-config-file={kubeconfig}", "--audit-webhook-mode=batch", "--audit-webhook-batch-max-wait=1s",
+            "--audit-webhook-initial-backoff=2s")
+
+
 class Answer:
     def __init__(self, code, body):
         self.code, self.body = code, body
@@ -33,9 +39,10 @@ class Answer:
 
 
 class Cluster:
-    def __init__(self, kube, directory, audit_policy, audit_webhook):
+    def __init__(self, kube, directory, audit_policy, audit_flags):
+        """`audit_flags` say what happens to audit events beside being written to the log."""
         self.kube, self.directory = kube, Path(directory)
-        self.audit_policy, self.audit_webhook = audit_policy, audit_webhook
+        self.audit_policy, self.audit_flags = audit_policy, audit_flags
         self.directory.mkdir(parents=True, exist_ok=True)
         self.audit_log = self.directory / "audit.jsonl"
         self.pod_tokens = self.directory / "pod-tokens"
@@ -107,8 +114,7 @@ class Cluster:
             f"--kubelet-certificate-authority={self.ca.cert}", "--kubelet-preferred-address-types=InternalIP",
             f"--kubelet-client-certificate={kubelet_cert}", f"--kubelet-client-key={kubelet_key}",
             f"--audit-policy-file={self.audit_policy}", f"--audit-log-path={self.audit_log}", "--audit-log-mode=blocking",
-            f"--audit-webhook-config-file={self.audit_webhook}", "--audit-webhook-mode=batch",
-            "--audit-webhook-batch-max-wait=1s", "--audit-webhook-initial-backoff=2s",
+            *self.audit_flags,
             # A stop waits for nothing but the audit buffers.
             "--shutdown-delay-duration=0s", "--shutdown-send-retry-after=false",
         )

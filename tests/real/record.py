@@ -12,7 +12,7 @@ from pathlib import Path
 
 import steps
 import work
-from cluster import Cluster
+from cluster import Cluster, webhook_flags
 from detections import rule_ids
 from match import matches
 from pki import Authority
@@ -54,7 +54,7 @@ def main():
     try:
         watchbell.start()
         cluster = Cluster(kube_binary(), directory / "cluster", ROOT / "deploy" / "audit-policy.yaml",
-                          watchbell.add_cluster(directory / "webhook.yaml"))
+                          webhook_flags(watchbell.add_cluster(directory / "webhook.yaml")))
         phases = play(cluster)
         secrets = [*cluster.tokens.values(), *(path.read_text() for path in cluster.pod_tokens.iterdir()), work.DATABASE_URL]
         watchbell.wait_for_events(sum(map(len, phases.values())))

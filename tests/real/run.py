@@ -1,4 +1,4 @@
-"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka]`.
+"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [rsyslog] [collector] [audit]`.
 Environment: WATCHBELL_BIN, WATCHBELL_REAL_CACHE, WATCHBELL_REAL_KEEP."""
 
 import os
@@ -8,22 +8,26 @@ import sys
 import tempfile
 from pathlib import Path
 
+import audit_topics
 import full_disk
 import kafka_log
 import kafka_topics
+import otelcol_checks
+import rsyslog_checks
 from broker import Kafka
-from cluster import Cluster
+from cluster import Cluster, webhook_flags
 from pki import Authority
 from processes import EXPECTED, TooLate, kill_all, wait_until
 from report import Report
 from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
-from tools import ROOT, exim_binary, kafka_libraries, kube_binary, note, openssl, watchbell_binary
+from tools import ROOT, collector_binary, exim_binary, kafka_libraries, kube_binary, note, openssl, rsyslog_binary, watchbell_binary
 from watchbell import CLIENT, Watchbell, collector, notifications
 
 DEADLINE_S = 480
-PARTS = ("kubernetes", "kafka")
+AUDIT_POLICY = ROOT / "deploy" / "audit-policy.yaml"
+PARTS = ("kubernetes", "kafka", "rsyslog", "collector", "audit")
 
 
 def main():
@@ -90,6 +94,52 @@ def run_kafka(report, directory, libraries, binary):
     replicated.stop()
 
 
+def run_rsyslog(report, directory, found, binary):
+    (libraries, rsyslogd), directory = found, directory / "with-rsyslog"
+    directory.mkdir()
+    authority, ports, hook = Authority(directory / "pki"), rsyslog_checks.Ports(), Sink()
+    kafka = Kafka(libraries, directory / "kafka", authority)
+    kafka.start()
+    kafka.create_topic(rsyslog_checks.TOPIC, 2)
+    settings = collector(hook) + rsyslog_checks.settings(kafka, authority, ports)
+    watchbell = Watchbell(binary, directory / "watchbell", authority, settings)
+    watchbell.start()
+    token = watchbell.add_token("rsyslog", f"ingest:{rsyslog_checks.CLUSTERS['bulk']}")
+    sender = rsyslog_checks.rsyslog(rsyslogd, directory / "rsyslog", watchbell, kafka, ports, token)
+    for name, action in rsyslog_checks.checks(kafka, watchbell, sender):
+        report.check(name, action)
+    kafka.stop()
+
+
+def run_collector(report, directory, found, binary):
+    (libraries, otelcol), directory = found, directory / "with-collector"
+    directory.mkdir()
+    authority, hook, pods = Authority(directory / "pki"), Sink(), directory / "pods"
+    kafka = Kafka(libraries, directory / "kafka", authority)
+    kafka.start()
+    kafka.create_topic(otelcol_checks.TOPIC, 2)
+    watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + otelcol_checks.settings(kafka, authority))
+    watchbell.start()
+    sender = otelcol_checks.collector(otelcol, directory / "otelcol", watchbell, kafka, pods)
+    for name, action in otelcol_checks.checks(kafka, watchbell, sender, pods):
+        report.check(name, action)
+    kafka.stop()
+
+
+def run_audit(report, directory, found, binary):
+    (libraries, kube, agents), directory = found, directory / "with-audit-topics"
+    directory.mkdir()
+    authority, hook = Authority(directory / "pki"), Sink()
+    kafka = Kafka(libraries, directory / "kafka", authority)
+    kafka.start()
+    watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + audit_topics.settings(kafka, authority))
+    cluster = Cluster(kube, directory / "cluster", AUDIT_POLICY, audit_topics.ROTATION)
+    senders = audit_topics.agents(agents, directory, cluster, kafka, authority)
+    for name, action in audit_topics.checks(cluster, kafka, watchbell, senders):
+        report.check(name, action)
+    kafka.stop()
+
+
 def run_kubernetes(report, directory, kube, binary):
     authority = Authority(directory / "pki")
     mail = MailServer(directory / "mail", authority)
@@ -99,7 +149,7 @@ def run_kubernetes(report, directory, kube, binary):
     watchbell.start()
     watchbell.with_token = watchbell.add_cluster(directory / "webhook-token.yaml")
     webhook = watchbell.add_cluster(directory / "webhook.yaml", authority.issue("audit-client", CLIENT))
-    cluster = Cluster(kube, directory / "cluster", ROOT / "deploy" / "audit-policy.yaml", webhook)
+    cluster = Cluster(kube, directory / "cluster", AUDIT_POLICY, webhook_flags(webhook))
     cluster.start()
     Scenario(report, cluster, watchbell, mail, hook).run()
     cluster.stop()
@@ -129,8 +179,14 @@ def probe(mail):
     mail.forget()
 
 
-PREPARE = {"kubernetes": prepare_kubernetes, "kafka": kafka_libraries}
-RUN = {"kubernetes": run_kubernetes, "kafka": run_kafka}
+PREPARE = {
+    "kubernetes": prepare_kubernetes,
+    "kafka": kafka_libraries,
+    "rsyslog": lambda: (kafka_libraries(), rsyslog_binary()),
+    "collector": lambda: (kafka_libraries(), collector_binary()),
+    "audit": lambda: (kafka_libraries(), kube_binary(), {"collector": collector_binary(), "rsyslog": rsyslog_binary()}),
+}
+RUN = {"kubernetes": run_kubernetes, "kafka": run_kafka, "rsyslog": run_rsyslog, "collector": run_collector, "audit": run_audit}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("WATCHBELL_REAL_CACHE") or Path.home() / ".cache" / "watchbell-real")
 EXIM = "/usr/sbin/exim4"
+RSYSLOG, RSYSLOG_MODULES = "/usr/sbin/rsyslogd", Path("/usr/lib")
 NO_SERVICES = Path("/usr/sbin/policy-rc.d")
 
 
@@ -59,9 +61,7 @@ def _build_kube(module, flags, binary):
     partial = binary.with_suffix(".partial")
     subprocess.run(["nice", "go", "build", "-trimpath", "-ldflags", flags, "-o", partial, "."], cwd=module, check=True)
     partial.rename(binary)
-    others = sorted((path for path in CACHE.glob("kube-*") if path != binary), key=os.path.getmtime)
-    for old in others[:-1]:
-        old.unlink()
+    _keep_newest("kube-*", binary)
 
 
 def watchbell_binary():
@@ -95,6 +95,42 @@ def kafka_libraries():
     return libraries
 
 
+def collector_binary():
+    """The OpenTelemetry Collector of ./collector, built by its own builder when its sources are not the ones of the
+    cached build."""
+    manifest = HERE / "collector" / "builder.yaml"
+    binary = CACHE / f"otelcol-{hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "build.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            _build_collector(manifest.read_text(), binary)
+    return binary
+
+
+def _build_collector(manifest, binary):
+    note("building the OpenTelemetry Collector (about five minutes on two cores when nothing is cached)")
+    if not shutil.which("go"):
+        _install("golang-go")
+    version = re.search(r"^  version: (\S+)$", manifest, re.MULTILINE).group(1)
+    with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+        builder = ["go", "install", f"go.opentelemetry.io/collector/cmd/builder@v{version}"]
+        subprocess.run(builder, env={**os.environ, "GOBIN": directory}, check=True)
+        output = Path(directory) / "sources"
+        (Path(directory) / "builder.yaml").write_text(manifest.replace("dist:\n", f"dist:\n  output_path: {output}\n", 1))
+        command = ["nice", f"{directory}/builder", "--config", "builder.yaml", "--ldflags", "-s -w"]
+        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL)
+        (output / "otelcol").rename(binary)
+    _keep_newest("otelcol-*", binary)
+
+
+def _keep_newest(pattern, binary):
+    """Of older builds one stays, for whoever goes back and forth."""
+    others = sorted((path for path in CACHE.glob(pattern) if path != binary), key=os.path.getmtime)
+    for old in others[:-1]:
+        old.unlink()
+
+
 def exim_binary():
     """Debian's exim4; installed when it is missing and we may."""
     if not os.path.exists(EXIM):
@@ -102,6 +138,15 @@ def exim_binary():
     if os.geteuid() != 0:
         raise Failure("exim4 must be started by root, because it delivers as its own user")
     return EXIM
+
+
+def rsyslog_binary():
+    """Debian's rsyslogd with the modules that deploy/senders loads."""
+    for module, package in (("imptcp", "rsyslog"), ("lmnsd_gtls", "rsyslog-gnutls"), ("omelasticsearch", "rsyslog-elasticsearch"),
+                            ("omkafka", "rsyslog-kafka")):
+        if not any(RSYSLOG_MODULES.glob(f"*/rsyslog/{module}.so")):
+            _install(package)
+    return RSYSLOG
 
 
 def openssl():

@@ -150,6 +150,14 @@ class Watchbell:
         path.chmod(0o600)
         return path
 
+    def add_token(self, name, scope):
+        """A token with this scope, as the command prints it."""
+        command = [self.binary, "token", "create", name, "--scope", scope, "--data-dir", self.data]
+        ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=30)
+        if ran.returncode != 0:
+            raise Failure(f"watchbell token create failed: {ran.stderr.strip()}")
+        return ran.stdout.strip()
+
     # ---- questions ----
 
     def admin_token(self):

@@ -44,7 +44,10 @@ use watchbell_event::Positions;
 use super::LogError;
 use crate::quarantine::Quarantine;
 
-pub use config::{Connection, Contents, FORMATS, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use config::{
+    Connection, Contents, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig, TopicFormat,
+};
+pub use message::WHOLE_MESSAGE;
 pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
 pub use status::{BrokerState, KafkaStatus, PartitionStatus, Tally, TopicStatus};

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use watchbell_event::Format;
 use watchbell_ingest::log::kafka::{
-    Connection, Contents, FORMATS, Sasl, SaslMechanism, Start, Tls, TopicConfig,
+    Connection, Contents, Sasl, SaslMechanism, Start, Tls, TopicConfig, TopicFormat,
 };
 
 use super::MIB;
@@ -162,17 +161,16 @@ fn read_topic(section: &Section<'_>) -> TopicConfig {
     TopicConfig {
         topic,
         contents: Contents::Events {
-            format: section.parsed("format", Format::KubernetesAudit, parse_format),
+            format: section.parsed("format", TopicFormat::Audit, parse_format),
             cluster: Arc::from(cluster),
         },
         start: section.parsed("start", Start::Earliest, parse_start),
     }
 }
 
-fn parse_format(name: &str) -> Result<Format, String> {
-    let known = FORMATS.into_iter().find(|(known, _)| *known == name);
-    known.map(|(_, format)| format).ok_or_else(|| {
-        let known = FORMATS.map(|(known, _)| known).join(", ");
+fn parse_format(name: &str) -> Result<TopicFormat, String> {
+    TopicFormat::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
+        let known = TopicFormat::ALL.map(TopicFormat::name).join(", ");
         format!("unknown format {name:?}; known: {known}")
     })
 }
@@ -206,7 +204,7 @@ mod tests {
     fn topics_and_how_to_reach_them_are_read() {
         let text = "kafka:\n  brokers: [k1:9092, k2:9092]\n  sasl: {username: u, password: p, mechanism: PLAIN}\n  \
             topics:\n  - {topic: audit.prod, cluster: prod}\n  - {topic: b, cluster: c, start: latest, format: logs}\n  \
-            - {topic: d, cluster: c, start: '2026-01-31T08:15:00Z'}\n";
+            - {topic: d, cluster: c, start: '2026-01-31T08:15:00Z', format: otlp}\n";
         let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
         assert_eq!((&*kafka.connection.brokers, &*kafka.group), ("k1:9092,k2:9092", "watchbell"));
         assert!(kafka.connection.tls.is_some());
@@ -216,7 +214,7 @@ mod tests {
         let time = "2026-01-31T08:15:00Z".parse().unwrap();
         assert_eq!(starts, [Start::Earliest, Start::Latest, Start::At(time)]);
         assert_eq!(&*kafka.topics[0].topic, "audit.prod");
-        let formats: Vec<Format> = kafka
+        let formats: Vec<TopicFormat> = kafka
             .topics
             .iter()
             .map(|topic| match &topic.contents {
@@ -224,7 +222,7 @@ mod tests {
                 Contents::Envelopes => panic!("no topic is the log"),
             })
             .collect();
-        assert_eq!(formats, [Format::KubernetesAudit, Format::Log, Format::KubernetesAudit]);
+        assert_eq!(formats, [TopicFormat::Audit, TopicFormat::Logs, TopicFormat::Otlp]);
         let text = "kafka: {brokers: k, log: {topic: own}}";
         let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
         assert_eq!(kafka.topics[0].contents, Contents::Envelopes);
@@ -244,7 +242,7 @@ mod tests {
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b, start: now}]}", "neither earliest"),
             (
                 "kafka: {brokers: a, topics: [{topic: a, cluster: b, format: x}]}",
-                "unknown format \"x\"; known: audit, logs",
+                "unknown format \"x\"; known: audit, logs, otlp",
             ),
             ("kafka: {brokers: a, tls: {cert_file: /x}, topics: [{topic: a, cluster: b}]}", "needs both"),
             (

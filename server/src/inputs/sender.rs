@@ -16,6 +16,8 @@ use crate::tokens::Credential;
 pub(super) struct Access {
     config: AccessConfig,
     tls: Option<Arc<Tls>>,
+    /// Only where a certificate can be shown.
+    certificate_required: bool,
 }
 
 /// The other end of a connection.
@@ -28,7 +30,8 @@ pub(super) struct Sender {
 impl Access {
     /// With `tls` where it is spoken.
     pub(super) fn new(config: &AccessConfig, tls: Option<&Arc<Tls>>) -> Self {
-        Self { config: config.clone(), tls: tls.cloned() }
+        let certificate_required = config.certificate_required && tls.is_some();
+        Self { config: config.clone(), tls: tls.cloned(), certificate_required }
     }
 
     pub(super) fn tls(&self) -> Option<&Arc<Tls>> {
@@ -57,7 +60,7 @@ impl Access {
     /// Why nothing more is taken from this sender.
     pub(super) fn source(&self, sender: &Sender, route: &'static str) -> Result<Source> {
         let Some(certificate) = &sender.certificate else {
-            if self.config.certificate_required {
+            if self.certificate_required {
                 bail!("the sender has shown no client certificate, and nothing else says who it is");
             }
             let credential = Some(Credential::Address(sender.peer));
@@ -114,7 +117,10 @@ mod tests {
             (source.cluster.as_str(), source.credential.unwrap().to_string().as_str()),
             ("prod", "address 10.0.0.7")
         );
-        assert!(access(&[], true).source(&sender, "syslog").is_err());
+        // a listener without TLS, beside one that knows senders by their certificates
+        assert!(access(&[], true).source(&sender, "syslog").is_ok());
+        let over_tls = Access { certificate_required: true, ..access(&[], true) };
+        assert!(over_tls.source(&sender, "syslog").is_err());
         let access = access(&["10.0.0.0/8"], false);
         assert!(access.allows(sender.peer) && !access.allows([11, 0, 0, 7].into()));
     }

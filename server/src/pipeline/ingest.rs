@@ -12,14 +12,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
-use watchbell_event::{Envelope, Format};
+use watchbell_event::Envelope;
 use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
     Compression, DecodeError, DecodeLimits, Decoded, DecompressError, Origin, Rejected, decode_audit,
     decompress,
 };
 use watchbell_ingest::intake::{Intake, IntakeConfig, LookupError, OlderEvent};
-use watchbell_ingest::log::kafka::Contents;
+use watchbell_ingest::log::kafka::{Contents, TopicFormat};
 use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
@@ -41,7 +41,7 @@ pub(crate) struct IngestPort {
     intake: Intake,
     decoding: Decoding,
     /// What topics hold, by the source that their events name.
-    topic_formats: BTreeMap<String, Format>,
+    topic_formats: BTreeMap<String, TopicFormat>,
     /// Held by whoever reads through the quarantine, which takes a while.
     scans: Arc<Mutex<()>>,
     index: Arc<IndexView>,
@@ -168,7 +168,7 @@ impl IngestPort {
 
     /// Whether a source brings audit events: the receiver's, or a topic of them.
     pub(super) fn is_audit(&self, source: &str) -> bool {
-        source == AUDIT || self.topic_formats.get(source) == Some(&Format::KubernetesAudit)
+        source == AUDIT || self.topic_formats.get(source) == Some(&TopicFormat::Audit)
     }
 
     /// Makes what must not be stored unreadable.
@@ -299,7 +299,7 @@ impl From<AppendError> for IngestError {
     }
 }
 
-fn topic_formats(config: &Config) -> BTreeMap<String, Format> {
+fn topic_formats(config: &Config) -> BTreeMap<String, TopicFormat> {
     let topics = config.kafka.iter().flat_map(|kafka| &kafka.topics);
     let formats = topics.filter_map(|topic| match topic.contents {
         Contents::Events { format, .. } => Some((topic.source(), format)),

@@ -34,7 +34,20 @@ pub enum OtlpForm {
     Json,
 }
 
+impl OtlpForm {
+    /// The form of a request about which nothing is said: no message of Protocol Buffers that can be read begins with
+    /// a brace.
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        if body.trim_ascii_start().starts_with(b"{") { Self::Json } else { Self::Protobuf }
+    }
+}
+
 /// Reads all log records of a request, which `delivery` numbers in their order. A request without any is good.
+///
+/// Exporters send a request again until it is answered, and say nothing by which it could be recognised. So a record
+/// that says to less than a millisecond when it was is numbered by the bytes of its request instead: nobody makes the
+/// same request at the same moment twice.
 ///
 /// # Errors
 /// If it cannot be read from one record to the next, has more records than allowed, or its records together with what
@@ -48,8 +61,10 @@ pub fn decode_otlp(
     redactor: &Redactor,
 ) -> Result<Decoded, DecodeError> {
     let decoder = LogDecoder::new(origin, limits, redactor);
+    let content = Sequence::delivery(origin, blake3::hash(body).as_bytes());
     let decoded = Decoded::default();
-    Export { body, delivery, limits, decoder, decoded, records: 0, room: MAX_DOCUMENTS_BYTES }.read(form)
+    Export { body, content, delivery, limits, decoder, decoded, records: 0, room: MAX_DOCUMENTS_BYTES }
+        .read(form)
 }
 
 /// What the records of one resource and scope share.
@@ -78,9 +93,17 @@ struct Record {
     event_name: String,
 }
 
+impl Record {
+    fn tells_its_moment(&self) -> bool {
+        [self.time, self.observed].iter().any(|nanos| nanos % 1_000_000 != 0)
+    }
+}
+
 /// A request being read.
 struct Export<'a> {
     body: &'a Bytes,
+    /// Numbers the records of this request however often it is sent.
+    content: Sequence,
     delivery: &'a Sequence,
     limits: &'a LogLimits,
     decoder: LogDecoder<'a>,
@@ -102,7 +125,9 @@ impl Export<'_> {
     }
 
     fn record(&mut self, record: Record, context: &Context) -> Result<(), DecodeError> {
-        let identity = self.delivery.id(self.next()? as u64);
+        let number = self.next()? as u64;
+        let sequence = if record.tells_its_moment() { &self.content } else { self.delivery };
+        let identity = sequence.id(number);
         let envelope = self.decoder.decode(log_record(record, context, identity));
         self.room = self
             .room

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use watchbell_event::{Format, Timestamp};
+use watchbell_event::Timestamp;
 
 use crate::decode::DecodeLimits;
 use crate::decode::logs::LogLimits;
@@ -60,17 +60,39 @@ impl TopicConfig {
     }
 }
 
-/// What topics may hold, by the names that configuration and status have for it, which are those of the routes
-/// under `/ingest/`.
-pub const FORMATS: [(&str, Format); 2] = [("audit", Format::KubernetesAudit), ("logs", Format::Log)];
+/// What the messages of others may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicFormat {
+    /// Audit events.
+    Audit,
+    /// Log records as agents send them over HTTP, or plain lines.
+    Logs,
+    /// OpenTelemetry's `ExportLogsServiceRequest`, as Protocol Buffers or as JSON.
+    Otlp,
+}
+
+impl TopicFormat {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Audit, Self::Logs, Self::Otlp];
+
+    /// What configuration and status call it: the route that takes the same by HTTP.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Logs => "logs",
+            Self::Otlp => "otlp",
+        }
+    }
+}
 
 /// What the messages of a topic hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// Events that others wrote.
     Events {
-        /// What they are.
-        format: Format,
+        /// How they are written.
+        format: TopicFormat,
         /// The cluster they belong to.
         cluster: Arc<str>,
     },

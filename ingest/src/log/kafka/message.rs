@@ -5,14 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
-use watchbell_event::{Envelope, Format, Timestamp};
+use watchbell_event::{Envelope, Timestamp};
 
-use super::config::{Contents, KafkaConfig, TopicConfig};
+use super::config::{Contents, KafkaConfig, TopicConfig, TopicFormat};
 use super::position::MAX_EVENTS;
-use crate::decode::logs::{BodyForm, LogLimits, Sequence, decode_log_body};
+use crate::decode::logs::{BodyForm, LogLimits, OtlpForm, Sequence, decode_log_body, decode_otlp};
 use crate::decode::{DecodeError, DecodeLimits, Decoded, Origin, decode_audit};
 use crate::log::journal::stored;
 use crate::quarantine::QuarantineEntry;
+
+/// With which the place of a message of which nothing could be read ends.
+pub const WHOLE_MESSAGE: &str = "the whole message";
 
 /// A message that was fetched.
 pub(super) struct Message {
@@ -68,13 +71,7 @@ impl Message {
         };
         let whole = |reason: String| Opened {
             events: Vec::new(),
-            rejected: vec![self.reject(
-                &origin,
-                partition,
-                "the whole message",
-                reason,
-                self.payload.clone(),
-            )],
+            rejected: vec![self.reject(&origin, partition, WHOLE_MESSAGE, reason, self.payload.clone())],
         };
         if self.bytes > config.message_bytes {
             return whole(format!(
@@ -103,34 +100,38 @@ impl Message {
 
     fn decode(
         &self,
-        format: Format,
+        format: TopicFormat,
         origin: &Origin,
         partition: i32,
         config: &KafkaConfig,
     ) -> Result<Decoded, String> {
         let decoded = match format {
-            Format::KubernetesAudit => {
+            TopicFormat::Audit => {
                 let events = config.limits.events.min(MAX_EVENTS);
                 let limits = DecodeLimits { events, ..config.limits.clone() };
                 decode_audit(&self.payload, origin, &limits, &config.redactor)
             }
-            Format::Log => self.decode_lines(origin, partition, config),
-            other => return Err(format!("{other} is not read from topics")),
+            TopicFormat::Logs | TopicFormat::Otlp => self.decode_records(format, origin, partition, config),
         };
         decoded.map_err(|error| error.to_string())
     }
 
-    fn decode_lines(
+    fn decode_records(
         &self,
+        format: TopicFormat,
         origin: &Origin,
         partition: i32,
         config: &KafkaConfig,
     ) -> Result<Decoded, DecodeError> {
         let records = config.log_limits.records.min(MAX_EVENTS);
         let limits = LogLimits { records, ..config.log_limits.clone() };
-        let lines = Sequence::message(origin, partition, self.offset, self.written, &self.payload);
+        let records = Sequence::message(origin, partition, self.offset, self.written, &self.payload);
+        if format == TopicFormat::Otlp {
+            let form = OtlpForm::of(&self.payload);
+            return decode_otlp(&self.payload, form, origin, &records, &limits, &config.redactor);
+        }
         let form = BodyForm::ByContent;
-        match decode_log_body(&self.payload, form, origin, &lines, &limits, &config.redactor) {
+        match decode_log_body(&self.payload, form, origin, &records, &limits, &config.redactor) {
             // as an empty line between others, it is nothing that anybody said
             Err(DecodeError::Empty) => Ok(Decoded::default()),
             decoded => decoded,

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watchbell_event::Positions;
 
-use super::config::{Contents, FORMATS};
+use super::config::Contents;
 use super::position;
 use super::state::Shared;
 
@@ -139,10 +139,7 @@ pub(super) fn status(shared: &Shared) -> KafkaStatus {
             .collect();
         partitions.sort_by_key(|partition| partition.partition);
         let (format, cluster) = match &topic.contents {
-            Contents::Events { format, cluster } => {
-                let name = FORMATS.into_iter().find(|(_, known)| known == format).map(|(name, _)| name);
-                (name, Some(cluster.to_string()))
-            }
+            Contents::Events { format, cluster } => (Some(format.name()), Some(cluster.to_string())),
             Contents::Envelopes => (None, None),
         };
         TopicStatus { topic: topic.topic.to_string(), format, cluster, problem: problem(None), partitions }

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use tempfile::TempDir;
-use watchbell_event::{Format, Positions, Record, Timestamp};
+use watchbell_event::{Positions, Record, Timestamp};
 
 use super::*;
 use crate::decode::DecodeLimits;
@@ -25,7 +25,7 @@ pub(super) fn now() -> Timestamp {
 pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
     let topic = |name: &&str| TopicConfig {
         topic: (*name).into(),
-        contents: Contents::Events { format: Format::KubernetesAudit, cluster: "test".into() },
+        contents: Contents::Events { format: TopicFormat::Audit, cluster: "test".into() },
         start: Start::Earliest,
     };
     KafkaConfig {
@@ -103,10 +103,10 @@ impl Cluster {
         crate::log::Log::Kafka(KafkaLog::open(self.open_with(config), own).unwrap())
     }
 
-    /// Opens a topic of log lines.
-    pub(super) fn open_lines(&self, topic: &str) -> Topics {
+    /// Opens a topic of log records.
+    pub(super) fn open_records(&self, topic: &str, format: TopicFormat) -> Topics {
         let mut config = self.config(&[topic]);
-        config.topics[0].contents = Contents::Events { format: Format::Log, cluster: "test".into() };
+        config.topics[0].contents = Contents::Events { format, cluster: "test".into() };
         self.open_with(config)
     }
 

@@ -16,7 +16,7 @@ use crate::http::Clusters;
 pub(super) const AUDIT: &str = "audit";
 pub(super) const LOGS: &str = "logs";
 const BULK: &str = "bulk";
-const OTLP: &str = "otlp";
+pub(super) const OTLP: &str = "otlp";
 const SYSLOG: &str = "syslog";
 const FORWARD: &str = "forward";
 
@@ -110,11 +110,7 @@ impl Payload {
             (BULK, true) if !cluster.is_empty() => {
                 Again::Is(Self::Bulk { index: None, clusters: Clusters::just(cluster), delivery })
             }
-            (OTLP, true) => {
-                let is_json = bytes.trim_ascii_start().starts_with(b"{");
-                let form = if is_json { OtlpForm::Json } else { OtlpForm::Protobuf };
-                Again::Is(Self::Otlp { form, delivery })
-            }
+            (OTLP, true) => Again::Is(Self::Otlp { form: OtlpForm::of(bytes), delivery }),
             // lines and entries are never refused as a whole
             (LOGS | FORWARD, true) => Again::Packed,
             (BULK | OTLP | SYSLOG | FORWARD, _) => Again::Part,
@@ -140,7 +136,7 @@ impl Payload {
         let id = delivery_id(self.delivery(), body).map_err(Unopened::Ingest)?;
         let delivery = Sequence::delivery(origin, &id);
         let (limits, redactor) = (&with.log_limits, &with.redactor);
-        let may_be_known = self.delivery().is_some();
+        let may_be_known = self.delivery().is_some() || matches!(self, Self::Otlp { .. });
         let decoded = match self {
             Self::Audit => Decoded::default(),
             Self::Logs { form, .. } => decode_log_body(body, *form, origin, &delivery, limits, redactor)?,

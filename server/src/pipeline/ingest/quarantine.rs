@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, spawn_blocking};
-use watchbell_event::{EventId, Format, Timestamp};
+use watchbell_event::{EventId, Timestamp};
 use watchbell_ingest::decode::Decoded;
+use watchbell_ingest::log::kafka::WHOLE_MESSAGE;
 use watchbell_ingest::quarantine::{Quarantine, QuarantineError, QuarantinedEntry};
 
-use super::payload::{AUDIT, Again, LOGS, Opened, Payload, Unopened};
+use super::payload::{Again, OTLP, Opened, Payload, Unopened};
 use super::{IngestError, IngestPort, Ingested, WHOLE_BODY};
 use crate::clock;
 
@@ -105,9 +106,12 @@ impl IngestPort {
     /// What the bytes are now. The key numbers what is in them, so that it is stored once however often this is asked
     /// for.
     fn payload(&self, Quarantined { entry, bytes }: &Quarantined) -> Result<Payload, RetryError> {
-        let is_whole = entry.place == WHOLE_BODY;
+        let format = self.format(&entry.source);
+        // a message of other formats may be tried as any part of it
+        let is_request = format == OTLP && entry.place.ends_with(WHOLE_MESSAGE);
+        let is_whole = entry.place == WHOLE_BODY || is_request;
         let key = entry.key.0.to_vec();
-        match Payload::again(self.format(&entry.source), is_whole, &entry.cluster, bytes, key) {
+        match Payload::again(format, is_whole, &entry.cluster, bytes, key) {
             Again::Is(payload) => Ok(payload),
             Again::Part => Err(RetryError::Part(entry.source.clone())),
             Again::Packed => Err(RetryError::StillUnreadable(entry.reason.clone())),
@@ -118,8 +122,7 @@ impl IngestPort {
     /// The source whose bodies a topic's messages are like; every other source is like itself.
     fn format<'a>(&self, source: &'a str) -> &'a str {
         match self.topic_formats.get(source) {
-            Some(Format::Log) => LOGS,
-            Some(_) => AUDIT,
+            Some(format) => format.name(),
             None => source,
         }
     }

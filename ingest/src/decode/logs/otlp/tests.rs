@@ -69,6 +69,27 @@ fn records_become_documents_in_both_forms() {
 }
 
 #[test]
+fn a_request_that_is_sent_again_is_known_by_records_that_say_exactly_when_they_were() {
+    let (origin, limits, redactor) = (origin(), LogLimits::default(), Redactor::new([7; 32], vec![]));
+    let ids = |delivery: &[u8], body: &Bytes| -> Vec<EventId> {
+        let delivery = Sequence::delivery(&origin, delivery);
+        let decoded = decode_otlp(body, OtlpForm::of(body), &origin, &delivery, &limits, &redactor).unwrap();
+        decoded.envelopes.iter().map(|envelope| envelope.id).collect()
+    };
+    for (body, message, another) in [(PROTOBUF, &b"Failed"[..], &b"failed"[..]), (JSON, b"Failed", b"failed")]
+    {
+        let first = ids(b"1", &Bytes::from_static(body));
+        let again = ids(b"2", &Bytes::from_static(body));
+        // the second one says when it was to the second, and the next one may look the same
+        assert_eq!(first[0], again[0]);
+        assert_ne!(first[1], again[1]);
+        let at = body.windows(message.len()).position(|window| window == message).unwrap();
+        let changed = [&body[..at], another, &body[at + message.len()..]].concat();
+        assert_ne!(first[0], ids(b"1", &changed.into())[0]);
+    }
+}
+
+#[test]
 fn a_request_without_records_is_good() {
     for (body, form) in [
         ("", OtlpForm::Protobuf),
@@ -155,7 +176,8 @@ fn what_one_record_and_one_request_may_hold_is_bounded() {
     let decoder = LogDecoder::new(&origin, &limits, &redactor);
     let (body, delivery, limits) = (&body, &delivery, &limits);
     let room = 80 << 10;
-    let export = Export { body, delivery, limits, decoder, decoded: Decoded::default(), records: 0, room };
+    let (content, decoded) = (delivery.clone(), Decoded::default());
+    let export = Export { body, content, delivery, limits, decoder, decoded, records: 0, room };
     let error = export.read(OtlpForm::Protobuf).unwrap_err();
     assert_eq!(error, DecodeError::TooLong { limit_bytes: MAX_DOCUMENTS_BYTES });
 }

@@ -1,4 +1,4 @@
-//! Topics of log lines.
+//! Topics of log records.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use watchbell_event::{Format, Positions, Record};
 
 use super::run;
-use crate::log::kafka::TopicReader;
 use crate::log::kafka::testing::*;
+use crate::log::kafka::{TopicFormat, TopicReader, WHOLE_MESSAGE};
 
 /// Messages of log lines in all forms, and how many lines they hold.
 fn fill_with_lines(cluster: &Cluster) -> usize {
@@ -36,7 +36,7 @@ fn lines_in_all_forms_are_events_by_their_place() {
     run(async {
         let cluster = Cluster::with_topics(&["a"]);
         let expect = fill_with_lines(&cluster);
-        let topics = cluster.open_lines("a");
+        let topics = cluster.open_records("a", TopicFormat::Logs);
         let mut found = Vec::new();
         for name in ["detect", "index"] {
             let mut reader = topics.reader(name, &Positions::default()).unwrap();
@@ -75,7 +75,7 @@ fn a_reader_of_lines_goes_on_within_a_message() {
         let expect = fill_with_lines(&cluster);
         let (mut at, mut records) = (Positions::default(), Vec::new());
         while records.len() < expect {
-            let topics = cluster.open_lines("a");
+            let topics = cluster.open_records("a", TopicFormat::Logs);
             let mut reader = topics.reader("index", &at).unwrap();
             let batch = next(&mut reader, 1).await;
             batch.next.iter().for_each(|(partition, next)| at.set_next(partition, next));
@@ -83,6 +83,31 @@ fn a_reader_of_lines_goes_on_within_a_message() {
         }
         let ids: HashSet<_> = records.iter().map(|record| record.envelope.id).collect();
         assert_eq!((records.len(), ids.len()), (expect, expect));
+    });
+}
+
+#[test]
+fn requests_of_open_telemetry_are_read_in_both_forms_and_their_repetitions_known() {
+    const PROTOBUF: &[u8] = include_bytes!("../../../decode/logs/otlp/fixtures/request.pb");
+    const JSON: &[u8] = include_bytes!("../../../decode/logs/otlp/fixtures/request.json");
+    run(async {
+        let cluster = Cluster::with_topics(&["a"]);
+        // of the two records of a request, one says exactly when it was; the second may be another one like it
+        let messages = [(PROTOBUF, 2), (JSON, 2), (b"", 0), (b"{", 0), (b"no request", 0), (PROTOBUF, 1)];
+        messages.iter().for_each(|(message, _)| cluster.produce("a", 0, 10, message));
+        let expect = messages.iter().map(|(_, records)| records).sum();
+        let topics = cluster.open_records("a", TopicFormat::Otlp);
+        let mut reader = topics.reader("index", &Positions::default()).unwrap();
+        let records = read(&mut reader, expect).await.0;
+        expect_no_lines(&mut reader).await;
+        let mut said: Vec<String> = records.iter().map(said).collect();
+        said.sort_unstable();
+        let login = "Failed password for root from 203.0.113.9 port 22 ssh2";
+        assert_eq!(said, [login, login, "started", "started", "started"]);
+        assert_eq!(topics.status().topics[0].format, Some("otlp"));
+        let kept = cluster.quarantine().list(100, None).unwrap();
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert!(kept.iter().all(|entry| entry.place.ends_with(WHOLE_MESSAGE)), "{kept:?}");
     });
 }
 
