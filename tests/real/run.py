@@ -1,4 +1,4 @@
-"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka]`.
+"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [roles]`.
 Environment: WATCHBELL_BIN, WATCHBELL_REAL_CACHE, WATCHBELL_REAL_KEEP."""
 
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import full_disk
 import kafka_log
+import kafka_roles
 import kafka_topics
 from broker import Kafka
 from cluster import Cluster
@@ -23,7 +24,7 @@ from tools import ROOT, exim_binary, kafka_libraries, kube_binary, note, openssl
 from watchbell import CLIENT, Watchbell, collector, notifications
 
 DEADLINE_S = 480
-PARTS = ("kubernetes", "kafka")
+PARTS = ("kubernetes", "kafka", "roles")
 
 
 def main():
@@ -90,6 +91,18 @@ def run_kafka(report, directory, libraries, binary):
     replicated.stop()
 
 
+def run_roles(report, directory, libraries, binary):
+    directory = directory / "apart"
+    directory.mkdir()
+    authority, hook = Authority(directory / "pki"), Sink()
+    kafka = Kafka(libraries, directory / "kafka", authority)
+    kafka.start()
+    processes = kafka_roles.prepare(binary, directory / "processes", kafka, authority, hook)
+    for name, action in kafka_roles.checks(kafka, processes, hook):
+        report.check(name, action)
+    kafka.stop()
+
+
 def run_kubernetes(report, directory, kube, binary):
     authority = Authority(directory / "pki")
     mail = MailServer(directory / "mail", authority)
@@ -129,8 +142,8 @@ def probe(mail):
     mail.forget()
 
 
-PREPARE = {"kubernetes": prepare_kubernetes, "kafka": kafka_libraries}
-RUN = {"kubernetes": run_kubernetes, "kafka": run_kafka}
+PREPARE = {"kubernetes": prepare_kubernetes, "kafka": kafka_libraries, "roles": kafka_libraries}
+RUN = {"kubernetes": run_kubernetes, "kafka": run_kafka, "roles": run_roles}
 
 if __name__ == "__main__":
     sys.exit(main())
