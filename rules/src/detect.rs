@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use watchbell_event::secrets::redact;
 use watchbell_event::{
-    ContributingEvent, CorrelationMatch, Deferred, Detection, EventId, Explanation, Facets, Record,
+    ContributingEvent, CorrelationMatch, Deferred, Detection, Envelope, EventId, Explanation, Facets, Record,
 };
 
 use crate::compile::{RuleSet, Traffic};
@@ -114,6 +114,21 @@ impl Detector {
         };
         self.correlator.take(&observed, &self.evaluator, &self.matches, &mut self.correlated);
         self.tell(record, detections);
+    }
+
+    /// Whether some rule matches an event, be it one that only feeds correlations. For whoever passes such events on to
+    /// another detector: here nothing is detected, and correlations are told nothing.
+    pub fn matches_any(&mut self, envelope: &Envelope) -> bool {
+        self.events.increment(1);
+        if !self.evaluator.matches_of(envelope.format, &envelope.bytes, &mut self.matches) {
+            self.unreadable.increment(1);
+        }
+        for rule in &self.matches {
+            if let Some(matched) = self.matched.get_mut(*rule) {
+                *matched += 1;
+            }
+        }
+        !self.matches.is_empty()
     }
 
     /// No more events come behind `last`: decides what correlations still wait for some to decide.

@@ -22,11 +22,12 @@ use watchbell_rules::{CorrelationConfig, Lists};
 
 use self::reader::{Errors, Section};
 use crate::files;
+use crate::roles::Roles;
 use crate::tokens::check_cluster_name;
 
 pub(crate) use self::alerting::AlertingConfig;
 pub(crate) use self::inputs::{AccessConfig, ForwardConfig, SharedKey, SyslogConfig};
-pub(crate) use self::kafka::KafkaConfig;
+pub(crate) use self::kafka::{KafkaConfig, KafkaLogConfig};
 pub(crate) use self::tls::{ClientsConfig, TlsConfig};
 
 const MIB: u64 = 1 << 20;
@@ -36,6 +37,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Everything that can be set.
 #[derive(Debug)]
 pub(crate) struct Config {
+    /// What this process does.
+    pub(crate) roles: Roles,
     pub(crate) listen: SocketAddr,
     /// Serve plain HTTP on an address that is not loopback.
     pub(crate) allow_plaintext: bool,
@@ -78,6 +81,8 @@ pub(crate) struct IngestConfig {
     pub(crate) dedupe_max_events: u64,
     /// Further paths whose values are redacted before anything is stored.
     pub(crate) redact: Vec<String>,
+    /// The key under which they are; by default one in the data directory.
+    pub(crate) redaction_key_file: Option<PathBuf>,
     pub(crate) quarantine_max_bytes: u64,
     /// An audit feed that sends hardly anything for so long is reported; zero: never.
     pub(crate) feed_silence: Duration,
@@ -176,6 +181,7 @@ impl Config {
         let tls = TlsConfig::read(root.section("tls"));
         let ingest = IngestConfig::read(root.section("ingest"));
         Self {
+            roles: read_roles(root),
             listen: root.address("listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             allow_plaintext,
             data_dir: root.path("data_dir").unwrap_or_else(|| PathBuf::from("./watchbell-data")),
@@ -196,6 +202,16 @@ impl Config {
             log: LogConfig::read(root.section("log")),
         }
     }
+}
+
+fn read_roles(root: &Section<'_>) -> Roles {
+    if root.get("roles").is_none() {
+        return Roles::all();
+    }
+    root.texts("roles").join(",").parse().unwrap_or_else(|error| {
+        root.errors().add(root.line_of("roles"), format!("roles: {error}"));
+        Roles::all()
+    })
 }
 
 impl IngestConfig {
@@ -220,6 +236,7 @@ impl IngestConfig {
             dedupe_window: section.duration_from("dedupe_window", Duration::from_secs(30 * 60), SECOND),
             dedupe_max_events: section.integer("dedupe_max_events", 2_000_000, 1_000, 100_000_000),
             redact: redacted_paths(&section),
+            redaction_key_file: section.path("redaction_key_file"),
             quarantine_max_bytes: section.bytes("quarantine_max", GIB),
         };
         for (key, value, low, high) in [

@@ -11,6 +11,7 @@ mod http;
 mod inputs;
 mod pipeline;
 mod quota;
+mod roles;
 mod rule_files;
 mod self_audit;
 mod sources;

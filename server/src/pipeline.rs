@@ -11,31 +11,30 @@ mod open_log;
 mod rule_counts;
 mod rule_query;
 mod rules;
+mod sift;
 mod stage;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use watchbell_alerting::{AlertStore, Dispatcher};
+use watchbell_event::Positions;
 use watchbell_event::predicate::Predicate;
 use watchbell_ingest::log::{Log, LogState};
-use watchbell_query::{Index, Searcher};
+use watchbell_query::Searcher;
 use watchbell_rules::needed_bodies;
 
-use self::correlation_state::StateFile;
-use self::detect::Detect;
-use self::files::Following;
-use self::index::{IndexView, Indexing};
-use self::ingest::Decoding;
-use self::rule_counts::{Publisher, RuleCounts};
+use self::index::IndexView;
+use self::rule_counts::RuleCounts;
 use self::rules::RuleBook;
-use self::stage::{Checkpoints, READER_DETECT, READER_INDEX};
+use self::stage::{READER_DETECT, READER_INDEX};
 use crate::clock;
 use crate::config::Config;
+use crate::roles::{Elsewhere, Role, Roles};
 use crate::sources::Sources;
 
 pub(crate) use self::ingest::{IngestError, IngestPort, Ingested, Payload, Quarantined, Request, RetryError};
@@ -43,95 +42,38 @@ pub(crate) use self::rule_query::RuleQueryError;
 pub(crate) use self::rules::RuleReload;
 pub(crate) use watchbell_ingest::decode::Compression;
 
-/// Everything between the HTTP surface and the disk.
+/// Everything between the HTTP surface and the disk, as far as it is this process's work.
 pub(crate) struct Pipeline {
+    roles: Roles,
     log: Log,
     ingest: Arc<IngestPort>,
     sources: Arc<Sources>,
-    rules: Arc<RuleBook>,
+    rules: Option<Arc<RuleBook>>,
     rule_counts: Arc<RuleCounts>,
-    index: Arc<IndexView>,
-    alerts: AlertStore,
+    index: Option<Arc<IndexView>>,
+    alerting: Option<Alerting>,
     stages: Mutex<Vec<std::thread::JoinHandle<()>>>,
     failed: watch::Sender<Option<&'static str>>,
     chores: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
-impl Pipeline {
-    /// Opens everything below the data directory and starts the stages, which stop when `stopping` is true.
-    ///
-    /// # Errors
-    /// What cannot be opened, and what to do about it.
-    pub(crate) fn start(config: &mut Config, stopping: &watch::Receiver<bool>) -> Result<Self> {
-        let data_dir = &config.data_dir;
-        let decoding = Decoding::open(config)?;
-        let log = open_log::open(config, &decoding)?;
-        let index_dir = data_dir.join("index");
-        let index = Index::open(index_config(config), &index_dir).context("failed to open the index")?;
-        stage::report_missing(&log, READER_INDEX, index.positions());
-        let alerts = AlertStore::open(
-            &data_dir.join("alerts.sqlite"),
-            config.alerting.store.clone(),
-            std::mem::take(&mut config.alerting.router),
-        )?;
-        stage::report_missing(&log, READER_DETECT, &alerts.positions());
-        let rules = Arc::new(RuleBook::open(&config.rules)?);
-        let view = Arc::new(IndexView::new(&index));
-        let ingest = Arc::new(IngestPort::open(config, decoding, log.clone(), Arc::clone(&view))?);
+/// Alerts, and the log whose positions they are kept with.
+struct Alerting {
+    store: AlertStore,
+    log: Log,
+}
 
-        let state = StateFile::new(data_dir);
-        let (from, snapshot) = state.resume(&alerts.positions());
-        let rule_counts = Arc::new(RuleCounts::new(clock::now()));
-        let detect = Detect {
-            reader: log.reader(READER_DETECT, &from)?,
-            correlation: config.rules.correlation.clone(),
-            state,
-            snapshot,
-            checkpoints: Checkpoints::new(log.clone(), READER_DETECT),
-            rules: Arc::clone(&rules),
-            alerts: alerts.clone(),
-            counts: Publisher::new(Arc::clone(&rule_counts)),
-        };
-        let indexing = Indexing {
-            log: log.clone(),
-            index,
-            view: Arc::clone(&view),
-            config: index_config(config),
-            dir: index_dir,
-            commit_interval: config.index.commit_interval,
-        };
-        let sources = Arc::<Sources>::default();
-        let (failed, _) = watch::channel(None);
-        let (stop_detect, stop_index) = (stopping.clone(), stopping.clone());
-        let mut stages = vec![
-            stage::spawn("detect", failed.clone(), move || detect.run(&stop_detect))?,
-            stage::spawn("index", failed.clone(), move || indexing.run(&stop_index))?,
-        ];
-        if !config.files.sources.is_empty() {
-            let following =
-                Following::open(config.files.clone(), data_dir, Arc::clone(&ingest), Arc::clone(&sources))?;
-            let stop_files = stopping.clone();
-            stages.push(stage::spawn("files", failed.clone(), move || following.run(&stop_files))?);
-        }
-        let receivers = std::mem::take(&mut config.alerting.receivers);
-        let dispatcher = Dispatcher::new(alerts.clone(), config.alerting.dispatch.clone(), receivers);
-        let chores = vec![
-            tokio::spawn(dispatch(dispatcher, stopping.clone())),
-            tokio::spawn(retain(log.clone(), stopping.clone())),
-            tokio::spawn(reload_rules(Arc::clone(&rules), config.rules.reload_interval, stopping.clone())),
-        ];
-        Ok(Self {
-            log,
-            ingest,
-            sources,
-            rules,
-            rule_counts,
-            index: view,
-            alerts,
-            stages: Mutex::new(stages),
-            failed,
-            chores: Mutex::new(chores),
-        })
+/// A reader of a log, and how far it has come.
+struct Reader<'a> {
+    name: &'static str,
+    positions: Arc<Positions>,
+    log: &'a Log,
+}
+
+impl Pipeline {
+    /// What this process does.
+    pub(crate) fn roles(&self) -> &Roles {
+        &self.roles
     }
 
     /// Takes events in.
@@ -149,34 +91,54 @@ impl Pipeline {
         &self.sources
     }
 
-    /// How many audit events came from each cluster, sent here or read from topics.
+    /// How many audit events came from each cluster, sent here or read from topics. Others receive what an index reads
+    /// that runs apart; it counts for itself.
     pub(crate) fn audit_totals(&self) -> BTreeMap<String, u64> {
-        self.sources.totals(|route| self.ingest.is_audit(route))
+        match &self.index {
+            Some(index) if !self.roles.has(Role::Receive) => index.audit_totals(),
+            _ => self.sources.totals(|route| self.ingest.is_audit(route)),
+        }
     }
 
     /// Finds events.
-    pub(crate) fn searcher(&self) -> Searcher {
-        self.index.searcher()
+    ///
+    /// # Errors
+    /// If another process does.
+    pub(crate) fn searcher(&self) -> Result<Searcher, Elsewhere> {
+        let index = self.index.as_ref().ok_or_else(|| self.roles.elsewhere(&[Role::Query]))?;
+        Ok(index.searcher())
     }
 
     /// Puts the events a rule matched in place of `rule:ID`. Blocks on the alert database.
     pub(crate) fn resolve_rules(&self, query: Predicate) -> Result<Predicate, RuleQueryError> {
-        rule_query::resolve(query, &self.alerts, &self.rules.current())
+        match (&self.alerting, &self.rules) {
+            (Some(alerting), Some(rules)) => rule_query::resolve(query, &alerting.store, &rules.current()),
+            _ => rule_query::without_rules(query, || self.roles.elsewhere(&[Role::Alert])),
+        }
     }
 
     /// Knows alerts.
-    pub(crate) fn alerts(&self) -> &AlertStore {
-        &self.alerts
+    ///
+    /// # Errors
+    /// If another process does.
+    pub(crate) fn alerts(&self) -> Result<&AlertStore, Elsewhere> {
+        let alerting = self.alerting.as_ref().ok_or_else(|| self.roles.elsewhere(&[Role::Alert]))?;
+        Ok(&alerting.store)
     }
 
     /// Changes of the rules since the last call.
     pub(crate) fn take_rule_reloads(&self) -> Vec<RuleReload> {
-        self.rules.take_reloads()
+        self.rules.as_ref().map(|rules| rules.take_reloads()).unwrap_or_default()
     }
 
     /// The rules in force and what became of them, and why others are not.
-    pub(crate) fn rules_overview(&self) -> Value {
-        let set = self.rules.current();
+    ///
+    /// # Errors
+    /// If this process evaluates none.
+    pub(crate) fn rules_overview(&self) -> Result<Value, Elsewhere> {
+        const WANTED: &[Role] = &[Role::Detect, Role::Alert];
+        let book = self.rules.as_ref().ok_or_else(|| self.roles.elsewhere(WANTED))?;
+        let set = book.current();
         let rules: Vec<Value> = set
             .rules()
             .iter()
@@ -194,7 +156,7 @@ impl Pipeline {
                     "not_evaluable": count.not_evaluable, "correlation": correlation })
             })
             .collect();
-        json!({ "rules": rules, "problems": self.rules.problems(), "counted_since": self.rule_counts.since() })
+        Ok(json!({ "rules": rules, "problems": book.problems(), "counted_since": self.rule_counts.since() }))
     }
 
     /// Why this server should be sent nothing, if so. A journal that is merely full is no reason: senders are
@@ -221,7 +183,6 @@ impl Pipeline {
     /// Positions, lag and damage, for people who ask how it is.
     pub(crate) fn status(&self) -> Value {
         let log = self.log.status();
-        let (detected, indexed) = (self.alerts.positions(), self.index.positions());
         let corruptions: Vec<Value> = log
             .corruptions
             .iter()
@@ -232,15 +193,25 @@ impl Pipeline {
             })
             .collect();
         let mut status = json!({
+            "roles": self.roles.names(),
             "ready": self.not_ready().is_none(), "intake_closed": self.intake_closed(),
             "log": { "bytes": log.bytes, "oldest": log.oldest, "end": log.end, "corruptions": corruptions },
-            "detect": { "position": detected, "lag": self.log.lag(&detected) },
-            "index": { "position": indexed, "lag": self.log.lag(&indexed) },
-            "rules": { "loaded": self.rules.current().rules().len(), "problems": self.rules.problems().len() },
         });
+        let readers = self.readers();
+        for Reader { name, positions, log } in &readers {
+            status[*name] = json!({ "position": positions, "lag": log.lag(positions) });
+        }
+        if let Some(rules) = &self.rules {
+            let (loaded, problems) = (rules.current().rules().len(), rules.problems().len());
+            status["rules"] = json!({ "loaded": loaded, "problems": problems });
+        }
         if let Some(topics) = self.log.topics() {
-            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
-            status["kafka"] = kafka_status::to_json(&topics.status(), &readers);
+            status["kafka"] = kafka_status::to_json(&topics.all(), &readers);
+            if self.roles.pass_matches_on() {
+                let held = topics.held();
+                let lag: u64 = held.iter().map(|partition| partition.lag).sum();
+                status["share"] = json!({ "lag": lag, "partitions": held });
+            }
         }
         status
     }
@@ -250,15 +221,34 @@ impl Pipeline {
         let log = self.log.status();
         gauge("watchbell_journal_bytes", "", log.bytes);
         gauge("watchbell_intake_open", "", u64::from(log.state == LogState::Open));
-        gauge("watchbell_log_lag_events", READER_DETECT, self.log.lag(&self.alerts.positions()));
-        gauge("watchbell_log_lag_events", READER_INDEX, self.log.lag(&self.index.positions()));
-        if let Some(topics) = self.log.topics() {
-            let (detected, indexed) = (self.alerts.positions(), self.index.positions());
-            let readers = [(READER_DETECT, &detected), (READER_INDEX, &*indexed)];
-            kafka_status::publish_lag(&topics.status(), &readers);
-            kafka_status::note_sources(topics, &self.sources, &readers);
+        let readers = self.readers();
+        for Reader { name, positions, log } in &readers {
+            gauge("watchbell_log_lag_events", name, log.lag(positions));
         }
-        gauge("watchbell_rules_loaded", "", self.rules.current().rules().len() as u64);
+        if let Some(topics) = self.log.topics() {
+            kafka_status::publish_lag(&topics.all(), &readers);
+            if self.roles.has(Role::Index) {
+                kafka_status::note_sources(topics, &self.sources, &readers);
+            }
+        }
+        if let Some(rules) = &self.rules {
+            gauge("watchbell_rules_loaded", "", rules.current().rules().len() as u64);
+        }
+    }
+
+    /// The readers of logs in this process that keep positions of their own.
+    fn readers(&self) -> Vec<Reader<'_>> {
+        let detect = self.alerting.as_ref().map(|Alerting { store, log }| Reader {
+            name: READER_DETECT,
+            positions: Arc::new(store.positions()),
+            log,
+        });
+        let index = self.index.as_ref().map(|index| Reader {
+            name: READER_INDEX,
+            positions: index.positions(),
+            log: &self.log,
+        });
+        detect.into_iter().chain(index).collect()
     }
 
     /// Resolves with the name of a stage that ended by a panic.

@@ -53,7 +53,8 @@ impl SelfAudit {
     }
 
     pub(crate) async fn started(&self, config: &Config) {
-        let details = json!({ "listen": config.listen.to_string(), "version": env!("CARGO_PKG_VERSION") });
+        let details = json!({ "listen": config.listen.to_string(), "version": env!("CARGO_PKG_VERSION"),
+            "roles": config.roles.names() });
         let started = Action { verb: "create", resource: "servers", name: "watchbell", code: 200, details };
         self.record(&Actor::operator(), started).await;
     }

@@ -20,6 +20,7 @@ mod operations;
 mod otlp;
 mod pki;
 mod quarantine;
+mod roles;
 mod rule_tools;
 mod sink;
 mod sources;

@@ -1,4 +1,4 @@
-"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [rsyslog] [collector] [audit]`.
+"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [roles] [rsyslog] [collector] [audit]`.
 Environment: WATCHBELL_BIN, WATCHBELL_REAL_CACHE, WATCHBELL_REAL_KEEP."""
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import audit_topics
 import full_disk
 import kafka_log
+import kafka_roles
 import kafka_topics
 import otelcol_checks
 import rsyslog_checks
@@ -27,7 +28,7 @@ from watchbell import CLIENT, Watchbell, collector, notifications
 
 DEADLINE_S = 480
 AUDIT_POLICY = ROOT / "deploy" / "audit-policy.yaml"
-PARTS = ("kubernetes", "kafka", "rsyslog", "collector", "audit")
+PARTS = ("kubernetes", "kafka", "roles", "rsyslog", "collector", "audit")
 
 
 def main():
@@ -92,6 +93,18 @@ def run_kafka(report, directory, libraries, binary):
     for name, action in kafka_log.checks(replicated, watchbell):
         report.check(name, action)
     replicated.stop()
+
+
+def run_roles(report, directory, libraries, binary):
+    directory = directory / "apart"
+    directory.mkdir()
+    authority, hook = Authority(directory / "pki"), Sink()
+    kafka = Kafka(libraries, directory / "kafka", authority)
+    kafka.start()
+    processes = kafka_roles.prepare(binary, directory / "processes", kafka, authority, hook)
+    for name, action in kafka_roles.checks(kafka, processes, hook):
+        report.check(name, action)
+    kafka.stop()
 
 
 def run_rsyslog(report, directory, found, binary):
@@ -182,11 +195,19 @@ def probe(mail):
 PREPARE = {
     "kubernetes": prepare_kubernetes,
     "kafka": kafka_libraries,
+    "roles": kafka_libraries,
     "rsyslog": lambda: (kafka_libraries(), rsyslog_binary()),
     "collector": lambda: (kafka_libraries(), collector_binary()),
     "audit": lambda: (kafka_libraries(), kube_binary(), {"collector": collector_binary(), "rsyslog": rsyslog_binary()}),
 }
-RUN = {"kubernetes": run_kubernetes, "kafka": run_kafka, "rsyslog": run_rsyslog, "collector": run_collector, "audit": run_audit}
+RUN = {
+    "kubernetes": run_kubernetes,
+    "kafka": run_kafka,
+    "roles": run_roles,
+    "rsyslog": run_rsyslog,
+    "collector": run_collector,
+    "audit": run_audit,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

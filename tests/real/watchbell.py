@@ -117,6 +117,14 @@ class Watchbell:
         if server.stop(30) != 0:
             raise Failure(f"{name} did not end well:\n{server.tail()}")
 
+    def try_roles(self, roles):
+        """Starts it with these roles, which must be refused, and gives what it says."""
+        ran = subprocess.run([str(self.binary), "serve", "--config", str(self.config), "--data-dir", str(self.data), "--listen",
+                              f"127.0.0.1:{self.port}", "--roles", roles], capture_output=True, text=True, timeout=40)
+        if ran.returncode == 0:
+            raise Failure(f"--roles {roles} was not refused")
+        return ran.stdout + ran.stderr
+
     def stop(self):
         code = self.server.stop(30)
         if code != 0:

@@ -9,7 +9,8 @@
 //! # Positions
 //! They are kept with what was made of the messages, as those of a journal are; Kafka is told of them only so that
 //! other tools can show them. Each reader assigns itself all partitions, there is no group that could be
-//! rebalanced. A position is exact to the event within a message (see `position`).
+//! rebalanced. A position is exact to the event within a message (see `position`). Processes that share partitions out
+//! among themselves keep no state: what they pass on and how far they are is one transaction (see `share`).
 //!
 //! # Determinism
 //! A record is a function of its message: it arrived when the message's timestamp says (but not in the future),
@@ -30,6 +31,7 @@ mod reader;
 mod recent;
 mod registry;
 mod replicas;
+mod share;
 mod state;
 mod status;
 mod watch;
@@ -50,18 +52,22 @@ pub use config::{
 pub use message::WHOLE_MESSAGE;
 pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
-pub use status::{BrokerState, KafkaStatus, PartitionStatus, Tally, TopicStatus};
+pub use share::{Share, ShareConfig, ShareMessage};
+pub use status::{BrokerState, HeldPartition, KafkaStatus, PartitionStatus, Tally, TopicStatus};
 
 use context::Context;
-use state::Shared;
+use registry::Entry;
+use state::{Reader, Shared};
 
 /// The client of this process. It is polled from one place at a time.
 type Client = BaseConsumer<Context>;
 
-/// Topics that are read. Clones share them.
+/// Topics that are read: all that are configured, or some of them. Clones share them.
 #[derive(Clone)]
 pub struct Topics {
     shared: Arc<Shared>,
+    /// The topics that these are.
+    names: Arc<[Arc<str>]>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -80,7 +86,51 @@ impl Topics {
         let (shared, wake) = Shared::open(data_dir, config, quarantine)?;
         let shared = Arc::new(shared);
         watch::start(&shared, wake)?;
-        Ok(Self { shared })
+        let names = shared.config.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        Ok(Self { shared, names })
+    }
+
+    /// Some of the topics; readers of these read no others.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&TopicConfig) -> bool) -> Self {
+        let chosen = self.topics().filter(|topic| wanted(topic));
+        let chosen = chosen.map(|topic| Arc::clone(&topic.topic));
+        Self { names: chosen.collect(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// All topics that are configured.
+    #[must_use]
+    pub fn all(&self) -> Self {
+        let names = self.shared.config.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        Self { names, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether a topic is one of these.
+    #[must_use]
+    pub fn reads(&self, topic: &str) -> bool {
+        self.names.iter().any(|name| **name == *topic)
+    }
+
+    /// Waits until brokers were asked for the first time, and returns the topics that do not exist. None if no broker
+    /// answers for so long.
+    pub async fn missing(&self, patience: std::time::Duration) -> Option<Vec<Arc<str>>> {
+        let mut changed = self.shared.subscribe();
+        let connected = async {
+            while self.shared.lock().brokers != BrokerState::Connected {
+                changed.changed().await.ok()?;
+            }
+            Some(())
+        };
+        tokio::time::timeout(patience, connected).await.ok()??;
+        let state = self.shared.lock();
+        let is_there = |topic: &Arc<str>| state.registry.current().any(|entry| entry.topic == **topic);
+        let is_missing = |topic: &&Arc<str>| {
+            let here = |(place, problem): (&state::Place, &String)| {
+                place.topic == **topic && place.partition.is_none() && problem == watch::NO_SUCH_TOPIC
+            };
+            !is_there(topic) && state.problems.iter().any(here)
+        };
+        Some(self.names.iter().filter(is_missing).cloned().collect())
     }
 
     /// A reader that begins at `from`, and where it names no position, where the topic's configuration says.
@@ -88,25 +138,41 @@ impl Topics {
     /// # Errors
     /// If the client cannot be made.
     pub fn reader(&self, name: &str, from: &Positions) -> Result<TopicReader, LogError> {
-        self.shared.lock().readers.entry(name.to_owned()).or_insert_with(|| from.clone());
-        TopicReader::new(Arc::clone(&self.shared), name, from)
+        let reader = Reader { at: from.clone(), topics: Arc::clone(&self.names) };
+        self.shared.lock().readers.entry(name.to_owned()).or_insert(reader);
+        TopicReader::new(self.clone(), name, from)
+    }
+
+    /// What this process reads as a member of a group, and passes on.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub fn share(&self, config: ShareConfig) -> Result<Share, LogError> {
+        Share::new(self.clone(), config)
+    }
+
+    /// What this process holds as a member of a group.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldPartition> {
+        status::held(&self.shared)
     }
 
     /// Notes that a reader needs nothing before `positions` any more.
     pub fn checkpoint(&self, name: &str, positions: &Positions) {
-        self.shared.lock().readers.insert(name.to_owned(), positions.clone());
+        let reader = Reader { at: positions.clone(), topics: Arc::clone(&self.names) };
+        self.shared.lock().readers.insert(name.to_owned(), reader);
     }
 
     /// The last checkpoint of a reader, or where it began.
     #[must_use]
     pub fn checkpointed(&self, name: &str) -> Positions {
-        self.shared.lock().readers.get(name).cloned().unwrap_or_default()
+        self.shared.lock().readers.get(name).map(|reader| reader.at.clone()).unwrap_or_default()
     }
 
     /// How topics and brokers are.
     #[must_use]
     pub fn status(&self) -> KafkaStatus {
-        status::status(&self.shared)
+        status::status(self)
     }
 
     /// Number of messages that a reader at `at` has yet to read, as far as is known.
@@ -116,9 +182,13 @@ impl Topics {
     }
 
     /// The topics, in the order of the status.
-    #[must_use]
-    pub fn topics(&self) -> &[TopicConfig] {
-        &self.shared.config.topics
+    pub fn topics(&self) -> impl Iterator<Item = &TopicConfig> {
+        self.shared.config.topics.iter().filter(|topic| self.reads(&topic.topic))
+    }
+
+    /// Their partitions, as far as they are known.
+    fn partitions(&self) -> Vec<Entry> {
+        self.shared.partitions().into_iter().filter(|entry| self.reads(&entry.topic)).collect()
     }
 
     /// What a reader made of the topics that others fill since this was asked last.
@@ -150,6 +220,7 @@ fn error_of(action: &'static str, error: &KafkaError) -> LogError {
 fn describe(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, reason, key, _) => format!("{key}: {reason}"),
+        KafkaError::Transaction(error) => error.string(),
         other => other.rdkafka_error_code().map_or_else(|| other.to_string(), |code| code.to_string()),
     }
 }

@@ -16,6 +16,7 @@ use crate::feeds::Feeds;
 use crate::http::{self, Access, App, listener};
 use crate::inputs::Inputs;
 use crate::pipeline::{Pipeline, stopped};
+use crate::roles::{Role, Roles};
 use crate::self_audit::{Actor, SelfAudit};
 use crate::tls::Tls;
 use crate::tokens::{Scope, TokenFile, Tokens};
@@ -33,6 +34,10 @@ pub(crate) struct ServeArgs {
     /// Where to keep everything; overrides the configuration.
     #[arg(long, env = "WATCHBELL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// What this process does, separated by commas: receive, detect, index, query, alert; overrides the configuration.
+    /// By default everything.
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<Roles>,
     /// Replay a recorded scenario, ordinary work and an attack, and show the alerts as they fire.
     #[arg(long)]
     demo: bool,
@@ -43,6 +48,11 @@ impl ServeArgs {
         let mut config = Config::load(self.config.as_deref())?;
         config.listen = self.listen.unwrap_or(config.listen);
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.roles = self.roles.unwrap_or(config.roles);
+        config.roles.check(&config)?;
+        if self.demo && !config.roles.are_all() {
+            bail!("--demo sends, detects, searches and alerts, so it needs all roles in one process");
+        }
         if self.demo && self.config.is_none() {
             // The alerts are what should be seen, not the log.
             config.log.filter = "warn".to_owned();
@@ -68,21 +78,27 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
         .await
         .with_context(|| format!("failed to listen on {} (is another server running?)", config.listen))?;
     let address = socket.local_addr()?;
-    let inputs = Inputs::bind(&config, tls.as_ref()).await?;
+    let inputs = match config.roles.has(Role::Receive) {
+        true => Some(Inputs::bind(&config, tls.as_ref()).await?),
+        false => None,
+    };
     let external_url = &mut config.alerting.dispatch.external_url;
     *external_url = external_url.take().or_else(|| local_url(address, tls.is_some(), with_demo));
     let external_url = external_url.clone();
-    if external_url.is_none() && !config.alerting.receivers.is_empty() {
+    let notifies = config.roles.has(Role::Alert);
+    if external_url.is_none() && notifies && !config.alerting.receivers.is_empty() {
         tracing::warn!("alerting.external_url is not set: messages carry ids instead of links");
     }
 
     let (stop, stopping) = watch::channel(false);
-    let pipeline = Pipeline::start(&mut config, &stopping)?;
+    let pipeline = Pipeline::start(&mut config, &stopping).await?;
     let self_audit = SelfAudit::new(pipeline.ingest());
     let access = Access { tokens, tls: tls.clone(), self_audit: self_audit.clone() };
     let app = Arc::new(App::new(&config, access, pipeline, metrics));
     self_audit.started(&config).await;
-    let feeds = (!config.ingest.feed_silence.is_zero())
+    // of several receivers, one that gets nothing says nothing: feeds are watched where all events are seen
+    let watches_feeds = config.roles.has(Role::Index) && !config.ingest.feed_silence.is_zero();
+    let feeds = watches_feeds
         .then(|| Feeds::open(&config.data_dir, config.ingest.feed_silence, clock::now()))
         .transpose()?;
     let upkeep = tokio::spawn(upkeep(Arc::clone(&app), self_audit.clone(), feeds, stopping.clone()));
@@ -95,9 +111,10 @@ async fn serve(mut config: Config, config_file: Option<PathBuf>, with_demo: bool
     let serving =
         listener::run(socket, tls, http::router(Arc::clone(&app)), limits, stopped(stopping.clone()));
     let serving = tokio::spawn(serving);
-    let inputs = inputs.serve(&app, &stopping);
+    let inputs = inputs.map(|inputs| inputs.serve(&app, &stopping)).unwrap_or_default();
     let data_dir = config.data_dir.display();
-    tracing::info!(%address, tls = app.tls.is_some(), %data_dir, external_url, "serving");
+    let roles = app.pipeline.roles().to_string();
+    tracing::info!(%address, tls = app.tls.is_some(), roles, %data_dir, external_url, "serving");
     let demo = with_demo.then(|| tokio::spawn(demo::run(address, admin_token, stopping)));
 
     let failed = tokio::select! {

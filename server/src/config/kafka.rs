@@ -26,6 +26,8 @@ pub(crate) struct KafkaConfig {
 #[derive(Debug)]
 pub(crate) struct KafkaLogConfig {
     pub(crate) topic: Arc<str>,
+    /// Where goes what rules match, if they are evaluated and alerted on by different processes.
+    pub(crate) matches_topic: Arc<str>,
     /// Answer also when only one replica has an event.
     pub(crate) allow_single_replica: bool,
 }
@@ -53,8 +55,11 @@ impl KafkaConfig {
             log: None,
         };
         if let Some(log) = log {
-            if config.topics.iter().any(|other| other.topic == log.topic) {
-                section.errors().add(section.line_of("log"), "kafka.log.topic is one of kafka.topics, too");
+            for (key, topic) in [("topic", &log.topic), ("matches_topic", &log.matches_topic)] {
+                if config.topics.iter().any(|other| other.topic == *topic) {
+                    let reason = format!("kafka.log.{key} is one of kafka.topics, too");
+                    section.errors().add(section.line_of("log"), reason);
+                }
             }
             let (topic, contents) = (Arc::clone(&log.topic), Contents::Envelopes);
             config.topics.push(TopicConfig { topic, contents, start: Start::Earliest });
@@ -77,9 +82,18 @@ impl KafkaConfig {
 }
 
 fn read_log(section: Section<'_>, given: bool) -> Option<KafkaLogConfig> {
-    let log = given.then(|| KafkaLogConfig {
-        topic: read_topic_name(&section),
-        allow_single_replica: section.flag("allow_single_replica", false),
+    let log = given.then(|| {
+        let topic = read_topic_name(&section, "topic");
+        let matches_topic = match section.get("matches_topic") {
+            Some(_) => read_topic_name(&section, "matches_topic"),
+            None => format!("{topic}-matches").into(),
+        };
+        if topic == matches_topic {
+            let reason = "kafka.log.matches_topic must be another topic than kafka.log.topic";
+            section.errors().add(section.line_of("matches_topic"), reason);
+        }
+        let allow_single_replica = section.flag("allow_single_replica", false);
+        KafkaLogConfig { topic, matches_topic, allow_single_replica }
     });
     section.finish();
     log
@@ -140,18 +154,18 @@ fn read_topics(kafka: &Section<'_>) -> Vec<TopicConfig> {
     topics
 }
 
-fn read_topic_name(section: &Section<'_>) -> Arc<str> {
-    let topic = section.required_text("topic");
+fn read_topic_name(section: &Section<'_>, key: &'static str) -> Arc<str> {
+    let topic = section.required_text(key);
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.len() > MAX_TOPIC_NAME_BYTES || !topic.chars().all(is_good) {
-        let reason = format!("{} is no name that Kafka allows for a topic", section.name("topic"));
-        section.errors().add(section.line_of("topic"), reason);
+        let reason = format!("{} is no name that Kafka allows for a topic", section.name(key));
+        section.errors().add(section.line_of(key), reason);
     }
     Arc::from(topic)
 }
 
 fn read_topic(section: &Section<'_>) -> TopicConfig {
-    let topic = read_topic_name(section);
+    let topic = read_topic_name(section, "topic");
     let cluster = section.required_text("cluster");
     if let Err(error) = check_cluster_name(&cluster).map_err(|error| format!("{error:#}"))
         && !cluster.is_empty()
@@ -219,14 +233,17 @@ mod tests {
             .iter()
             .map(|topic| match &topic.contents {
                 Contents::Events { format, .. } => *format,
-                Contents::Envelopes => panic!("no topic is the log"),
+                other => panic!("{other:?} of others"),
             })
             .collect();
         assert_eq!(formats, [TopicFormat::Audit, TopicFormat::Logs, TopicFormat::Otlp]);
         let text = "kafka: {brokers: k, log: {topic: own}}";
         let kafka = Config::parse(text, "test").unwrap().kafka.unwrap();
         assert_eq!(kafka.topics[0].contents, Contents::Envelopes);
-        assert!(!kafka.log.unwrap().allow_single_replica);
+        let log = kafka.log.unwrap();
+        assert_eq!((log.allow_single_replica, &*log.matches_topic), (false, "own-matches"));
+        let text = "kafka: {brokers: k, log: {topic: own, matches_topic: found}}";
+        assert_eq!(&*Config::parse(text, "test").unwrap().kafka.unwrap().log.unwrap().matches_topic, "found");
     }
 
     #[test]
@@ -236,6 +253,11 @@ mod tests {
             ("kafka: {brokers: a}", "kafka.topics is missing"),
             ("kafka: {brokers: a, log: {}}", "kafka.log.topic is missing"),
             ("kafka: {brokers: a, log: {topic: a}, topics: [{topic: a, cluster: b}]}", "one of kafka.topics"),
+            ("kafka: {brokers: a, log: {topic: a, matches_topic: a}}", "must be another topic"),
+            (
+                "kafka: {brokers: a, log: {topic: a}, topics: [{topic: a-matches, cluster: b}]}",
+                "kafka.log.matches_topic is one of kafka.topics",
+            ),
             ("kafka: {brokers: a, topics: [{topic: a}]}", "kafka.topics[0].cluster is missing"),
             ("kafka: {brokers: a, topics: [{topic: a b, cluster: b}]}", "no name that Kafka allows"),
             ("kafka: {brokers: a, topics: [{topic: a, cluster: b}, {topic: a, cluster: c}]}", "given twice"),

@@ -88,8 +88,8 @@ async fn read<T: Send + 'static>(
     app: &Arc<App>,
     read: impl FnOnce(&AlertStore) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let app = Arc::clone(app);
-    let read = tokio::task::spawn_blocking(move || read(app.pipeline.alerts()));
+    let store = app.pipeline.alerts()?.clone();
+    let read = tokio::task::spawn_blocking(move || read(&store));
     read.await.map_err(|error| ApiError::internal(&error))?.map_err(|error| match error {
         StoreError::BadCursor => ApiError::bad_request("bad_cursor", error.to_string()),
         other => ApiError::internal(&other),

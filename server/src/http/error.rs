@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::roles::Elsewhere;
+
 /// What bodies may be compressed with.
 const ENCODINGS: &str = "gzip, zstd";
 
@@ -61,6 +63,12 @@ impl ApiError {
             "internal",
             "something broke here; the server's log says what",
         )
+    }
+}
+
+impl From<Elsewhere> for ApiError {
+    fn from(elsewhere: Elsewhere) -> Self {
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "other_process", elsewhere.to_string())
     }
 }
 

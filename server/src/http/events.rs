@@ -32,9 +32,10 @@ pub(super) async fn search(
     let started = Instant::now();
     let deadline = started + app.search_timeout;
     let response = blocking(&app, move |pipeline| {
+        let searcher = pipeline.searcher()?;
         // Reading the query compiles its expressions, so that waits for its turn too.
         let request = search_request(pipeline, query, (DEFAULT_LIMIT, MAX_LIMIT), deadline)?;
-        pipeline.searcher().search(&request).map_err(search_error)
+        searcher.search(&request).map_err(search_error)
     });
     let response = response.await?;
     metrics::histogram!("watchbell_search_seconds").record(started.elapsed().as_secs_f64());
@@ -52,9 +53,10 @@ pub(super) async fn export(
     let started = Instant::now();
     let timeout = app.search_timeout;
     let page = blocking(&app, move |pipeline| {
+        let searcher = pipeline.searcher()?;
         let limits = (DEFAULT_EXPORTED, MAX_EXPORTED);
         let request = search_request(pipeline, query, limits, Instant::now() + timeout)?;
-        lines(pipeline.searcher().export(&request).map_err(search_error)?)
+        lines(searcher.export(&request).map_err(search_error)?)
     });
     let (lines, next_cursor) = page.await?;
     metrics::histogram!("watchbell_export_seconds").record(started.elapsed().as_secs_f64());
@@ -72,7 +74,7 @@ pub(super) async fn by_id(
 ) -> Result<Json<Hit>, ApiError> {
     caller.require(&Scope::Read)?;
     let id: EventId = id.parse().map_err(|error| ApiError::bad_request("bad_id", format!("{error}")))?;
-    match blocking(&app, move |pipeline| pipeline.searcher().by_id(id).map_err(search_error)).await? {
+    match blocking(&app, move |pipeline| pipeline.searcher()?.by_id(id).map_err(search_error)).await? {
         Some(hit) => Ok(Json(hit)),
         None => Err(ApiError::not_found(format!("no event has the id {id}"))),
     }
@@ -137,6 +139,9 @@ fn rule_query_error(error: RuleQueryError) -> ApiError {
     match error {
         RuleQueryError::NotAnId | RuleQueryError::Unknown { .. } | RuleQueryError::TooMany(_) => {
             ApiError::bad_request("bad_query", error.to_string())
+        }
+        RuleQueryError::Elsewhere(_) => {
+            ApiError::new(StatusCode::MISDIRECTED_REQUEST, "other_process", error.to_string())
         }
         RuleQueryError::Store(error) => ApiError::internal(&error),
     }

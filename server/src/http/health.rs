@@ -42,5 +42,5 @@ pub(super) async fn status(State(app): State<Arc<App>>, caller: Caller) -> Resul
 
 pub(super) async fn rules(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
-    Ok(Json(app.pipeline.rules_overview()))
+    Ok(Json(app.pipeline.rules_overview()?))
 }

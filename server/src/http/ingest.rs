@@ -21,6 +21,7 @@ use super::path::Segment;
 use super::query::Params;
 use crate::clock;
 use crate::pipeline::{Compression, IngestError, Ingested, Payload, Request};
+use crate::roles::Role;
 use crate::sources::{Delivery, Source};
 use crate::tokens::{Caller, Scope, check_cluster_name};
 
@@ -140,6 +141,7 @@ pub(super) async fn receive(
     source: &Source,
     incoming: Incoming<'_>,
 ) -> Result<Ingested, ApiError> {
+    app.pipeline.roles().require_one_of(&[Role::Receive])?;
     let (started, peer) = (Instant::now(), incoming.peer);
     let mut bytes = 0;
     let taken = read_and_take(app, source, incoming, &mut bytes).await;

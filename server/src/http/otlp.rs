@@ -194,7 +194,7 @@ fn grpc_status(error: &ApiError) -> u16 {
         StatusCode::UNAUTHORIZED => 16,
         StatusCode::FORBIDDEN => 7,
         StatusCode::PAYLOAD_TOO_LARGE => 8,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => 12,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::MISDIRECTED_REQUEST => 12,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => 14,
         status if status.is_client_error() => 3,
         _ => 13,

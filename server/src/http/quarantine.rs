@@ -18,8 +18,12 @@ use super::listener::Peer;
 use super::path::Segment;
 use super::query::Params;
 use crate::pipeline::{Quarantined, RetryError};
+use crate::roles::Role;
 use crate::self_audit::Actor;
 use crate::tokens::{Caller, Scope};
+
+/// Who meets what cannot be read, and keeps it.
+const KEEPERS: &[Role] = &[Role::Receive, Role::Index];
 
 /// One page of what is kept, newest first, without the bytes.
 pub(super) async fn list(
@@ -28,6 +32,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
+    app.pipeline.roles().require_one_of(KEEPERS)?;
     let mut params = Params::parse(&query.unwrap_or_default())?;
     let limit = params.number("limit", 100, 1, 1_000)?;
     let before = params.parsed::<EventId>("cursor")?;
@@ -47,6 +52,7 @@ pub(super) async fn show(
     Segment(key): Segment,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
+    app.pipeline.roles().require_one_of(KEEPERS)?;
     let Quarantined { entry, bytes } =
         app.pipeline.ingest().quarantined_entry(parse_key(&key)?).await.map_err(retry_error)?;
     let mut answer = json!({ "entry": entry });
@@ -65,6 +71,7 @@ pub(super) async fn retry(
     Segment(key): Segment,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(&Scope::Admin)?;
+    app.pipeline.roles().require_one_of(KEEPERS)?;
     let key = parse_key(&key)?;
     let retried = app.pipeline.ingest().retry(key).await;
     let code = if retried.is_ok() { 200 } else { 422 };

@@ -1,26 +1,32 @@
 //! The index stage: reads the log, adds documents, commits them with the position, retires old partitions.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use watchbell_event::Positions;
+use watchbell_event::{Format, Positions, Record};
 use watchbell_ingest::log::{Batch, Log, LogReader};
 use watchbell_query::{Config, Index, IndexError, Searcher};
 
 use super::stage::{self, Checkpoints, READER_INDEX};
-use crate::clock;
+use crate::{clock, self_audit};
 
 const MAX_EVENTS: usize = 2_000;
 const MAX_BYTES: usize = 8 << 20;
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
+/// An event that arrives so much later than it happened may have been stored when it came for the first time.
+const LATE_MICROS: i64 = 10_000_000;
+/// Clusters whose audit events are counted.
+const MAX_CLUSTERS: usize = 1_000;
 
 /// What others see of the index; replaced when it had to be opened again.
 pub(crate) struct IndexView {
     searcher: ArcSwap<Searcher>,
     positions: ArcSwap<Positions>,
+    audit_totals: Mutex<BTreeMap<String, u64>>,
 }
 
 impl IndexView {
@@ -28,6 +34,7 @@ impl IndexView {
         Self {
             searcher: ArcSwap::from_pointee(index.searcher()),
             positions: ArcSwap::from_pointee(index.positions().clone()),
+            audit_totals: Mutex::default(),
         }
     }
 
@@ -39,6 +46,26 @@ impl IndexView {
     pub(crate) fn positions(&self) -> Arc<Positions> {
         self.positions.load_full()
     }
+
+    /// How many live audit events were read of each cluster.
+    pub(super) fn audit_totals(&self) -> BTreeMap<String, u64> {
+        self.audit_totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, records: &[Record]) {
+        let mut totals = self.audit_totals.lock().unwrap_or_else(PoisonError::into_inner);
+        for Record { envelope, .. } in records {
+            let is_audit = envelope.format == Format::KubernetesAudit && !envelope.history;
+            if !is_audit || *envelope.cluster == *self_audit::CLUSTER {
+                continue;
+            }
+            if let Some(total) = totals.get_mut(&*envelope.cluster) {
+                *total += 1;
+            } else if totals.len() < MAX_CLUSTERS {
+                totals.insert(envelope.cluster.to_string(), 1);
+            }
+        }
+    }
 }
 
 /// The stage before it runs.
@@ -49,13 +76,15 @@ pub(super) struct Indexing {
     pub(super) config: Config,
     pub(super) dir: PathBuf,
     pub(super) commit_interval: Duration,
+    /// Whether what is sent again late is recognised here, because the processes that receive cannot.
+    pub(super) check_late_copies: bool,
 }
 
 impl Indexing {
     /// Runs until told to stop. When the index fails (a full disk, mostly) it is opened again, and what was
     /// not committed is read from the log again.
     pub(super) fn run(self, stopping: &watch::Receiver<bool>) {
-        let Self { log, index, view, config, dir, commit_interval } = self;
+        let Self { log, index, view, config, dir, commit_interval, check_late_copies } = self;
         let mut checkpoints = Checkpoints::new(log.clone(), READER_INDEX);
         let mut index = Some(index);
         loop {
@@ -67,7 +96,8 @@ impl Indexing {
             view.searcher.store(Arc::new(opened.searcher()));
             let reader = || log.reader(READER_INDEX, opened.positions());
             let Some(reader) = stage::until_done("read the log", stopping, reader) else { return };
-            let mut running = Running { index: opened, reader, view: &view, checkpoints: &mut checkpoints };
+            let mut running =
+                Running { index: opened, reader, view: &view, checkpoints: &mut checkpoints, check_late_copies };
             match running.run(commit_interval, stopping) {
                 Ok(()) => return,
                 Err(error) => {
@@ -90,6 +120,7 @@ struct Running<'a> {
     reader: LogReader,
     view: &'a IndexView,
     checkpoints: &'a mut Checkpoints,
+    check_late_copies: bool,
 }
 
 impl Running<'_> {
@@ -98,7 +129,7 @@ impl Running<'_> {
         while let Some(batch) =
             stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, commit_interval / 2, stopping)
         {
-            dirty |= self.add(&batch)?;
+            dirty |= self.add(batch)?;
             if dirty && committed.elapsed() >= commit_interval {
                 self.commit()?;
                 (committed, dirty) = (Instant::now(), false);
@@ -116,11 +147,41 @@ impl Running<'_> {
     }
 
     /// True if there is something to commit.
-    fn add(&mut self, batch: &Batch) -> Result<bool, IndexError> {
+    fn add(&mut self, mut batch: Batch) -> Result<bool, IndexError> {
+        self.view.count(&batch.records);
+        if self.check_late_copies {
+            self.drop_late_copies(&mut batch.records);
+        }
         self.index.add(&batch.records)?;
         metrics::counter!("watchbell_index_events_total").increment(batch.records.len() as u64);
         let passed_over = self.index.pass_over(&batch.next);
         Ok(passed_over || !batch.records.is_empty())
+    }
+
+    /// What comes again soon is recognised by whoever reads the log. What comes late, such as a file that is sent again,
+    /// is looked up.
+    fn drop_late_copies(&self, records: &mut Vec<Record>) {
+        let is_late = |record: &Record| {
+            let Record { envelope, .. } = record;
+            envelope.received_at.micros_since(envelope.event_time) > LATE_MICROS
+        };
+        let late = records.iter().filter(|record| is_late(record));
+        let late: Vec<_> = late.map(|record| (record.envelope.id, Some(record.envelope.event_time))).collect();
+        if late.is_empty() {
+            return;
+        }
+        let stored = match self.view.searcher().contains(&late) {
+            Ok(stored) => stored,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "failed to look up late events; those that were stored are stored twice");
+                return;
+            }
+        };
+        let mut stored = stored.into_iter();
+        let before = records.len();
+        records.retain(|record| !is_late(record) || !stored.next().unwrap_or(false));
+        metrics::counter!("watchbell_index_late_duplicates_total").increment((before - records.len()) as u64);
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {

@@ -44,7 +44,8 @@ pub(crate) struct IngestPort {
     topic_formats: BTreeMap<String, TopicFormat>,
     /// Held by whoever reads through the quarantine, which takes a while.
     scans: Arc<Mutex<()>>,
-    index: Arc<IndexView>,
+    /// Knows older events. Where another process indexes, that one recognises what is sent again late.
+    index: Option<Arc<IndexView>>,
     /// Bodies decoded at one time; more would only take turns on the same cores.
     decoders: Arc<Semaphore>,
 }
@@ -60,7 +61,10 @@ pub(super) struct Decoding {
 impl Decoding {
     pub(super) fn open(config: &Config) -> Result<Self> {
         let ingest = &config.ingest;
-        let key = redaction_key(&config.data_dir.join("redaction.key"))?;
+        let key = match &ingest.redaction_key_file {
+            Some(path) => read_redaction_key(path)?,
+            None => redaction_key(&config.data_dir.join("redaction.key"))?,
+        };
         let quarantine_config =
             QuarantineConfig { max_bytes: ingest.quarantine_max_bytes, ..QuarantineConfig::default() };
         let quarantine = Quarantine::open(&config.data_dir.join("quarantine"), quarantine_config)?;
@@ -119,7 +123,12 @@ pub(crate) enum IngestError {
 }
 
 impl IngestPort {
-    pub(super) fn open(config: &Config, decoding: Decoding, log: Log, index: Arc<IndexView>) -> Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        decoding: Decoding,
+        log: Log,
+        index: Option<Arc<IndexView>>,
+    ) -> Result<Self> {
         let ingest = &config.ingest;
         let intake_config = IntakeConfig {
             window_seconds: ingest.dedupe_window.as_secs(),
@@ -276,11 +285,12 @@ impl IngestPort {
 
     /// Asks the index for events that are older than the window of remembered ids, once it has them all.
     async fn stored_before(&self, older: Vec<OlderEvent>) -> Result<Vec<bool>, LookupError> {
-        let (indexed, forgotten) = (self.index.positions(), self.intake.forgotten_end());
+        let Some(index) = &self.index else { return Ok(vec![false; older.len()]) };
+        let (indexed, forgotten) = (index.positions(), self.intake.forgotten_end());
         if forgotten.iter().any(|(partition, end)| indexed.next(partition) < end) {
             return Err(LookupError::Behind);
         }
-        let searcher = self.index.searcher();
+        let searcher = index.searcher();
         let asked: Vec<_> = older.iter().map(|event| (event.id, event.time)).collect();
         let looked_up = tokio::task::spawn_blocking(move || searcher.contains(&asked));
         let failed = |error: &dyn std::error::Error| LookupError::Failed(error_chain(error));
@@ -303,7 +313,7 @@ fn topic_formats(config: &Config) -> BTreeMap<String, TopicFormat> {
     let topics = config.kafka.iter().flat_map(|kafka| &kafka.topics);
     let formats = topics.filter_map(|topic| match topic.contents {
         Contents::Events { format, .. } => Some((topic.source(), format)),
-        Contents::Envelopes => None,
+        Contents::Envelopes | Contents::Matches => None,
     });
     formats.collect()
 }
@@ -336,6 +346,10 @@ fn redaction_key(path: &Path) -> Result<[u8; 32]> {
         getrandom::fill(&mut key).context("failed to get random bytes from the operating system")?;
         files::write_private(path, &key)?;
     }
+    read_redaction_key(path)
+}
+
+fn read_redaction_key(path: &Path) -> Result<[u8; 32]> {
     match files::read(path, 1 << 10)?.try_into() {
         Ok(key) => Ok(key),
         Err(_) => bail!("{} must hold 32 bytes; restore it from a backup", path.display()),

@@ -6,6 +6,8 @@ use watchbell_alerting::{AlertStore, Filter, StoreError};
 use watchbell_event::predicate::{Field, Predicate, Test};
 use watchbell_rules::{Rule, RuleSet};
 
+use crate::roles::Elsewhere;
+
 /// Most events a rule may stand for in a search. Taking only some of them would give wrong answers.
 const MAX_EVENTS: u64 = 20_000;
 const FIELD: &str = "rule";
@@ -40,6 +42,9 @@ pub(crate) enum RuleQueryError {
          at one of its alerts (GET /api/v1/alerts?rule={0})"
     )]
     TooMany(String),
+    /// The alerts are another process's.
+    #[error("rule: stands for the events of a rule's alerts: {0}, and search by the ids of the events")]
+    Elsewhere(Elsewhere),
     /// The alerts cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,6 +74,25 @@ pub(super) fn resolve(
             matched_events(&rule, alerts, rules)?
         }
         Predicate::Field(field, _) if field.name() == FIELD => return Err(RuleQueryError::NotAnId),
+        other => other,
+    })
+}
+
+/// Refuses `rule:ID` where alerts are not known.
+pub(super) fn without_rules(
+    query: Predicate,
+    elsewhere: impl Fn() -> Elsewhere + Copy,
+) -> Result<Predicate, RuleQueryError> {
+    let all = |parts: Vec<Predicate>| {
+        parts.into_iter().map(|part| without_rules(part, elsewhere)).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(match query {
+        Predicate::And(parts) => Predicate::And(all(parts)?),
+        Predicate::Or(parts) => Predicate::Or(all(parts)?),
+        Predicate::Not(part) => Predicate::Not(Box::new(without_rules(*part, elsewhere)?)),
+        Predicate::Field(field, _) if field.name() == FIELD => {
+            return Err(RuleQueryError::Elsewhere(elsewhere()));
+        }
         other => other,
     })
 }

@@ -33,8 +33,8 @@ pub struct KafkaConfig {
     /// How many messages before its position a reader looks at when it starts, over all partitions, to know
     /// their identities again.
     pub recent_messages: u64,
-    /// A topic of which is watched whether enough replicas are in sync.
-    pub replicated: Option<Arc<str>>,
+    /// Topics of which is watched whether enough replicas are in sync.
+    pub replicated: Vec<Arc<str>>,
     /// How often topics, their ends and the brokers are looked at.
     pub watch_interval: Duration,
     /// The time, for messages that have none or one from the future.
@@ -98,6 +98,8 @@ pub enum Contents {
     },
     /// One envelope each, that [`super::KafkaLog`] wrote.
     Envelopes,
+    /// One envelope each, that [`super::Share`] passed on.
+    Matches,
 }
 
 /// Where reading begins.
@@ -240,6 +242,8 @@ impl KafkaConfig {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "200")
+            // in them is how far a partition was fetched, marks of transactions included
+            .set("statistics.interval.ms", "2000")
             .set("receive.message.max.bytes", response_bytes.to_string())
             .set("queued.max.messages.kbytes", queue_kbytes.to_string());
         consumer

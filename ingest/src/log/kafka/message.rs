@@ -60,7 +60,7 @@ impl Message {
     pub(super) fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
         let (format, cluster) = match &topic.contents {
             Contents::Events { format, cluster } => (Some(*format), cluster.clone()),
-            Contents::Envelopes => (None, Arc::from("")),
+            Contents::Envelopes | Contents::Matches => (None, Arc::from("")),
         };
         let origin = Origin {
             source: topic.source().into(),

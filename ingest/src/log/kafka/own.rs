@@ -81,6 +81,12 @@ impl KafkaLog {
         Ok(Self { topics, own, producer, in_flight: Arc::default(), answered: Arc::default() })
     }
 
+    /// The same log, of which other topics are read.
+    #[must_use]
+    pub fn reading(&self, topics: Topics) -> Self {
+        Self { topics, ..self.clone() }
+    }
+
     /// The name of what an answer means.
     pub(in crate::log) fn durability(&self) -> &'static str {
         if self.own.allow_single_replica { "in-sync replicas, possibly one" } else { "in-sync replicas" }
@@ -175,7 +181,7 @@ impl KafkaLog {
             BrokerState::Away { reason, .. } => Some(format!("no Kafka broker answers: {reason}")),
             BrokerState::Unknown => Some("no Kafka broker answered yet".to_owned()),
             BrokerState::Connected if self.own.allow_single_replica => None,
-            BrokerState::Connected => state.too_few_replicas.clone(),
+            BrokerState::Connected => state.too_few_replicas.get(&self.own.topic).cloned(),
         }
     }
 
@@ -224,7 +230,7 @@ impl KafkaLog {
     }
 }
 
-fn value(envelope: &Envelope) -> Vec<u8> {
+pub(super) fn value(envelope: &Envelope) -> Vec<u8> {
     let mut value = Vec::with_capacity(stored::OVERHEAD_BYTES + envelope.bytes.len());
     stored::write(envelope, &mut value);
     value

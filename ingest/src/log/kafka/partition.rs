@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -7,18 +8,20 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 use watchbell_event::Timestamp;
 
-use super::config::TopicConfig;
+use super::config::{Contents, TopicConfig};
 use super::context::Context;
 use super::message::Message;
 use super::registry::Entry;
 use super::state::{Place, Shared};
-use super::{Client, describe, error_of, position};
+use super::{Client, Topics, describe, error_of, position};
 use crate::log::LogError;
 
 /// What the partitions of one reader share.
 pub(super) struct Reading {
     pub(super) reader: Arc<str>,
     pub(super) shared: Arc<Shared>,
+    /// What is read.
+    pub(super) topics: Topics,
     pub(super) client: Arc<Client>,
     /// Told when there are messages again.
     pub(super) nonempty: Arc<Notify>,
@@ -39,6 +42,8 @@ pub(super) struct Cursor {
     pub(super) at_end: bool,
     /// It was waited for in vain: nobody waits until it has messages again.
     pub(super) given_up: bool,
+    /// Whoever fills it is behind: more is to come that is as old.
+    pub(super) is_behind: bool,
     /// The time of the last message.
     pub(super) last_time: Option<Timestamp>,
     /// The position is not in the topic; no message comes until it is known why.
@@ -57,6 +62,13 @@ pub(super) enum Rescue {
     /// So many messages are lost, reading goes on behind them.
     Lost(u64),
 }
+
+/// A partition that is known to have more may be without a leader.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Whoever detects may have been killed; others take over in that time.
+const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(30);
+/// Who passes on what is older than this is catching up.
+const BEHIND_MICROS: i64 = 5_000_000;
 
 /// A leader that was just elected may not know yet how far it goes; looks that must agree on that.
 const CERTAIN: u32 = 2;
@@ -88,6 +100,7 @@ impl Cursor {
             head: None,
             at_end: false,
             given_up: false,
+            is_behind: false,
             last_time: None,
             stranded: false,
             reached: (position::message(next), reading.shared.ask()),
@@ -120,10 +133,12 @@ impl Cursor {
     pub(super) fn fill(&mut self, reading: &Reading) {
         let shared = &*reading.shared;
         while self.head.is_none() && !self.stranded {
-            match self.queue.poll(std::time::Duration::ZERO) {
+            match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
-                    self.head = Some(Message::new(&message, &shared.config, shared.quarantine.entry_bytes()));
+                    let message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
+                    self.note_age((shared.config.now)().micros_since(message.time));
+                    self.head = Some(message);
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }
@@ -143,6 +158,33 @@ impl Cursor {
                 }
             }
         }
+    }
+
+    /// A message that comes behind the end and is old already is not the last one: detection catches up.
+    fn note_age(&mut self, age_micros: i64) {
+        if age_micros <= BEHIND_MICROS {
+            self.is_behind = false;
+        } else if self.at_end {
+            self.is_behind = self.topic.contents == Contents::Matches;
+        }
+    }
+
+    /// Goes to where fetching has come, if everything that was fetched is taken: what stands between is no message, but
+    /// marks that transactions leave, and what was not committed. Returns whether that was news.
+    pub(super) fn pass_over(&mut self, reading: &Reading, end: i64) -> bool {
+        // what was fetched before the end was told is in the queue by now
+        self.fill(reading);
+        let all_taken = self.head.is_none() && self.at_end && !self.stranded;
+        let is_news = all_taken && position::at(end) > self.next;
+        if is_news {
+            self.next = position::at(end);
+        }
+        is_news
+    }
+
+    /// How long the others wait for it while it lags behind them.
+    pub(super) fn patience(&self) -> Duration {
+        if self.at_end { PATIENCE_WITH_DETECTION } else { PATIENCE }
     }
 
     fn note_problem(&mut self, reading: &Reading, problem: Option<String>) {

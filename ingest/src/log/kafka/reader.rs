@@ -3,27 +3,28 @@
 //! Partitions take turns by the time of their next message, so that after an outage, or at a first start with
 //! long backlogs, what happened at one time is seen at about one time, as correlations need it. A partition that is
 //! known to have more, but has nothing fetched yet, is waited for if it is more than [`MAX_SKEW_MICROS`] behind
-//! the others, but no longer than [`PATIENCE`], for its leader may be away.
+//! the others, but not for long, for its leader may be away. The same holds for a partition that is filled by
+//! detection elsewhere which is catching up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::Consumer as _;
 use tokio::sync::watch;
 use watchbell_event::{Position, Positions, Record};
 
 use super::config::{Contents, TopicConfig};
+use super::context::Ends;
 use super::partition::{Cursor, Reading, Rescue};
 use super::recent::Recent;
 use super::registry::Entry;
-use super::state::Shared;
 use super::status::Tally;
-use super::{client, position, serve};
+use super::{Topics, client, position, serve, status};
 use crate::log::{Batch, LogError};
 use crate::quarantine::QuarantineEntry;
 
 const MAX_SKEW_MICROS: i64 = 2_000_000;
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How often the client's errors are answered while nothing arrives.
 const TICK: Duration = Duration::from_millis(250);
 /// Of each partition at least so many messages are looked at again after a start.
@@ -63,8 +64,9 @@ impl std::fmt::Debug for TopicReader {
 }
 
 impl TopicReader {
-    pub(super) fn new(shared: Arc<Shared>, name: &str, from: &Positions) -> Result<Self, LogError> {
-        let client = client(&shared, shared.partitions().len())?;
+    pub(super) fn new(topics: Topics, name: &str, from: &Positions) -> Result<Self, LogError> {
+        let shared = Arc::clone(&topics.shared);
+        let client = client(&shared, topics.partitions().len())?;
         let mut changed = shared.subscribe();
         changed.mark_changed();
         Ok(Self {
@@ -79,6 +81,7 @@ impl TopicReader {
             reading: Reading {
                 reader: name.into(),
                 shared,
+                topics,
                 client: Arc::new(client),
                 nonempty: Arc::default(),
             },
@@ -101,6 +104,10 @@ impl TopicReader {
             }
             serve(&self.reading.client);
             self.gather(max_events.max(1), max_bytes);
+            if let Some(ends) = self.reading.client.context().take_ends() {
+                self.pass_over(&ends);
+                self.gather(max_events.max(1), max_bytes);
+            }
             if let Some(batch) = self.take()? {
                 return Ok(batch);
             }
@@ -125,7 +132,7 @@ impl TopicReader {
                 self.ready.push_back(Step { record: None, partition, next: cursor.next });
             }
         }
-        let entries = self.reading.shared.partitions();
+        let entries = self.reading.topics.partitions();
         let begun = self.leave_ended(&entries)?;
         let back =
             (self.reading.shared.config.recent_messages / entries.len().max(1) as u64).max(LEAST_RECENT);
@@ -181,6 +188,17 @@ impl TopicReader {
         }
     }
 
+    /// Moves positions to the ends of partitions of which everything was taken.
+    fn pass_over(&mut self, ends: &Ends) {
+        for cursor in &mut self.cursors {
+            let Some(end) = ends.of(&cursor.entry.topic, cursor.entry.partition) else { continue };
+            if cursor.pass_over(&self.reading, end) {
+                let partition = cursor.entry.number;
+                self.ready.push_back(Step { record: None, partition, next: cursor.next });
+            }
+        }
+    }
+
     /// The batch, if there is one. Nothing is handed out, and no position moves, before what was rejected is
     /// kept.
     fn take(&mut self) -> Result<Option<Batch>, LogError> {
@@ -201,11 +219,13 @@ impl TopicReader {
         let heads = heads.filter_map(|(index, cursor)| Some((cursor.head.as_ref()?.time, index)));
         let (time, index) = heads.min()?;
         let lags = |cursor: &Cursor| {
-            let silent = cursor.head.is_none() && !cursor.at_end && !cursor.given_up;
+            let more_to_come = !cursor.at_end || cursor.is_behind;
+            let silent = cursor.head.is_none() && more_to_come && !cursor.given_up;
             silent && cursor.last_time.is_none_or(|last| time.micros_since(last) > MAX_SKEW_MICROS)
         };
         if self.cursors.iter().any(lags) {
-            if self.waiting_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+            let waited = self.waiting_since.get_or_insert_with(Instant::now).elapsed();
+            if self.cursors.iter().any(|cursor| lags(cursor) && waited < cursor.patience()) {
                 return None;
             }
             self.cursors.iter_mut().filter(|cursor| lags(cursor)).for_each(|cursor| cursor.given_up = true);
@@ -259,30 +279,15 @@ impl TopicReader {
 }
 
 fn count(reading: &Reading, topic: &TopicConfig, tally: &Tally) {
-    let labels = [("reader", reading.reader.to_string()), ("topic", topic.topic.to_string())];
-    metrics::counter!("watchbell_kafka_messages_total", &labels).increment(tally.messages);
-    metrics::counter!("watchbell_kafka_events_total", &labels).increment(tally.events);
-    metrics::counter!("watchbell_kafka_duplicate_events_total", &labels).increment(tally.duplicates);
-    metrics::counter!("watchbell_kafka_rejected_events_total", &labels).increment(tally.rejected);
-    if topic.contents == Contents::Envelopes {
-        return;
+    tally.count(&reading.reader, &topic.topic);
+    if matches!(topic.contents, Contents::Events { .. }) {
+        let mut state = reading.shared.lock();
+        let of_reader = state.tallies.entry(Arc::clone(&reading.reader)).or_default();
+        of_reader.entry(Arc::clone(&topic.topic)).or_default().add(tally);
     }
-    let mut state = reading.shared.lock();
-    let of_reader = state.tallies.entry(Arc::clone(&reading.reader)).or_default();
-    of_reader.entry(Arc::clone(&topic.topic)).or_default().add(tally);
 }
 
 fn report_lost(reader: &str, cursor: &Cursor, messages: u64) {
-    let topic = &cursor.entry.topic;
-    let labels = [("reader", reader.to_owned()), ("topic", topic.clone())];
-    metrics::counter!("watchbell_kafka_lost_messages_total", &labels).increment(messages);
-    tracing::error!(
-        reader,
-        topic,
-        partition = cursor.entry.partition,
-        messages,
-        goes_on_at = position::message(cursor.next),
-        "messages were deleted from the topic before they were read: its retention is shorter than this server \
-         was away or behind"
-    );
+    let Entry { topic, partition, .. } = &cursor.entry;
+    status::report_lost(reader, topic, *partition, messages, position::message(cursor.next));
 }

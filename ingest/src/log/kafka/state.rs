@@ -35,12 +35,25 @@ pub(super) struct State {
     /// By log partition.
     pub(super) bounds: BTreeMap<u32, Bounds>,
     pub(super) problems: BTreeMap<Place, String>,
-    /// Why the replicated topic may lose what it answered, if so.
-    pub(super) too_few_replicas: Option<String>,
-    /// What readers need nothing before.
-    pub(super) readers: BTreeMap<String, Positions>,
+    /// Replicated topics that may lose what they answered, and why.
+    pub(super) too_few_replicas: BTreeMap<Arc<str>, String>,
+    pub(super) readers: BTreeMap<String, Reader>,
+    /// What this process holds as a member of a group, with the offset of the message it needs next.
+    pub(super) held: BTreeMap<Held, Option<i64>>,
     /// What each reader made of each topic since somebody asked.
     pub(super) tallies: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Tally>>,
+}
+
+/// A partition of a topic, as a group shares it out.
+pub(super) type Held = (Arc<str>, i32);
+
+/// One reader.
+#[derive(Clone)]
+pub(super) struct Reader {
+    /// What it needs nothing before.
+    pub(super) at: Positions,
+    /// What it reads.
+    pub(super) topics: Arc<[Arc<str>]>,
 }
 
 /// Where something is wrong.
@@ -77,8 +90,9 @@ impl Shared {
             brokers: BrokerState::Unknown,
             bounds: BTreeMap::new(),
             problems: BTreeMap::new(),
-            too_few_replicas: Some("how many replicas are in sync is not known yet".to_owned()),
+            too_few_replicas: config.replicated.iter().map(unknown_replicas).collect(),
             readers: BTreeMap::new(),
+            held: BTreeMap::new(),
             tallies: BTreeMap::new(),
         };
         let shared = Self {
@@ -189,4 +203,8 @@ impl Shared {
             }
         }
     }
+}
+
+fn unknown_replicas(topic: &Arc<str>) -> (Arc<str>, String) {
+    (Arc::clone(topic), "how many replicas are in sync is not known yet".to_owned())
 }

@@ -2,8 +2,8 @@ use serde::Serialize;
 use watchbell_event::Positions;
 
 use super::config::Contents;
-use super::position;
 use super::state::Shared;
+use super::{Topics, position};
 
 /// How topics and brokers are.
 #[derive(Clone, Debug, Serialize)]
@@ -92,6 +92,32 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Counts it in the metrics.
+    pub(super) fn count(&self, reader: &str, topic: &str) {
+        let labels = [("reader", reader.to_owned()), ("topic", topic.to_owned())];
+        metrics::counter!("watchbell_kafka_messages_total", &labels).increment(self.messages);
+        metrics::counter!("watchbell_kafka_events_total", &labels).increment(self.events);
+        metrics::counter!("watchbell_kafka_duplicate_events_total", &labels).increment(self.duplicates);
+        metrics::counter!("watchbell_kafka_rejected_events_total", &labels).increment(self.rejected);
+    }
+}
+
+/// Says that messages are gone which nobody has read.
+pub(super) fn report_lost(reader: &str, topic: &str, partition: i32, messages: u64, goes_on_at: i64) {
+    let labels = [("reader", reader.to_owned()), ("topic", topic.to_owned())];
+    metrics::counter!("watchbell_kafka_lost_messages_total", &labels).increment(messages);
+    tracing::error!(
+        reader,
+        topic,
+        partition,
+        messages,
+        goes_on_at,
+        "messages were deleted from the topic before they were read: its retention is shorter than this server \
+         was away or behind"
+    );
+}
+
 impl TopicStatus {
     /// Messages that a reader at `at` has yet to read, as far as is known.
     #[must_use]
@@ -115,9 +141,38 @@ impl PartitionStatus {
     }
 }
 
-pub(super) fn status(shared: &Shared) -> KafkaStatus {
+/// A partition that this process holds as a member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldPartition {
+    /// The topic.
+    pub topic: String,
+    /// Its number within the topic.
+    pub partition: i32,
+    /// Offset of the message that is needed next, if known.
+    pub offset: Option<i64>,
+    /// Messages that are yet to be read, as far as is known.
+    pub lag: u64,
+}
+
+pub(super) fn held(shared: &Shared) -> Vec<HeldPartition> {
     let state = shared.lock();
-    let topics = shared.config.topics.iter().map(|topic| {
+    let held = state.held.iter().map(|((topic, partition), offset)| {
+        let number = state.registry.find(topic, *partition).map(|entry| entry.number);
+        let end = number.and_then(|number| state.bounds.get(&number)).map(|bounds| bounds.high);
+        let lag = end.zip(*offset).map_or(0, |(end, offset)| end.saturating_sub(offset));
+        HeldPartition {
+            topic: topic.to_string(),
+            partition: *partition,
+            offset: *offset,
+            lag: u64::try_from(lag).unwrap_or(0),
+        }
+    });
+    held.collect()
+}
+
+pub(super) fn status(topics: &Topics) -> KafkaStatus {
+    let state = topics.shared.lock();
+    let topics = topics.topics().map(|topic| {
         let problem = |partition| {
             let mut problems = state.problems.iter();
             let found = problems.find(|(at, _)| at.topic == topic.topic && at.partition == partition);
@@ -140,7 +195,7 @@ pub(super) fn status(shared: &Shared) -> KafkaStatus {
         partitions.sort_by_key(|partition| partition.partition);
         let (format, cluster) = match &topic.contents {
             Contents::Events { format, cluster } => (Some(format.name()), Some(cluster.to_string())),
-            Contents::Envelopes => (None, None),
+            Contents::Envelopes | Contents::Matches => (None, None),
         };
         TopicStatus { topic: topic.topic.to_string(), format, cluster, problem: problem(None), partitions }
     });

@@ -39,7 +39,7 @@ pub(in crate::log) fn config(brokers: &str, topics: &[&str]) -> KafkaConfig {
         prefetch_bytes: 8 << 20,
         recent_ids: 100_000,
         recent_messages: 1_000,
-        replicated: None,
+        replicated: Vec::new(),
         watch_interval: Duration::from_millis(100),
         now,
     }

@@ -1,4 +1,5 @@
 mod lines;
+mod share;
 
 use std::time::{Duration, Instant};
 

@@ -23,9 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon it is looked again for what is missing.
 const SOON: Duration = Duration::from_secs(1);
 
+/// What is wrong with a topic that does not exist.
+pub(super) const NO_SUCH_TOPIC: &str = "there is no such topic";
+
 /// Starts the thread. It ends when the topics are closed or nobody has them any more.
 pub(super) fn start(shared: &Arc<Shared>, wake: Receiver<()>) -> Result<(), LogError> {
-    let replicas = shared.config.replicated.is_some().then(|| Replicas::new(shared)).transpose()?;
+    let replicas = (!shared.config.replicated.is_empty()).then(|| Replicas::new(shared)).transpose()?;
     let watch = Watch { client: client(shared, 1)?, replicas, committed: BTreeMap::new() };
     let shared = Arc::downgrade(shared);
     let thread = std::thread::Builder::new().name("kafka-watch".to_owned());
@@ -133,19 +136,19 @@ impl Watch {
     fn partitions(&self, shared: &Shared, topic: &TopicConfig) -> Result<Vec<(i32, i32)>, Trouble> {
         let metadata = self.client.fetch_metadata(Some(&topic.topic), PATIENCE).map_err(Trouble::Away)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == &*topic.topic) else {
-            return Err(Trouble::Here("there is no such topic".to_owned()));
+            return Err(Trouble::Here(NO_SUCH_TOPIC.to_owned()));
         };
         match found.error().map(RDKafkaErrorCode::from) {
             None => {}
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                return Err(Trouble::Here("there is no such topic".to_owned()));
+                return Err(Trouble::Here(NO_SUCH_TOPIC.to_owned()));
             }
             Some(code) => return Err(Trouble::Here(code.to_string())),
         }
         if let Some(replicas) =
-            self.replicas.as_ref().filter(|_| shared.config.replicated.as_ref() == Some(&topic.topic))
+            self.replicas.as_ref().filter(|_| shared.config.replicated.contains(&topic.topic))
         {
-            note_replicas(shared, replicas.too_few(found));
+            note_replicas(shared, &topic.topic, replicas.too_few(found));
         }
         let found = found.partitions().iter();
         let mut partitions: Vec<_> = found.map(|partition| (partition.id(), partition.leader())).collect();
@@ -170,7 +173,8 @@ impl Watch {
         };
         // partitions that a topic gets later are new: nothing in them is to be passed over
         let start = if known { Start::Earliest } else { topic.start };
-        let first = self.first(topic, partition, start, bounds).map_err(|error| {
+        let ends = (bounds.low, bounds.high);
+        let first = first(&self.client, topic, partition, start, ends).map_err(|error| {
             Trouble::Here(format!("where reading begins is not known: {}", describe(&error)))
         })?;
         let added = shared.lock().registry.add(&topic.topic, partition, first);
@@ -185,24 +189,6 @@ impl Watch {
         Ok(entry.number)
     }
 
-    fn first(&self, topic: &TopicConfig, partition: i32, start: Start, bounds: Bounds) -> KafkaResult<i64> {
-        let time = match start {
-            Start::Earliest => return Ok(bounds.low),
-            Start::Latest => return Ok(bounds.high),
-            Start::At(time) => time,
-        };
-        let mut asked = TopicPartitionList::new();
-        // a message's time has milliseconds
-        let millis = time.as_micros().div_euclid(1000);
-        asked.add_partition_offset(&topic.topic, partition, Offset::Offset(millis))?;
-        let found = self.client.offsets_for_times(asked, PATIENCE)?;
-        let found = found.find_partition(&topic.topic, partition);
-        match found.map(|found| found.error().map(|()| found.offset())).transpose()? {
-            Some(Offset::Offset(offset)) => Ok(offset),
-            _ => Ok(bounds.high),
-        }
-    }
-
     /// Tells Kafka how far the slowest reader is, for other tools. Nothing depends on it, so nobody waits for the
     /// answer; a failure is noticed by a later look.
     fn commit(&mut self, shared: &Shared) {
@@ -213,7 +199,9 @@ impl Watch {
         let mut changed = BTreeMap::new();
         let readers: Vec<_> = shared.lock().readers.values().cloned().collect();
         for entry in shared.partitions() {
-            let slowest = readers.iter().map(|positions| positions.next(entry.number)).min().unwrap_or(0);
+            let of_topic =
+                readers.iter().filter(|reader| reader.topics.iter().any(|topic| **topic == *entry.topic));
+            let Some(slowest) = of_topic.map(|reader| reader.at.next(entry.number)).min() else { continue };
             let offset = position::message(slowest).max(entry.first);
             if self.committed.get(&entry.number) != Some(&offset)
                 && offsets.add_partition_offset(&entry.topic, entry.partition, Offset::Offset(offset)).is_ok()
@@ -234,6 +222,31 @@ impl Watch {
     }
 }
 
+/// The offset where reading of a partition with these ends begins.
+pub(super) fn first(
+    client: &Client,
+    topic: &TopicConfig,
+    partition: i32,
+    start: Start,
+    (low, high): (i64, i64),
+) -> KafkaResult<i64> {
+    let time = match start {
+        Start::Earliest => return Ok(low),
+        Start::Latest => return Ok(high),
+        Start::At(time) => time,
+    };
+    let mut asked = TopicPartitionList::new();
+    // a message's time has milliseconds
+    let millis = time.as_micros().div_euclid(1000);
+    asked.add_partition_offset(&topic.topic, partition, Offset::Offset(millis))?;
+    let found = client.offsets_for_times(asked, PATIENCE)?;
+    let found = found.find_partition(&topic.topic, partition);
+    match found.map(|found| found.error().map(|()| found.offset())).transpose()? {
+        Some(Offset::Offset(offset)) => Ok(offset),
+        _ => Ok(high),
+    }
+}
+
 /// Whether a broker did not answer, rather than refuse.
 fn is_silence(error: &KafkaError) -> bool {
     matches!(
@@ -251,13 +264,17 @@ fn place(topic: &TopicConfig, partition: Option<i32>) -> Place {
     Place { topic: Arc::clone(&topic.topic), partition, reader: None }
 }
 
-fn note_replicas(shared: &Shared, too_few: Option<String>) {
-    let before = std::mem::replace(&mut shared.lock().too_few_replicas, too_few.clone());
+fn note_replicas(shared: &Shared, topic: &Arc<str>, too_few: Option<String>) {
+    let mut state = shared.lock();
+    let before = match &too_few {
+        Some(reason) => state.too_few_replicas.insert(Arc::clone(topic), reason.clone()),
+        None => state.too_few_replicas.remove(topic),
+    };
     match too_few {
         Some(reason) if before.as_ref() != Some(&reason) => {
-            tracing::error!(reason, "nothing is written to Kafka");
+            tracing::error!(topic = &**topic, reason, "nothing is written to a topic of Kafka");
         }
-        None if before.is_some() => tracing::info!("enough replicas of the log are in sync"),
+        None if before.is_some() => tracing::info!(topic = &**topic, "enough replicas are in sync"),
         _ => {}
     }
 }
