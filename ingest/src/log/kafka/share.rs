@@ -98,7 +98,10 @@ pub struct Share {
 
 impl std::fmt::Debug for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Share").field("config", &self.config).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Share")
+            .field("config", &self.config)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 
@@ -151,7 +154,10 @@ impl Share {
             }
             Some(Err(error)) => {
                 self.consumer.context().note(&error);
-                tracing::debug!(reason = describe(&error), "failed to read a share of the topics; trying again");
+                tracing::debug!(
+                    reason = describe(&error),
+                    "failed to read a share of the topics; trying again"
+                );
                 None
             }
         };
@@ -196,7 +202,8 @@ impl Share {
         if let Some(reason) = self.refusal() {
             return Err(failed("pass events on", reason));
         }
-        let partitions = shared.partitions().iter().filter(|entry| entry.topic == *self.config.target).count();
+        let partitions =
+            shared.partitions().iter().filter(|entry| entry.topic == *self.config.target).count();
         let partitions = i32::try_from(partitions).unwrap_or(0);
         let Some(member) = self.member.as_ref().filter(|_| partitions > 0) else {
             return Err(failed("pass events on", format!("{} is not known yet", self.config.target)));
@@ -247,7 +254,8 @@ impl Share {
         for element in known.elements() {
             let partition = element.partition();
             let (low, high) = self.consumer.fetch_watermarks(name, partition, PATIENCE).map_err(failed)?;
-            let first = watch::first(&self.consumer, topic, partition, topic.start, (low, high)).map_err(failed)?;
+            let first =
+                watch::first(&self.consumer, topic, partition, topic.start, (low, high)).map_err(failed)?;
             begins.add_partition_offset(name, partition, Offset::Offset(first)).map_err(failed)?;
         }
         self.consumer.commit(&begins, CommitMode::Sync).map_err(failed)
@@ -280,10 +288,7 @@ impl Share {
     }
 
     /// How far the group is with these partitions, where it has begun. Transactions that are not done are waited for.
-    fn committed<'a>(
-        &self,
-        places: impl Iterator<Item = &'a Held>,
-    ) -> Result<BTreeMap<Held, i64>, LogError> {
+    fn committed<'a>(&self, places: impl Iterator<Item = &'a Held>) -> Result<BTreeMap<Held, i64>, LogError> {
         let mut asked = TopicPartitionList::new();
         places.for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
         if asked.count() == 0 {
@@ -309,7 +314,8 @@ impl Share {
             match change {
                 Change::Assigned(places) => {
                     tracing::info!(partitions = ?places, "partitions were added to the share of this process");
-                    let places = places.into_iter().map(|(topic, partition)| ((topic.into(), partition), None));
+                    let places =
+                        places.into_iter().map(|(topic, partition)| ((topic.into(), partition), None));
                     self.held.extend(places);
                 }
                 Change::Revoked(places) => {

@@ -151,8 +151,11 @@ mod tests {
     #[test]
     fn chosen_events_and_the_newest_of_each_cluster_are_passed_on_once_and_in_order() {
         let mut pending = Pending::default();
-        let events: Vec<Envelope> =
-            [("a", 1), ("a", 5), ("b", 3), ("a", 2)].iter().zip(0..).map(|((name, at), n)| event(n, name, *at)).collect();
+        let events: Vec<Envelope> = [("a", 1), ("a", 5), ("b", 3), ("a", 2)]
+            .iter()
+            .zip(0..)
+            .map(|((name, at), n)| event(n, name, *at))
+            .collect();
         pending.take(place(0), 7, events.clone(), &[0, 1]);
         pending.take(place(0), 8, vec![event(9, "a", 4)], &[]);
         pending.take(place(1), 3, Vec::new(), &[]);

@@ -51,7 +51,8 @@ async fn found(topics: &Topics, events: usize) -> Vec<Vec<String>> {
     let mut reader = topics.reader("alert", &Positions::default()).unwrap();
     let (records, _) = read(&mut reader, events).await;
     expect_nothing(&mut reader).await;
-    let partitions: BTreeSet<u32> = topics.status().topics[0].partitions.iter().map(|p| p.log_partition).collect();
+    let partitions: BTreeSet<u32> =
+        topics.status().topics[0].partitions.iter().map(|p| p.log_partition).collect();
     let of = |partition: u32| records.iter().filter(move |record| record.position.partition == partition);
     partitions.into_iter().map(|partition| of(partition).map(|r| audit_id(&r.envelope)).collect()).collect()
 }
@@ -72,7 +73,10 @@ fn chosen_events_and_the_newest_go_to_the_partition_of_their_number() {
         assert_eq!(share.pass_on().unwrap(), 4);
         assert_eq!(found(&topics, 4).await, [vec!["1-yes", "3-yes", "4-no"], vec!["6-yes"]]);
         let held = topics.held();
-        assert_eq!(held.iter().map(|held| (held.partition, held.offset)).collect::<Vec<_>>(), [(0, Some(3)), (1, Some(2))]);
+        assert_eq!(
+            held.iter().map(|held| (held.partition, held.offset)).collect::<Vec<_>>(),
+            [(0, Some(3)), (1, Some(2))]
+        );
         assert_eq!(share.pass_on().unwrap(), 0);
         assert_eq!(cluster.quarantine().list(10, None).unwrap().len(), 0, "whoever indexes keeps it");
     });
@@ -83,7 +87,12 @@ fn the_next_member_goes_on_where_the_last_transaction_was() {
     run(async {
         let cluster = Cluster::with_topics(&["a", "found"]);
         for number in 0..10 {
-            cluster.produce("a", number % 2, 60 - i64::from(number), event(&format!("{number}-yes")).as_bytes());
+            cluster.produce(
+                "a",
+                number % 2,
+                60 - i64::from(number),
+                event(&format!("{number}-yes")).as_bytes(),
+            );
         }
         let topics = open(&cluster);
         wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
@@ -104,7 +113,8 @@ fn the_next_member_goes_on_where_the_last_transaction_was() {
 #[test]
 fn what_was_not_committed_is_read_and_passed_on_again() {
     run(async {
-        for api in [RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn, RDKafkaApiKey::AddPartitionsToTxn] {
+        for api in [RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn, RDKafkaApiKey::AddPartitionsToTxn]
+        {
             let cluster = Cluster::with_topics(&["a", "found"]);
             let topics = open(&cluster);
             wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
