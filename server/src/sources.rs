@@ -50,6 +50,8 @@ pub(crate) struct Delivery<'a> {
 /// All sources.
 #[derive(Default)]
 pub(crate) struct Sources {
+    /// When counting began.
+    since: Timestamp,
     state: Mutex<State>,
 }
 
@@ -82,6 +84,11 @@ struct Totals {
 }
 
 impl Sources {
+    /// Counts from now on.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { since: now, state: Mutex::default() }
+    }
+
     /// Counts a request.
     pub(crate) fn note(&self, source: &Source, delivery: &Delivery<'_>, now: Timestamp) {
         self.lock().activity(source, now).note(delivery, now);
@@ -100,7 +107,7 @@ impl Sources {
         let known: Vec<Value> =
             known.into_iter().map(|(source, activity)| row(source, activity, now)).collect();
         let other = state.other.first_seen.is_some().then(|| state.other.summary(now));
-        json!({ "sources": known, "other": other })
+        json!({ "sources": known, "other": other, "counted_since": self.since })
     }
 
     /// How many events came from each cluster by the routes that count.

@@ -38,6 +38,9 @@ impl SourcesArgs {
         // Those that are not told apart are no source; people see their sums.
         let other = Some(&answer["other"]).filter(|other| self.format == Format::Table && !other.is_null());
         output::list(self.format, &HEADER, sources.chain(other), row)?;
+        if self.format == Format::Table {
+            output::note(&format!("counted since {}", output::text(&answer["counted_since"])));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -57,7 +57,7 @@ impl Pipeline {
             let sift = Sift { share, rules, counts: Publisher::new(Arc::clone(&rule_counts)) };
             stages.spawn("detect", move |stopping| sift.run(stopping))?;
         }
-        let sources = Arc::<Sources>::default();
+        let sources = Arc::new(Sources::new(clock::now()));
         if roles.has(Role::Receive) && !config.files.sources.is_empty() {
             let (port, sources) = (Arc::clone(&ingest), Arc::clone(&sources));
             let following = Following::open(config.files.clone(), &config.data_dir, port, sources)?;
