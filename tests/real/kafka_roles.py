@@ -51,7 +51,7 @@ title: Marked often
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0002
 status: test
 level: high
-correlation: {{type: event_count, rules: [marked], group-by: [user.username], timespan: 10m, condition: {{gte: {count}}}}}
+correlation: {{type: event_count, rules: [marked], group-by: [user.username], timespan: 10m, condition: {{gte: {count}}}, generate: true}}
 ---
 title: Marked too often
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0003
@@ -71,7 +71,7 @@ title: Unmarked after marked
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0005
 status: test
 level: high
-correlation: {{type: temporal_ordered, rules: [marked, unmarked], group-by: [user.username], timespan: 10m}}
+correlation: {{type: temporal_ordered, rules: [marked, unmarked], group-by: [user.username], timespan: 10m, generate: true}}
 """
 
 
@@ -202,7 +202,7 @@ def _answers(processes):
             has = any(role in PROCESSES[name].split(",") for role in wanted.split(" or "))
             if has != (status != 421) or not has and wanted not in json.loads(text)["error"]["message"]:
                 raise Failure(f"{name} answers {path} with {status}: {text[:300]}")
-    query = 'rule:"x"'
+    query = "rule:x"
     status, _, text = processes["search"].request(f"/api/v1/search?q={query}", processes["search"].admin_token())
     if status != 421 or "role alert" not in text:
         raise Failure(f"rule: in a search was answered {status}: {text[:300]}")
@@ -226,12 +226,12 @@ def _killed(kafka, processes, made):
     streams = [Stream(made, cluster, post) for cluster in CLUSTERS] + [Stream(made, IN_PLACE, produce)]
     for stream in streams:
         stream.start()
-    kills = Counter()
-    until = time.monotonic() + KILL_S
+    kills, until, left = Counter(), time.monotonic() + KILL_S, []
     try:
         while time.monotonic() < until:
-            time.sleep(random.uniform(0.5, 2.5))
-            name = random.choice(sorted(processes))
+            time.sleep(random.uniform(0.2, 2))
+            left = left or random.sample(sorted(processes), len(processes))
+            name = left.pop()
             processes[name].kill()
             time.sleep(random.choice((0, 0.3, 3)))
             processes[name].start()

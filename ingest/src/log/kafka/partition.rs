@@ -13,7 +13,7 @@ use super::context::Context;
 use super::message::Message;
 use super::registry::Entry;
 use super::state::{Place, Shared};
-use super::{Client, Topics, describe, error_of, position};
+use super::{Client, Topics, describe, error_of, position, share};
 use crate::log::LogError;
 
 /// What the partitions of one reader share.
@@ -42,7 +42,7 @@ pub(super) struct Cursor {
     pub(super) at_end: bool,
     /// It was waited for in vain: nobody waits until it has messages again.
     pub(super) given_up: bool,
-    /// Whoever fills it is behind: more is to come that is as old.
+    /// Whoever fills it is catching up: more is to come that is about as old.
     pub(super) is_behind: bool,
     /// The time of the last message.
     pub(super) last_time: Option<Timestamp>,
@@ -67,8 +67,6 @@ pub(super) enum Rescue {
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Whoever detects may have been killed; others take over in that time.
 const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(30);
-/// Who passes on what is older than this is catching up.
-const BEHIND_MICROS: i64 = 5_000_000;
 
 /// A leader that was just elected may not know yet how far it goes; looks that must agree on that.
 const CERTAIN: u32 = 2;
@@ -136,9 +134,8 @@ impl Cursor {
             match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
-                    let message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
-                    self.note_age((shared.config.now)().micros_since(message.time));
-                    self.head = Some(message);
+                    self.is_behind = self.topic.contents == Contents::Matches && share::is_behind(&message);
+                    self.head = Some(Message::new(&message, &shared.config, shared.quarantine.entry_bytes()));
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }
@@ -157,15 +154,6 @@ impl Cursor {
                     }
                 }
             }
-        }
-    }
-
-    /// A message that comes behind the end and is old already is not the last one: detection catches up.
-    fn note_age(&mut self, age_micros: i64) {
-        if age_micros <= BEHIND_MICROS {
-            self.is_behind = false;
-        } else if self.at_end {
-            self.is_behind = self.topic.contents == Contents::Matches;
         }
     }
 

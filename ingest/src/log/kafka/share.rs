@@ -20,14 +20,14 @@
 mod pending;
 mod transaction;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use watchbell_event::Envelope;
+use watchbell_event::{Envelope, Timestamp};
 
 use super::config::{Start, TopicConfig};
 use super::context::{Change, Context};
@@ -40,6 +40,8 @@ use crate::log::LogError;
 use pending::Pending;
 use transaction::Transactions;
 
+pub(super) use transaction::is_behind;
+
 /// How others call the reader that shares partitions out.
 const READER: &str = "detect";
 /// How long brokers may take to answer.
@@ -50,6 +52,8 @@ const TICK: Duration = Duration::from_millis(250);
 const MATCH_WAIT: Duration = Duration::from_millis(50);
 /// How long what was read waits if nothing of it was chosen.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
+/// What is younger is of now.
+const BEHIND_MICROS: i64 = 5_000_000;
 /// More messages than are ever fetched ahead.
 const MOST_FETCHED: usize = 1_000_000;
 /// A member that is not heard of for so long is taken for dead.
@@ -201,7 +205,22 @@ impl Share {
         let Some(member) = self.member.as_ref().filter(|_| partitions > 0) else {
             return Err(failed("pass events on", format!("{} is not known yet", self.config.target)));
         };
-        self.transactions.commit(&shared, pending, partitions, member)
+        let behind = self.behind(pending);
+        self.transactions.commit(&shared, pending, (partitions, &behind), member)
+    }
+
+    /// The partitions of which more is to come that is about as old as what is passed on now. At the end of one may be
+    /// marks of transactions instead; so what is from a moment ago does not count.
+    fn behind(&self, pending: &Pending) -> BTreeSet<Held> {
+        let (now, state) = ((self.shared().config.now)(), self.shared().lock());
+        let has_more = |(topic, partition): &Held, next: i64| {
+            let entry = state.registry.find(topic, *partition);
+            let bounds = entry.and_then(|entry| state.bounds.get(&entry.number));
+            bounds.is_some_and(|bounds| bounds.high > next)
+        };
+        let is_old = |time: Timestamp| now.micros_since(time) > BEHIND_MICROS;
+        let parts = pending.parts().filter(|(place, next, time)| is_old(*time) && has_more(place, *next));
+        parts.map(|(place, _, _)| place.clone()).collect()
     }
 
     /// Why nothing is to be written, if so.

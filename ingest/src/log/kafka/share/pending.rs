@@ -30,6 +30,8 @@ pub(super) struct Pending {
 struct Part {
     /// The offset behind the last message.
     next: i64,
+    /// When the latest event arrived.
+    time: Timestamp,
     chosen: Vec<(Place, Envelope)>,
     /// Of each cluster, live and imported, the event that says best how time passes.
     newest: HashMap<Lane, (Place, Envelope)>,
@@ -57,6 +59,7 @@ impl Pending {
         part.next = offset + 1;
         for (number, envelope) in events.into_iter().enumerate() {
             let (at, bytes) = ((offset, number), envelope.bytes.len());
+            part.time = part.time.max(envelope.received_at);
             let is_newest = part.note_time(at, &envelope);
             let is_chosen = chosen.binary_search(&number).is_ok();
             if is_chosen {
@@ -94,9 +97,9 @@ impl Pending {
         Some(self.chosen_since.map_or(quiet, |since| quiet.min(since + MATCH_WAIT)))
     }
 
-    /// For each partition the offset behind what was read.
-    pub(super) fn offsets(&self) -> impl Iterator<Item = (&Held, i64)> {
-        self.parts.iter().map(|(place, part)| (place, part.next))
+    /// For each partition the offset behind what was read, and when the latest of it arrived.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&Held, i64, Timestamp)> {
+        self.parts.iter().map(|(place, part)| (place, part.next, part.time))
     }
 
     /// What is to be passed on, by partition and there in the order it was read.
@@ -141,7 +144,7 @@ mod tests {
 
     fn event(number: u64, cluster: &str, seconds: i64) -> Envelope {
         let time = Timestamp::from_micros(seconds * 1_000_000);
-        Envelope { cluster: cluster.into(), event_time: time, received_at: time, ..envelope(number) }
+        Envelope { cluster: cluster.into(), event_time: time, received_at: time, history: false, ..envelope(number) }
     }
 
     fn passed_on(pending: &Pending) -> Vec<(i32, Envelope)> {
@@ -158,7 +161,7 @@ mod tests {
         pending.take(place(1), 3, Vec::new(), &[]);
         let expect = [(0, events[0].clone()), (0, events[1].clone()), (0, events[2].clone())];
         assert_eq!(passed_on(&pending), expect);
-        let offsets: Vec<_> = pending.offsets().map(|((_, partition), next)| (*partition, next)).collect();
+        let offsets: Vec<_> = pending.parts().map(|((_, partition), next, _)| (*partition, next)).collect();
         assert_eq!(offsets, [(0, 9), (1, 4)]);
         pending.forget(&place(0));
         assert_eq!(passed_on(&pending), []);

@@ -1,5 +1,6 @@
 //! The producer of a share, and its transactions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::super::context::Context;
 use super::super::own::value;
-use super::super::state::Shared;
+use super::super::state::{Held, Shared};
 use super::super::{describe, error_of};
 use super::ShareConfig;
 use super::pending::Pending;
@@ -25,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 /// The client's queue holds at least this: the events of one message may exceed what a transaction is to hold.
 const QUEUE_KBYTES: usize = 1 << 20;
+
+/// A header of what was passed on while more was to be read that is about as old.
+const BEHIND: &str = "watchbell-behind";
+
+/// How many partitions there are, and those of the source of which more is to come.
+pub(super) type Target<'a> = (i32, &'a BTreeSet<Held>);
 
 /// Writes transactions, one at a time.
 pub(super) struct Transactions {
@@ -71,12 +79,12 @@ impl Transactions {
         &mut self,
         shared: &Shared,
         pending: &Pending,
-        partitions: i32,
+        target: Target<'_>,
         member: &ConsumerGroupMetadata,
     ) -> Result<u64, LogError> {
         self.open(shared)?;
         let Some(producer) = self.producer.take() else { return Ok(0) };
-        let written = self.write(&producer, pending, partitions, member);
+        let written = self.write(&producer, pending, target, member);
         let error = match written {
             Ok(events) => {
                 self.producer = Some(producer);
@@ -99,29 +107,37 @@ impl Transactions {
         &self,
         producer: &ThreadedProducer<Context>,
         pending: &Pending,
-        partitions: i32,
+        (partitions, behind): Target<'_>,
         member: &ConsumerGroupMetadata,
     ) -> KafkaResult<u64> {
         producer.begin_transaction()?;
         let mut events = 0;
-        for ((_, partition), envelope) in pending.events() {
+        for (place, envelope) in pending.events() {
             let value = value(envelope);
-            let record = BaseRecord::to(&self.config.target)
-                .partition(partition.rem_euclid(partitions))
+            let mut record = BaseRecord::to(&self.config.target)
+                .partition(place.1.rem_euclid(partitions))
                 .key(&*envelope.cluster)
                 .payload(&value)
                 .timestamp(envelope.received_at.as_micros().div_euclid(1000));
+            if behind.contains(place) {
+                record = record.headers(OwnedHeaders::new().insert(Header { key: BEHIND, value: Some("") }));
+            }
             send(producer, record)?;
             events += 1;
         }
         let mut offsets = TopicPartitionList::new();
-        for ((topic, partition), next) in pending.offsets() {
+        for ((topic, partition), next, _) in pending.parts() {
             offsets.add_partition_offset(topic, *partition, Offset::Offset(next))?;
         }
         repeat(|| producer.send_offsets_to_transaction(&offsets, member, PATIENCE))?;
         repeat(|| producer.commit_transaction(PATIENCE))?;
         Ok(events)
     }
+}
+
+/// Whether who passed a message on had more to read then.
+pub(in super::super) fn is_behind(message: &BorrowedMessage<'_>) -> bool {
+    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == BEHIND))
 }
 
 /// Waits for room in the client's queue.

@@ -1,3 +1,6 @@
+//! The cluster that librdkafka plays forgets the offsets of transactions and ends none: that a member goes on where another
+//! one was is tested with real brokers (`tests/real`).
+
 use std::collections::BTreeSet;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -79,29 +82,6 @@ fn chosen_events_and_the_newest_go_to_the_partition_of_their_number() {
 }
 
 #[test]
-fn the_next_member_goes_on_where_the_last_transaction_was() {
-    run(async {
-        let cluster = Cluster::with_topics(&["a", "found"]);
-        for number in 0..10 {
-            cluster.produce("a", number % 2, 60 - i64::from(number), event(&format!("{number}-yes")).as_bytes());
-        }
-        let topics = open(&cluster);
-        wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
-        let mut first = share(&topics, "one");
-        sift(&mut first, 4, "yes");
-        first.pass_on().unwrap();
-        // read, but not passed on
-        let lost = sift(&mut first, 3, "yes");
-        drop(first);
-        let mut second = share(&topics, "two");
-        let seen = sift(&mut second, 6, "yes");
-        assert!(lost.iter().all(|id| seen.contains(id)), "{lost:?} {seen:?}");
-        second.pass_on().unwrap();
-        assert_eq!(found(&topics, 10).await.concat().len(), 10);
-    });
-}
-
-#[test]
 fn what_was_not_committed_is_read_and_passed_on_again() {
     run(async {
         for api in [RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn, RDKafkaApiKey::AddPartitionsToTxn] {
@@ -174,5 +154,32 @@ fn a_group_begins_where_it_was_told_to() {
         drop(first);
         cluster.produce("a", 0, 20, event("new").as_bytes());
         assert_eq!(sift(&mut share(&topics, "two"), 1, "yes"), ["new"]);
+    });
+}
+
+#[test]
+fn who_reads_the_matches_waits_for_a_member_that_catches_up() {
+    run(async {
+        let cluster = Cluster::with_topics(&["a", "found"]);
+        cluster.produce("a", 0, 60, event("1-yes").as_bytes());
+        cluster.produce("a", 0, 50, event("2-yes").as_bytes());
+        let topics = open(&cluster);
+        let known = |status: &KafkaStatus| {
+            let ends: Vec<_> = status.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.end).collect();
+            ends == [Some(2), Some(0), Some(0), Some(0)]
+        };
+        wait_for(&topics, "ends", known).await;
+        let mut share = share(&topics, "one");
+        sift(&mut share, 1, "yes");
+        share.pass_on().unwrap();
+        cluster.produce("found", 1, 10, &super::super::own::value(&envelope(7)));
+
+        let matches = topics.only(|topic| &*topic.topic == "found");
+        let mut reader = matches.reader("alert", &Positions::default()).unwrap();
+        assert_eq!(ids(&read(&mut reader, 1).await.0), ["1-yes"]);
+        expect_nothing(&mut reader).await;
+        sift(&mut share, 1, "yes");
+        share.pass_on().unwrap();
+        assert_eq!(ids(&read(&mut reader, 2).await.0), ["2-yes", "00000007"]);
     });
 }
