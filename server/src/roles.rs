@@ -162,7 +162,9 @@ mod tests {
         let roles: Roles = " alert, receive,receive".parse().unwrap();
         assert_eq!(roles.to_string(), "receive,alert");
         assert!("receive,detect,index,query,alert".parse::<Roles>().unwrap().are_all());
-        for (text, expect) in [("", "no role is given"), ("receive,search", "unknown role \"search\"; known: receive,")] {
+        for (text, expect) in
+            [("", "no role is given"), ("receive,search", "unknown role \"search\"; known: receive,")]
+        {
             let error = text.parse::<Roles>().unwrap_err();
             assert!(error.contains(expect), "{text}: {error}");
         }
@@ -203,7 +205,9 @@ mod tests {
             let checked = roles.check(&Config::parse(&config, "test").unwrap());
             match expect {
                 None => assert!(checked.is_ok(), "{roles}: {checked:?}"),
-                Some(expect) => assert!(checked.unwrap_err().to_string().contains(expect), "{roles}: {expect}"),
+                Some(expect) => {
+                    assert!(checked.unwrap_err().to_string().contains(expect), "{roles}: {expect}")
+                }
             }
         }
     }

@@ -118,7 +118,8 @@ async fn events_pass_from_any_receiver_to_search_and_to_one_alert() {
     // what a receiver took and could not answer is sent to another one
     receivers[1].ingest("east", &[marked("0-east-0", "bob"), marked("alone", "carl")]).await;
     let partitions = (0..PARTITIONS).cycle();
-    let spread: Vec<_> = (0..6).zip(partitions).map(|(n, at)| (at, marked(&format!("s-{n}"), "bob"))).collect();
+    let spread: Vec<_> =
+        (0..6).zip(partitions).map(|(n, at)| (at, marked(&format!("s-{n}"), "bob"))).collect();
     apart.send(&spread);
 
     for (cluster, expect) in [("east", 9), ("west", 8), ("shared", 6)] {
@@ -130,7 +131,11 @@ async fn events_pass_from_any_receiver_to_search_and_to_one_alert() {
     };
     let alerts = alert.wait_for_alerts("four bindings and three that did much", is_told).await;
     for often in titled(&alerts, "Marked often") {
-        assert_eq!((&often["count"], &often["labels"]["correlation.reached"]), (&json!(1), &json!("6")), "{often}");
+        assert_eq!(
+            (&often["count"], &often["labels"]["correlation.reached"]),
+            (&json!(1), &json!("6")),
+            "{often}"
+        );
     }
 
     // time passes although nothing matches, until that is decided for which nobody may come any more
@@ -169,10 +174,30 @@ async fn a_process_says_which_other_one_to_ask() {
         apart.start("alert").await,
     ];
     for (server, roles, works, fails) in [
-        (&receive, json!(["receive"]), "/api/v1/sources", [("/api/v1/search", "query"), ("/api/v1/alerts", "alert")]),
-        (&detect, json!(["detect"]), "/api/v1/rules", [("/api/v1/sources", "receive or index"), ("/api/v1/export", "query")]),
-        (&search, json!(["index", "query"]), "/api/v1/quarantine", [("/api/v1/rules", "detect or alert"), ("/api/v1/search?q=rule:x", "alert")]),
-        (&alert, json!(["alert"]), "/api/v1/alerts", [("/api/v1/search", "query"), ("/api/v1/quarantine", "receive or index")]),
+        (
+            &receive,
+            json!(["receive"]),
+            "/api/v1/sources",
+            [("/api/v1/search", "query"), ("/api/v1/alerts", "alert")],
+        ),
+        (
+            &detect,
+            json!(["detect"]),
+            "/api/v1/rules",
+            [("/api/v1/sources", "receive or index"), ("/api/v1/export", "query")],
+        ),
+        (
+            &search,
+            json!(["index", "query"]),
+            "/api/v1/quarantine",
+            [("/api/v1/rules", "detect or alert"), ("/api/v1/search?q=rule:x", "alert")],
+        ),
+        (
+            &alert,
+            json!(["alert"]),
+            "/api/v1/alerts",
+            [("/api/v1/search", "query"), ("/api/v1/quarantine", "receive or index")],
+        ),
     ] {
         assert_eq!(openapi::ask(server, "/api/v1/status").await["roles"], roles);
         openapi::ask(server, works).await;
@@ -200,7 +225,12 @@ fn what_cannot_be_run_apart_is_refused() {
     let roles = apart.config("receive");
     for (config, arguments, code, expect) in [
         ("", &["--roles", "receive"][..], 1, "set kafka.brokers and kafka.log.topic"),
-        ("", &["--roles", "receive,search"], 2, "unknown role \"search\"; known: receive,detect,index,query,alert"),
+        (
+            "",
+            &["--roles", "receive,search"],
+            2,
+            "unknown role \"search\"; known: receive,detect,index,query,alert",
+        ),
         (&roles, &["--roles", "index"], 1, "index and query go together"),
         (&roles, &["--demo"], 1, "--demo sends, detects, searches and alerts"),
         ("roles: []", &[], 1, "roles: no role is given"),
@@ -208,9 +238,14 @@ fn what_cannot_be_run_apart_is_refused() {
     ] {
         let file = apart.dir.path().join("watchbell.yaml");
         std::fs::write(&file, config).unwrap();
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--config", file.to_str().unwrap()];
+        let serve =
+            ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--config", file.to_str().unwrap()];
         let ran = run(&[&serve, arguments].concat(), apart.dir.path());
         let said = String::from_utf8(ran.stderr).unwrap();
-        assert_eq!((ran.status.code(), said.contains(expect)), (Some(code), true), "{config} {arguments:?}: {said}");
+        assert_eq!(
+            (ran.status.code(), said.contains(expect)),
+            (Some(code), true),
+            "{config} {arguments:?}: {said}"
+        );
     }
 }

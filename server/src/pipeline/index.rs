@@ -96,8 +96,13 @@ impl Indexing {
             view.searcher.store(Arc::new(opened.searcher()));
             let reader = || log.reader(READER_INDEX, opened.positions());
             let Some(reader) = stage::until_done("read the log", stopping, reader) else { return };
-            let mut running =
-                Running { index: opened, reader, view: &view, checkpoints: &mut checkpoints, check_late_copies };
+            let mut running = Running {
+                index: opened,
+                reader,
+                view: &view,
+                checkpoints: &mut checkpoints,
+                check_late_copies,
+            };
             match running.run(commit_interval, stopping) {
                 Ok(()) => return,
                 Err(error) => {
@@ -166,7 +171,8 @@ impl Running<'_> {
             envelope.received_at.micros_since(envelope.event_time) > LATE_MICROS
         };
         let late = records.iter().filter(|record| is_late(record));
-        let late: Vec<_> = late.map(|record| (record.envelope.id, Some(record.envelope.event_time))).collect();
+        let late: Vec<_> =
+            late.map(|record| (record.envelope.id, Some(record.envelope.event_time))).collect();
         if late.is_empty() {
             return;
         }
@@ -174,7 +180,10 @@ impl Running<'_> {
             Ok(stored) => stored,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "failed to look up late events; those that were stored are stored twice");
+                tracing::error!(
+                    error,
+                    "failed to look up late events; those that were stored are stored twice"
+                );
                 return;
             }
         };

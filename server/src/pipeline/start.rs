@@ -37,16 +37,20 @@ impl Pipeline {
         let opened = open_log::open(config, &decoding).await?;
         let log = opened.log.clone();
         let mut stages = Stages::new(stopping);
-        let rules = (roles.has(Role::Detect) || roles.has(Role::Alert)).then(|| RuleBook::open(&config.rules));
+        let rules =
+            (roles.has(Role::Detect) || roles.has(Role::Alert)).then(|| RuleBook::open(&config.rules));
         let rules = rules.transpose()?.map(Arc::new);
         let rule_counts = Arc::new(RuleCounts::new(clock::now()));
         let index = roles.has(Role::Index).then(|| stages.index(config, &log)).transpose()?;
         let ingest = Arc::new(IngestPort::open(config, decoding, log.clone(), index.clone())?);
 
         let alerting = match &rules {
-            Some(rules) if roles.has(Role::Alert) => {
-                Some(stages.detect(config, opened.to_alert_on, rules, Publisher::new(Arc::clone(&rule_counts)))?)
-            }
+            Some(rules) if roles.has(Role::Alert) => Some(stages.detect(
+                config,
+                opened.to_alert_on,
+                rules,
+                Publisher::new(Arc::clone(&rule_counts)),
+            )?),
             _ => None,
         };
         if let Some((share, rules)) = opened.share.zip(rules.clone()) {

@@ -42,8 +42,6 @@ pub(super) struct Cursor {
     pub(super) at_end: bool,
     /// It was waited for in vain: nobody waits until it has messages again.
     pub(super) given_up: bool,
-    /// Whoever fills it is catching up: more is to come that is about as old.
-    pub(super) is_behind: bool,
     /// The time of the last message.
     pub(super) last_time: Option<Timestamp>,
     /// The position is not in the topic; no message comes until it is known why.
@@ -63,10 +61,14 @@ pub(super) enum Rescue {
     Lost(u64),
 }
 
-/// A partition that is known to have more may be without a leader.
+/// How far the others may be ahead of a partition that is known to have more.
+const MAX_SKEW_MICROS: i64 = 2_000_000;
+/// It may be without a leader.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How far others may be ahead of a partition that is at its end while detection elsewhere catches up.
+const MAX_SKEW_OF_DETECTION_MICROS: i64 = 20_000_000;
 /// Whoever detects may have been killed; others take over in that time.
-const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(30);
+const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(20);
 
 /// A leader that was just elected may not know yet how far it goes; looks that must agree on that.
 const CERTAIN: u32 = 2;
@@ -98,7 +100,6 @@ impl Cursor {
             head: None,
             at_end: false,
             given_up: false,
-            is_behind: false,
             last_time: None,
             stranded: false,
             reached: (position::message(next), reading.shared.ask()),
@@ -134,8 +135,9 @@ impl Cursor {
             match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
-                    self.is_behind = self.topic.contents == Contents::Matches && share::is_behind(&message);
-                    self.head = Some(Message::new(&message, &shared.config, shared.quarantine.entry_bytes()));
+                    let is_late = self.topic.contents == Contents::Matches && share::is_late(&message);
+                    let message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
+                    self.head = Some(Message { is_late, ..message });
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }
@@ -170,9 +172,15 @@ impl Cursor {
         is_news
     }
 
-    /// How long the others wait for it while it lags behind them.
-    pub(super) fn patience(&self) -> Duration {
-        if self.at_end { PATIENCE_WITH_DETECTION } else { PATIENCE }
+    /// Whether a message of another partition should wait for what may come of this one, and for how long.
+    pub(super) fn holds_back(&self, message: &Message) -> Option<Duration> {
+        let (skew_micros, patience) = match (self.at_end, message.is_late) {
+            (false, _) => (MAX_SKEW_MICROS, PATIENCE),
+            (true, true) => (MAX_SKEW_OF_DETECTION_MICROS, PATIENCE_WITH_DETECTION),
+            (true, false) => return None,
+        };
+        let lags = self.last_time.is_none_or(|last| message.time.micros_since(last) > skew_micros);
+        (lags && self.head.is_none() && !self.given_up).then_some(patience)
     }
 
     fn note_problem(&mut self, reading: &Reading, problem: Option<String>) {

@@ -20,14 +20,14 @@
 mod pending;
 mod transaction;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use watchbell_event::{Envelope, Timestamp};
+use watchbell_event::Envelope;
 
 use super::config::{Start, TopicConfig};
 use super::context::{Change, Context};
@@ -40,7 +40,7 @@ use crate::log::LogError;
 use pending::Pending;
 use transaction::Transactions;
 
-pub(super) use transaction::is_behind;
+pub(super) use transaction::is_late;
 
 /// How others call the reader that shares partitions out.
 const READER: &str = "detect";
@@ -52,8 +52,6 @@ const TICK: Duration = Duration::from_millis(250);
 const MATCH_WAIT: Duration = Duration::from_millis(50);
 /// How long what was read waits if nothing of it was chosen.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
-/// What is younger is of now.
-const BEHIND_MICROS: i64 = 5_000_000;
 /// More messages than are ever fetched ahead.
 const MOST_FETCHED: usize = 1_000_000;
 /// A member that is not heard of for so long is taken for dead.
@@ -102,7 +100,10 @@ pub struct Share {
 
 impl std::fmt::Debug for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Share").field("config", &self.config).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Share")
+            .field("config", &self.config)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +156,10 @@ impl Share {
             }
             Some(Err(error)) => {
                 self.consumer.context().note(&error);
-                tracing::debug!(reason = describe(&error), "failed to read a share of the topics; trying again");
+                tracing::debug!(
+                    reason = describe(&error),
+                    "failed to read a share of the topics; trying again"
+                );
                 None
             }
         };
@@ -200,27 +204,13 @@ impl Share {
         if let Some(reason) = self.refusal() {
             return Err(failed("pass events on", reason));
         }
-        let partitions = shared.partitions().iter().filter(|entry| entry.topic == *self.config.target).count();
+        let partitions =
+            shared.partitions().iter().filter(|entry| entry.topic == *self.config.target).count();
         let partitions = i32::try_from(partitions).unwrap_or(0);
         let Some(member) = self.member.as_ref().filter(|_| partitions > 0) else {
             return Err(failed("pass events on", format!("{} is not known yet", self.config.target)));
         };
-        let behind = self.behind(pending);
-        self.transactions.commit(&shared, pending, (partitions, &behind), member)
-    }
-
-    /// The partitions of which more is to come that is about as old as what is passed on now. At the end of one may be
-    /// marks of transactions instead; so what is from a moment ago does not count.
-    fn behind(&self, pending: &Pending) -> BTreeSet<Held> {
-        let (now, state) = ((self.shared().config.now)(), self.shared().lock());
-        let has_more = |(topic, partition): &Held, next: i64| {
-            let entry = state.registry.find(topic, *partition);
-            let bounds = entry.and_then(|entry| state.bounds.get(&entry.number));
-            bounds.is_some_and(|bounds| bounds.high > next)
-        };
-        let is_old = |time: Timestamp| now.micros_since(time) > BEHIND_MICROS;
-        let parts = pending.parts().filter(|(place, next, time)| is_old(*time) && has_more(place, *next));
-        parts.map(|(place, _, _)| place.clone()).collect()
+        self.transactions.commit(&shared, pending, partitions, member)
     }
 
     /// Why nothing is to be written, if so.
@@ -266,7 +256,8 @@ impl Share {
         for element in known.elements() {
             let partition = element.partition();
             let (low, high) = self.consumer.fetch_watermarks(name, partition, PATIENCE).map_err(failed)?;
-            let first = watch::first(&self.consumer, topic, partition, topic.start, (low, high)).map_err(failed)?;
+            let first =
+                watch::first(&self.consumer, topic, partition, topic.start, (low, high)).map_err(failed)?;
             begins.add_partition_offset(name, partition, Offset::Offset(first)).map_err(failed)?;
         }
         self.consumer.commit(&begins, CommitMode::Sync).map_err(failed)
@@ -299,10 +290,7 @@ impl Share {
     }
 
     /// How far the group is with these partitions, where it has begun. Transactions that are not done are waited for.
-    fn committed<'a>(
-        &self,
-        places: impl Iterator<Item = &'a Held>,
-    ) -> Result<BTreeMap<Held, i64>, LogError> {
+    fn committed<'a>(&self, places: impl Iterator<Item = &'a Held>) -> Result<BTreeMap<Held, i64>, LogError> {
         let mut asked = TopicPartitionList::new();
         places.for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
         if asked.count() == 0 {
@@ -328,7 +316,8 @@ impl Share {
             match change {
                 Change::Assigned(places) => {
                     tracing::info!(partitions = ?places, "partitions were added to the share of this process");
-                    let places = places.into_iter().map(|(topic, partition)| ((topic.into(), partition), None));
+                    let places =
+                        places.into_iter().map(|(topic, partition)| ((topic.into(), partition), None));
                     self.held.extend(places);
                 }
                 Change::Revoked(places) => {

@@ -30,8 +30,6 @@ pub(super) struct Pending {
 struct Part {
     /// The offset behind the last message.
     next: i64,
-    /// When the latest event arrived.
-    time: Timestamp,
     chosen: Vec<(Place, Envelope)>,
     /// Of each cluster, live and imported, the event that says best how time passes.
     newest: HashMap<Lane, (Place, Envelope)>,
@@ -59,7 +57,6 @@ impl Pending {
         part.next = offset + 1;
         for (number, envelope) in events.into_iter().enumerate() {
             let (at, bytes) = ((offset, number), envelope.bytes.len());
-            part.time = part.time.max(envelope.received_at);
             let is_newest = part.note_time(at, &envelope);
             let is_chosen = chosen.binary_search(&number).is_ok();
             if is_chosen {
@@ -97,9 +94,9 @@ impl Pending {
         Some(self.chosen_since.map_or(quiet, |since| quiet.min(since + MATCH_WAIT)))
     }
 
-    /// For each partition the offset behind what was read, and when the latest of it arrived.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Held, i64, Timestamp)> {
-        self.parts.iter().map(|(place, part)| (place, part.next, part.time))
+    /// For each partition the offset behind what was read.
+    pub(super) fn offsets(&self) -> impl Iterator<Item = (&Held, i64)> {
+        self.parts.iter().map(|(place, part)| (place, part.next))
     }
 
     /// What is to be passed on, by partition and there in the order it was read.
@@ -144,7 +141,13 @@ mod tests {
 
     fn event(number: u64, cluster: &str, seconds: i64) -> Envelope {
         let time = Timestamp::from_micros(seconds * 1_000_000);
-        Envelope { cluster: cluster.into(), event_time: time, received_at: time, history: false, ..envelope(number) }
+        Envelope {
+            cluster: cluster.into(),
+            event_time: time,
+            received_at: time,
+            history: false,
+            ..envelope(number)
+        }
     }
 
     fn passed_on(pending: &Pending) -> Vec<(i32, Envelope)> {
@@ -154,14 +157,17 @@ mod tests {
     #[test]
     fn chosen_events_and_the_newest_of_each_cluster_are_passed_on_once_and_in_order() {
         let mut pending = Pending::default();
-        let events: Vec<Envelope> =
-            [("a", 1), ("a", 5), ("b", 3), ("a", 2)].iter().zip(0..).map(|((name, at), n)| event(n, name, *at)).collect();
+        let events: Vec<Envelope> = [("a", 1), ("a", 5), ("b", 3), ("a", 2)]
+            .iter()
+            .zip(0..)
+            .map(|((name, at), n)| event(n, name, *at))
+            .collect();
         pending.take(place(0), 7, events.clone(), &[0, 1]);
         pending.take(place(0), 8, vec![event(9, "a", 4)], &[]);
         pending.take(place(1), 3, Vec::new(), &[]);
         let expect = [(0, events[0].clone()), (0, events[1].clone()), (0, events[2].clone())];
         assert_eq!(passed_on(&pending), expect);
-        let offsets: Vec<_> = pending.parts().map(|((_, partition), next, _)| (*partition, next)).collect();
+        let offsets: Vec<_> = pending.offsets().map(|((_, partition), next)| (*partition, next)).collect();
         assert_eq!(offsets, [(0, 9), (1, 4)]);
         pending.forget(&place(0));
         assert_eq!(passed_on(&pending), []);

@@ -1,19 +1,19 @@
 //! The producer of a share, and its transactions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
+use watchbell_event::Timestamp;
 
 use super::super::context::Context;
 use super::super::own::value;
-use super::super::state::{Held, Shared};
+use super::super::state::Shared;
 use super::super::{describe, error_of};
 use super::ShareConfig;
 use super::pending::Pending;
@@ -28,11 +28,9 @@ const TRIES: u32 = 3;
 /// The client's queue holds at least this: the events of one message may exceed what a transaction is to hold.
 const QUEUE_KBYTES: usize = 1 << 20;
 
-/// A header of what was passed on while more was to be read that is about as old.
-const BEHIND: &str = "watchbell-behind";
-
-/// How many partitions there are, and those of the source of which more is to come.
-pub(super) type Target<'a> = (i32, &'a BTreeSet<Held>);
+/// A header of what was passed on so long after it arrived.
+const LATE: &str = "watchbell-late";
+const LATE_MICROS: i64 = 20_000_000;
 
 /// Writes transactions, one at a time.
 pub(super) struct Transactions {
@@ -79,12 +77,12 @@ impl Transactions {
         &mut self,
         shared: &Shared,
         pending: &Pending,
-        target: Target<'_>,
+        partitions: i32,
         member: &ConsumerGroupMetadata,
     ) -> Result<u64, LogError> {
         self.open(shared)?;
         let Some(producer) = self.producer.take() else { return Ok(0) };
-        let written = self.write(&producer, pending, target, member);
+        let written = self.write(&producer, (pending, partitions), member, (shared.config.now)());
         let error = match written {
             Ok(events) => {
                 self.producer = Some(producer);
@@ -106,27 +104,27 @@ impl Transactions {
     fn write(
         &self,
         producer: &ThreadedProducer<Context>,
-        pending: &Pending,
-        (partitions, behind): Target<'_>,
+        (pending, partitions): (&Pending, i32),
         member: &ConsumerGroupMetadata,
+        now: Timestamp,
     ) -> KafkaResult<u64> {
         producer.begin_transaction()?;
         let mut events = 0;
-        for (place, envelope) in pending.events() {
+        for ((_, partition), envelope) in pending.events() {
             let value = value(envelope);
             let mut record = BaseRecord::to(&self.config.target)
-                .partition(place.1.rem_euclid(partitions))
+                .partition(partition.rem_euclid(partitions))
                 .key(&*envelope.cluster)
                 .payload(&value)
                 .timestamp(envelope.received_at.as_micros().div_euclid(1000));
-            if behind.contains(place) {
-                record = record.headers(OwnedHeaders::new().insert(Header { key: BEHIND, value: Some("") }));
+            if now.micros_since(envelope.received_at) > LATE_MICROS {
+                record = record.headers(OwnedHeaders::new().insert(Header { key: LATE, value: Some("") }));
             }
             send(producer, record)?;
             events += 1;
         }
         let mut offsets = TopicPartitionList::new();
-        for ((topic, partition), next, _) in pending.parts() {
+        for ((topic, partition), next) in pending.offsets() {
             offsets.add_partition_offset(topic, *partition, Offset::Offset(next))?;
         }
         repeat(|| producer.send_offsets_to_transaction(&offsets, member, PATIENCE))?;
@@ -135,9 +133,9 @@ impl Transactions {
     }
 }
 
-/// Whether who passed a message on had more to read then.
-pub(in super::super) fn is_behind(message: &BorrowedMessage<'_>) -> bool {
-    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == BEHIND))
+/// Whether who passed a message on was behind.
+pub(in super::super) fn is_late(message: &BorrowedMessage<'_>) -> bool {
+    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == LATE))
 }
 
 /// Waits for room in the client's queue.
