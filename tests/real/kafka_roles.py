@@ -4,6 +4,7 @@ every alert raised and told once, and what correlations count is exact."""
 import json
 import random
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,8 @@ IN_PLACE = "shared"  # the cluster of the topic that others fill
 PARTITIONS = 6
 GROUP = "roles"
 BURST = 7  # events that a correlation asks for
-KILL_S = 75
+ROUNDS = 3  # in each of which every process is killed once
+SESSION_S = 10  # after which a process that detects is taken for dead
 # how often what a killed process left open may hold its partitions back, at most
 CATCH_UP_S = 90
 
@@ -51,7 +53,7 @@ title: Marked often
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0002
 status: test
 level: high
-correlation: {{type: event_count, rules: [marked], group-by: [user.username], timespan: 10m, condition: {{gte: {count}}}}}
+correlation: {{type: event_count, rules: [marked], group-by: [user.username], timespan: 10m, condition: {{gte: {count}}}, generate: true}}
 ---
 title: Marked too often
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0003
@@ -71,7 +73,7 @@ title: Unmarked after marked
 id: 6b6e5a40-6a49-4a39-8a3c-6f2f5b3f0005
 status: test
 level: high
-correlation: {{type: temporal_ordered, rules: [marked, unmarked], group-by: [user.username], timespan: 10m}}
+correlation: {{type: temporal_ordered, rules: [marked, unmarked], group-by: [user.username], timespan: 10m, generate: true}}
 """
 
 
@@ -96,7 +98,7 @@ def checks(kafka, processes, hook):
         ("roles: what cannot work is refused", lambda: _refused(processes)),
         ("roles: eight processes start", lambda: _start(kafka, processes)),
         ("roles: each process answers for what it does", lambda: _answers(processes)),
-        ("roles: killed one after the other while events come", lambda: _killed(kafka, processes, made)),
+        ("roles: killed, paused and without a broker while events come", lambda: _killed(kafka, processes, made)),
         ("roles: every event is stored exactly once", lambda: _exactly_once(processes, made)),
         ("roles: every alert is there with exact counts", lambda: _alerted(processes, made)),
         ("roles: every alert was told once", lambda: _told(processes, hook)),
@@ -202,7 +204,7 @@ def _answers(processes):
             has = any(role in PROCESSES[name].split(",") for role in wanted.split(" or "))
             if has != (status != 421) or not has and wanted not in json.loads(text)["error"]["message"]:
                 raise Failure(f"{name} answers {path} with {status}: {text[:300]}")
-    query = 'rule:"x"'
+    query = "rule:x"
     status, _, text = processes["search"].request(f"/api/v1/search?q={query}", processes["search"].admin_token())
     if status != 421 or "role alert" not in text:
         raise Failure(f"rule: in a search was answered {status}: {text[:300]}")
@@ -227,15 +229,19 @@ def _killed(kafka, processes, made):
     for stream in streams:
         stream.start()
     kills = Counter()
-    until = time.monotonic() + KILL_S
     try:
-        while time.monotonic() < until:
-            time.sleep(random.uniform(0.5, 2.5))
-            name = random.choice(sorted(processes))
-            processes[name].kill()
-            time.sleep(random.choice((0, 0.3, 3)))
-            processes[name].start()
-            kills[PROCESSES[name]] += 1
+        for number in range(ROUNDS):
+            for name in random.sample(sorted(processes), len(processes)):
+                time.sleep(random.uniform(0.2, 2))
+                processes[name].kill()
+                time.sleep(random.choice((0, 0.3, 3)))
+                processes[name].start()
+                kills[PROCESSES[name]] += 1
+            if number == 0:
+                _taken_for_dead(processes["detect-2"])
+            if number == 1:
+                kafka.kill()
+                kafka.start()
     finally:
         for stream in streams:
             stream.stopping.set()
@@ -245,6 +251,13 @@ def _killed(kafka, processes, made):
         raise Failure(f"the senders themselves failed: {broken[0]}")
     events = sum(map(len, made.ids.values()))
     return f"{events} events, batches repeated {sum(stream.repeated for stream in streams)}, kills {dict(kills)}"
+
+
+def _taken_for_dead(process):
+    """The others take over what it detected; what it had read and not passed on must not be passed on twice when it goes on."""
+    process.server.process.send_signal(signal.SIGSTOP)
+    time.sleep(SESSION_S + 3)
+    process.server.process.send_signal(signal.SIGCONT)
 
 
 def _exactly_once(processes, made):

@@ -1,4 +1,4 @@
-"""Whether a real API server accepts what deploy/manifests says, by server-side dry run."""
+"""Whether a real API server accepts what deploy/manifests and deploy/roles.yaml say, by server-side dry run."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from watchbell import CLUSTER
 from webhook import TEMPLATE, write_kubeconfig
 
 MANIFESTS = ROOT / "deploy" / "manifests"
+APART = ROOT / "deploy" / "roles.yaml"
 NAMESPACE = "watchbell"
 
 
@@ -34,7 +35,7 @@ def _prepare(cluster):
 
 
 def _dry_run_all(cluster):
-    answer = cluster.kubectl("olivia", "apply", "--dry-run=server", "--validate=strict", "-f", MANIFESTS)
+    answer = cluster.kubectl("olivia", "apply", "--dry-run=server", "--validate=strict", "-f", MANIFESTS, "-f", APART)
     if "Warning" in answer.body:
         raise Failure(f"the API server warns: {answer.body.strip()}")
     return f"{len(answer.body.splitlines())} objects"

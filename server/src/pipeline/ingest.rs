@@ -163,7 +163,8 @@ impl IngestPort {
         let origin = self.origin(AUDIT, cluster, None, false);
         let decoded = decode_audit(&event.into(), &origin, &self.decoding.limits, &self.decoding.redactor)
             .map_err(|error| IngestError::Body(error.to_string()))?;
-        self.append(decoded, true).await.map(drop)
+        // it happened just now, so nobody has stored it before
+        self.append(decoded, false).await.map(drop)
     }
 
     /// Takes lines of files; returns once they are on disk.

@@ -83,6 +83,7 @@ async fn check_topics(topics: &Topics, config: &Config) -> Result<()> {
         return Ok(());
     };
     if missing.is_empty() {
+        report_few_partitions(&topics.all());
         return Ok(());
     }
     let names = missing.iter().map(|topic| topic.to_string()).collect::<Vec<_>>().join(", ");
@@ -92,6 +93,27 @@ async fn check_topics(topics: &Topics, config: &Config) -> Result<()> {
          as many partitions as the one with the most",
         config.roles
     )
+}
+
+/// Partitions of the log that share one of the matches have one watermark: where one lags, correlations take its events for
+/// late.
+fn report_few_partitions(topics: &Topics) {
+    let (mut matches, mut most) = (None, 0);
+    for (topic, status) in topics.topics().zip(topics.status().topics) {
+        match topic.contents {
+            Contents::Matches => matches = Some((&topic.topic, status.partitions.len())),
+            _ => most = most.max(status.partitions.len()),
+        }
+    }
+    if let Some((topic, partitions)) = matches.filter(|(_, partitions)| *partitions < most) {
+        tracing::warn!(
+            topic = &**topic,
+            partitions,
+            needed = most,
+            "the topic of matches has fewer partitions than the topic with the most: correlations may take events for \
+             late when one of these lags; give it as many"
+        );
+    }
 }
 
 fn open_journal(config: &Config) -> Result<Journal> {

@@ -149,7 +149,10 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
+        let Err((error, _)) = result else { return };
+        // what a transaction that is given up had not sent yet says nothing of why it is
+        let purged = [Some(RDKafkaErrorCode::PurgeQueue), Some(RDKafkaErrorCode::PurgeInflight)];
+        if !purged.contains(&error.rdkafka_error_code()) {
             self.note(error);
             self.said().undelivered = Some(super::describe(error));
         }

@@ -22,6 +22,8 @@ pub(super) struct Message {
     pub(super) offset: i64,
     /// When it was written, but not later than now.
     pub(super) time: Timestamp,
+    /// Whoever passed it on was behind.
+    pub(super) is_late: bool,
     /// The same as the message has it, in milliseconds.
     written: Option<i64>,
     /// Its value, or the beginning of one that is too long.
@@ -50,6 +52,7 @@ impl Message {
         Self {
             offset: message.offset(),
             time: time.map_or(now, |time| time.min(now)),
+            is_late: false,
             written,
             payload: Bytes::copy_from_slice(payload.get(..kept).unwrap_or(payload)),
             bytes: payload.len(),

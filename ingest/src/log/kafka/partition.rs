@@ -13,7 +13,7 @@ use super::context::Context;
 use super::message::Message;
 use super::registry::Entry;
 use super::state::{Place, Shared};
-use super::{Client, Topics, describe, error_of, position};
+use super::{Client, Topics, describe, error_of, position, share};
 use crate::log::LogError;
 
 /// What the partitions of one reader share.
@@ -42,8 +42,6 @@ pub(super) struct Cursor {
     pub(super) at_end: bool,
     /// It was waited for in vain: nobody waits until it has messages again.
     pub(super) given_up: bool,
-    /// Whoever fills it is behind: more is to come that is as old.
-    pub(super) is_behind: bool,
     /// The time of the last message.
     pub(super) last_time: Option<Timestamp>,
     /// The position is not in the topic; no message comes until it is known why.
@@ -63,12 +61,14 @@ pub(super) enum Rescue {
     Lost(u64),
 }
 
-/// A partition that is known to have more may be without a leader.
+/// How far the others may be ahead of a partition that is known to have more.
+const MAX_SKEW_MICROS: i64 = 2_000_000;
+/// It may be without a leader.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How far others may be ahead of a partition that is at its end while detection elsewhere catches up.
+const MAX_SKEW_OF_DETECTION_MICROS: i64 = 20_000_000;
 /// Whoever detects may have been killed; others take over in that time.
-const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(30);
-/// Who passes on what is older than this is catching up.
-const BEHIND_MICROS: i64 = 5_000_000;
+const PATIENCE_WITH_DETECTION: Duration = Duration::from_secs(20);
 
 /// A leader that was just elected may not know yet how far it goes; looks that must agree on that.
 const CERTAIN: u32 = 2;
@@ -100,7 +100,6 @@ impl Cursor {
             head: None,
             at_end: false,
             given_up: false,
-            is_behind: false,
             last_time: None,
             stranded: false,
             reached: (position::message(next), reading.shared.ask()),
@@ -136,9 +135,9 @@ impl Cursor {
             match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
+                    let is_late = self.topic.contents == Contents::Matches && share::is_late(&message);
                     let message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
-                    self.note_age((shared.config.now)().micros_since(message.time));
-                    self.head = Some(message);
+                    self.head = Some(Message { is_late, ..message });
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }
@@ -160,15 +159,6 @@ impl Cursor {
         }
     }
 
-    /// A message that comes behind the end and is old already is not the last one: detection catches up.
-    fn note_age(&mut self, age_micros: i64) {
-        if age_micros <= BEHIND_MICROS {
-            self.is_behind = false;
-        } else if self.at_end {
-            self.is_behind = self.topic.contents == Contents::Matches;
-        }
-    }
-
     /// Goes to where fetching has come, if everything that was fetched is taken: what stands between is no message, but
     /// marks that transactions leave, and what was not committed. Returns whether that was news.
     pub(super) fn pass_over(&mut self, reading: &Reading, end: i64) -> bool {
@@ -182,9 +172,15 @@ impl Cursor {
         is_news
     }
 
-    /// How long the others wait for it while it lags behind them.
-    pub(super) fn patience(&self) -> Duration {
-        if self.at_end { PATIENCE_WITH_DETECTION } else { PATIENCE }
+    /// Whether a message of another partition should wait for what may come of this one, and for how long.
+    pub(super) fn holds_back(&self, message: &Message) -> Option<Duration> {
+        let (skew_micros, patience) = match (self.at_end, message.is_late) {
+            (false, _) => (MAX_SKEW_MICROS, PATIENCE),
+            (true, true) => (MAX_SKEW_OF_DETECTION_MICROS, PATIENCE_WITH_DETECTION),
+            (true, false) => return None,
+        };
+        let lags = self.last_time.is_none_or(|last| message.time.micros_since(last) > skew_micros);
+        (lags && self.head.is_none() && !self.given_up).then_some(patience)
     }
 
     fn note_problem(&mut self, reading: &Reading, problem: Option<String>) {

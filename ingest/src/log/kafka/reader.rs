@@ -2,9 +2,9 @@
 //!
 //! Partitions take turns by the time of their next message, so that after an outage, or at a first start with
 //! long backlogs, what happened at one time is seen at about one time, as correlations need it. A partition that is
-//! known to have more, but has nothing fetched yet, is waited for if it is more than [`MAX_SKEW_MICROS`] behind
-//! the others, but not for long, for its leader may be away. The same holds for a partition that is filled by
-//! detection elsewhere which is catching up.
+//! known to have more, but has nothing fetched yet, is waited for if it is seconds behind the others, but not for long,
+//! for its leader may be away. Partitions that are filled by detection elsewhere are waited for at their ends, too, while
+//! that catches up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,6 @@ use super::{Topics, client, position, serve, status};
 use crate::log::{Batch, LogError};
 use crate::quarantine::QuarantineEntry;
 
-const MAX_SKEW_MICROS: i64 = 2_000_000;
 /// How often the client's errors are answered while nothing arrives.
 const TICK: Duration = Duration::from_millis(250);
 /// Of each partition at least so many messages are looked at again after a start.
@@ -217,18 +216,17 @@ impl TopicReader {
     fn turn(&mut self) -> Option<usize> {
         let heads = self.cursors.iter().enumerate();
         let heads = heads.filter_map(|(index, cursor)| Some((cursor.head.as_ref()?.time, index)));
-        let (time, index) = heads.min()?;
-        let lags = |cursor: &Cursor| {
-            let more_to_come = !cursor.at_end || cursor.is_behind;
-            let silent = cursor.head.is_none() && more_to_come && !cursor.given_up;
-            silent && cursor.last_time.is_none_or(|last| time.micros_since(last) > MAX_SKEW_MICROS)
-        };
-        if self.cursors.iter().any(lags) {
+        let (_, index) = heads.min()?;
+        let head = self.cursors.get(index)?.head.as_ref()?;
+        let holding = self.cursors.iter().enumerate();
+        let holding = holding.filter_map(|(at, cursor)| Some((at, cursor.holds_back(head)?)));
+        let holding: Vec<(usize, Duration)> = holding.collect();
+        if !holding.is_empty() {
             let waited = self.waiting_since.get_or_insert_with(Instant::now).elapsed();
-            if self.cursors.iter().any(|cursor| lags(cursor) && waited < cursor.patience()) {
+            if holding.iter().any(|(_, patience)| waited < *patience) {
                 return None;
             }
-            self.cursors.iter_mut().filter(|cursor| lags(cursor)).for_each(|cursor| cursor.given_up = true);
+            holding.iter().for_each(|(at, _)| self.cursors[*at].given_up = true);
         }
         self.waiting_since = None;
         Some(index)

@@ -20,7 +20,7 @@
 mod pending;
 mod transaction;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ use crate::log::LogError;
 
 use pending::Pending;
 use transaction::Transactions;
+
+pub(super) use transaction::is_late;
 
 /// How others call the reader that shares partitions out.
 const READER: &str = "detect";
@@ -278,9 +280,7 @@ impl Share {
                 Some(offset) => Offset::Offset(*offset),
                 None => Offset::Beginning,
             };
-            if next.is_some() {
-                self.consumer.seek(topic, *partition, offset, PATIENCE).map_err(failed)?;
-            }
+            self.consumer.seek(topic, *partition, offset, PATIENCE).map_err(failed)?;
             *next = committed.get(place).copied();
         }
         self.must_go_back = false;
@@ -305,7 +305,7 @@ impl Share {
 
     /// Takes up changes of the share.
     fn follow(&mut self) {
-        let changes = VecDeque::from(self.consumer.context().take_changes());
+        let changes = self.consumer.context().take_changes();
         if changes.is_empty() {
             return;
         }

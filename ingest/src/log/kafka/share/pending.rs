@@ -141,7 +141,13 @@ mod tests {
 
     fn event(number: u64, cluster: &str, seconds: i64) -> Envelope {
         let time = Timestamp::from_micros(seconds * 1_000_000);
-        Envelope { cluster: cluster.into(), event_time: time, received_at: time, ..envelope(number) }
+        Envelope {
+            cluster: cluster.into(),
+            event_time: time,
+            received_at: time,
+            history: false,
+            ..envelope(number)
+        }
     }
 
     fn passed_on(pending: &Pending) -> Vec<(i32, Envelope)> {

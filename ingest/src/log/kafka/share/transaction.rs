@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use watchbell_event::Timestamp;
 
 use super::super::context::Context;
 use super::super::own::value;
@@ -25,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 /// The client's queue holds at least this: the events of one message may exceed what a transaction is to hold.
 const QUEUE_KBYTES: usize = 1 << 20;
+
+/// A header of what was passed on so long after it arrived.
+const LATE: &str = "watchbell-late";
+const LATE_MICROS: i64 = 20_000_000;
 
 /// Writes transactions, one at a time.
 pub(super) struct Transactions {
@@ -76,7 +82,7 @@ impl Transactions {
     ) -> Result<u64, LogError> {
         self.open(shared)?;
         let Some(producer) = self.producer.take() else { return Ok(0) };
-        let written = self.write(&producer, pending, partitions, member);
+        let written = self.write(&producer, (pending, partitions), member, (shared.config.now)());
         let error = match written {
             Ok(events) => {
                 self.producer = Some(producer);
@@ -98,19 +104,22 @@ impl Transactions {
     fn write(
         &self,
         producer: &ThreadedProducer<Context>,
-        pending: &Pending,
-        partitions: i32,
+        (pending, partitions): (&Pending, i32),
         member: &ConsumerGroupMetadata,
+        now: Timestamp,
     ) -> KafkaResult<u64> {
         producer.begin_transaction()?;
         let mut events = 0;
         for ((_, partition), envelope) in pending.events() {
             let value = value(envelope);
-            let record = BaseRecord::to(&self.config.target)
+            let mut record = BaseRecord::to(&self.config.target)
                 .partition(partition.rem_euclid(partitions))
                 .key(&*envelope.cluster)
                 .payload(&value)
                 .timestamp(envelope.received_at.as_micros().div_euclid(1000));
+            if now.micros_since(envelope.received_at) > LATE_MICROS {
+                record = record.headers(OwnedHeaders::new().insert(Header { key: LATE, value: Some("") }));
+            }
             send(producer, record)?;
             events += 1;
         }
@@ -122,6 +131,11 @@ impl Transactions {
         repeat(|| producer.commit_transaction(PATIENCE))?;
         Ok(events)
     }
+}
+
+/// Whether who passed a message on was behind.
+pub(in super::super) fn is_late(message: &BorrowedMessage<'_>) -> bool {
+    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == LATE))
 }
 
 /// Waits for room in the client's queue.

@@ -1,3 +1,6 @@
+//! The cluster that librdkafka plays forgets the offsets of transactions and ends none: that a member goes on where another
+//! one was is tested with real brokers (`tests/real`).
+
 use std::collections::BTreeSet;
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -83,34 +86,6 @@ fn chosen_events_and_the_newest_go_to_the_partition_of_their_number() {
 }
 
 #[test]
-fn the_next_member_goes_on_where_the_last_transaction_was() {
-    run(async {
-        let cluster = Cluster::with_topics(&["a", "found"]);
-        for number in 0..10 {
-            cluster.produce(
-                "a",
-                number % 2,
-                60 - i64::from(number),
-                event(&format!("{number}-yes")).as_bytes(),
-            );
-        }
-        let topics = open(&cluster);
-        wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
-        let mut first = share(&topics, "one");
-        sift(&mut first, 4, "yes");
-        first.pass_on().unwrap();
-        // read, but not passed on
-        let lost = sift(&mut first, 3, "yes");
-        drop(first);
-        let mut second = share(&topics, "two");
-        let seen = sift(&mut second, 6, "yes");
-        assert!(lost.iter().all(|id| seen.contains(id)), "{lost:?} {seen:?}");
-        second.pass_on().unwrap();
-        assert_eq!(found(&topics, 10).await.concat().len(), 10);
-    });
-}
-
-#[test]
 fn what_was_not_committed_is_read_and_passed_on_again() {
     run(async {
         for api in [RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn, RDKafkaApiKey::AddPartitionsToTxn]
@@ -184,5 +159,38 @@ fn a_group_begins_where_it_was_told_to() {
         drop(first);
         cluster.produce("a", 0, 20, event("new").as_bytes());
         assert_eq!(sift(&mut share(&topics, "two"), 1, "yes"), ["new"]);
+    });
+}
+
+#[test]
+fn who_reads_the_matches_waits_for_members_that_catch_up() {
+    run(async {
+        let cluster = Cluster::with_topics(&["a", "found"]);
+        for (partition, seconds_ago) in [(0, 90), (0, 60), (1, 80), (1, 1)] {
+            let id = format!("{partition}-{seconds_ago}-yes");
+            cluster.produce("a", partition, seconds_ago, event(&id).as_bytes());
+        }
+        let topics = open(&cluster);
+        wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
+        let matches = topics.only(|topic| &*topic.topic == "found");
+        let mut reader = matches.reader("alert", &Positions::default()).unwrap();
+        expect_nothing(&mut reader).await;
+        let mut share = share(&topics, "one");
+        // all of one partition, and nothing of the other one, as one with a long backlog does
+        let mut others = Vec::new();
+        while others.len() < 2 {
+            let Some(message) = share.next().unwrap() else { continue };
+            match audit_id(&message.events[0]).starts_with('0') {
+                true => share.take(message, &[0]),
+                false => others.push(message),
+            }
+        }
+        share.pass_on().unwrap();
+        expect_nothing(&mut reader).await;
+        others.into_iter().for_each(|message| share.take(message, &[0]));
+        share.pass_on().unwrap();
+        // what is of now waits for nobody
+        let found = read(&mut reader, 4).await.0;
+        assert_eq!(ids(&found), ["0-90-yes", "1-80-yes", "0-60-yes", "1-1-yes"]);
     });
 }
