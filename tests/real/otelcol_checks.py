@@ -1,5 +1,5 @@
 """A real OpenTelemetry Collector reads containers' logs and sends them by OTLP over HTTP and gRPC and through Kafka, while
-watchbell and the broker are killed, paused and restarted."""
+watchbell and the broker are killed, paused and restarted, and answers are kept back."""
 
 import random
 import re
@@ -14,8 +14,8 @@ from processes import Failure, wait_until
 # By route, the cluster its lines belong to.
 CLUSTERS = {"http": "by-http", "grpc": "by-grpc", "kafka": "by-kafka"}
 TOPIC = "otlp-prod"
-# Longer than the collector waits for an answer.
-PAUSE_S = 5
+# The collector waits for an answer less long than watchbell pauses, or answers are kept back.
+WAIT_S, PAUSE_S = 2, 5
 
 SETTINGS = """\
 kafka:
@@ -30,19 +30,19 @@ def settings(kafka, authority):
     return SETTINGS.format(brokers=kafka.secure, ca=authority.cert, user=USER, password=PASSWORD, topic=TOPIC, cluster=CLUSTERS["kafka"])
 
 
-def collector(binary, directory, watchbell, kafka, pods):
+def collector(binary, directory, watchbell, proxy, kafka, pods):
     """As deploy/senders configures it, but for how long it waits for an answer."""
     directory.mkdir()
     authority, logs = watchbell.authority, {"/var/log/pods": pods}
 
     def token(route):
         return watchbell.add_token(f"collector-{route}", f"ingest:{CLUSTERS[route]}")
-    short = {"timeout: 10s": "timeout: 2s"}
+    short = {"timeout: 10s": f"timeout: {WAIT_S}s"}
     return Collector(binary, directory, [
         configuration("otelcol-http.yaml", directory, authority, {
-            "https://watchbell.example.org:8080": watchbell.url, "TOKEN": token("http"), **short, **logs}),
+            "watchbell.example.org:8080": f"127.0.0.1:{proxy.port}", "TOKEN": token("http"), **short, **logs}),
         configuration("otelcol-grpc.yaml", directory, authority, {
-            "watchbell.example.org:8080": f"127.0.0.1:{watchbell.port}", "TOKEN": token("grpc"), **short, **logs}),
+            "watchbell.example.org:8080": f"127.0.0.1:{proxy.port}", "TOKEN": token("grpc"), **short, **logs}),
         kafka_configuration("otelcol-kafka.yaml", directory, authority, kafka, {"otlp-prod": TOPIC, **logs}),
     ])
 
@@ -50,8 +50,8 @@ def collector(binary, directory, watchbell, kafka, pods):
 class Run:
     """What was written."""
 
-    def __init__(self, kafka, watchbell, sender, pods):
-        self.kafka, self.watchbell, self.collector = kafka, watchbell, sender
+    def __init__(self, kafka, watchbell, proxy, sender, pods):
+        self.kafka, self.watchbell, self.proxy, self.collector = kafka, watchbell, proxy, sender
         self.log = PodLog(pods)
 
     def hits(self, route):
@@ -70,16 +70,16 @@ class Run:
                               f"{[line[:80] for line in list(lines)[:3]]}\n{self.collector.server.tail(5)}") from None
 
 
-def checks(kafka, watchbell, sender, pods):
+def checks(kafka, watchbell, proxy, sender, pods):
     """Names and actions, in order."""
-    run = Run(kafka, watchbell, sender, pods)
+    run = Run(kafka, watchbell, proxy, sender, pods)
     return [
         ("collector: sends by OTLP over HTTP and gRPC, and through Kafka", lambda: _begin(run)),
         ("collector: lines and where they come from arrive as they are", lambda: _unusual(run)),
         ("collector: guessed passwords raise an alert on each route", lambda: _alerted(run)),
         ("collector: watchbell killed, paused and restarted, the broker restarted, while lines come", lambda: _interrupted(run)),
+        ("collector: answers are kept back, and requests sent again are recognised", lambda: _unanswered(run)),
         ("collector: every line is there exactly once on each route", lambda: _exactly_once(run)),
-        ("collector: requests were sent again, and recognised", lambda: _recognised(run)),
         ("collector: both end when told to", lambda: _end(run)),
     ]
 
@@ -114,7 +114,7 @@ def _alerted(run):
 def _interrupted(run):
     before = len(run.log.lines)
     with Writer(run.log):
-        for interrupt in (_kill, _pause, _restart, _restart_broker, _pause, _kill):
+        for interrupt in (_kill, _pause, _restart, _restart_broker, _kill):
             time.sleep(random.uniform(1.5, 3))
             interrupt(run)
         time.sleep(2)
@@ -134,7 +134,6 @@ def _restart(run):
 
 
 def _pause(run):
-    """The collector gives up and sends again what is read after all when this is over."""
     run.watchbell.server.process.send_signal(signal.SIGSTOP)
     time.sleep(PAUSE_S)
     run.watchbell.server.process.send_signal(signal.SIGCONT)
@@ -143,6 +142,20 @@ def _pause(run):
 def _restart_broker(run):
     run.kafka.stop()
     run.kafka.start()
+
+
+def _unanswered(run):
+    before = _copies(run)
+    with Writer(run.log):
+        run.proxy.keep_answers()
+        time.sleep(PAUSE_S)
+        run.proxy.release_answers()
+        time.sleep(2)
+    run.wait()
+    copies = _copies(run) - before
+    if copies == 0:
+        raise Failure("nothing came twice, so nothing was shown")
+    return f"{copies} copies"
 
 
 def _exactly_once(run):
@@ -155,12 +168,9 @@ def _exactly_once(run):
     return f"{len(run.log.lines)} lines"
 
 
-def _recognised(run):
+def _copies(run):
     metrics = run.watchbell.request("/metrics", run.watchbell.admin_token())[2]
-    found = re.search(r"^watchbell_ingest_duplicate_events_total (\d+)", metrics, re.MULTILINE)
-    if not found or int(found.group(1)) == 0:
-        raise Failure("nothing came twice, so nothing was shown")
-    return f"{found.group(1)} copies since the last start"
+    return int(re.search(r"^watchbell_ingest_duplicate_events_total (\d+)", metrics, re.MULTILINE).group(1))
 
 
 def _end(run):

@@ -19,6 +19,7 @@ from broker import Kafka
 from cluster import Cluster, webhook_flags
 from pki import Authority
 from processes import EXPECTED, TooLate, kill_all, wait_until
+from proxy import Proxy
 from report import Report
 from scenario import Scenario
 from sink import Sink
@@ -133,8 +134,9 @@ def run_collector(report, directory, found, binary):
     kafka.create_topic(otelcol_checks.TOPIC, 2)
     watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + otelcol_checks.settings(kafka, authority))
     watchbell.start()
-    sender = otelcol_checks.collector(otelcol, directory / "otelcol", watchbell, kafka, pods)
-    for name, action in otelcol_checks.checks(kafka, watchbell, sender, pods):
+    proxy = Proxy(watchbell.port)
+    sender = otelcol_checks.collector(otelcol, directory / "otelcol", watchbell, proxy, kafka, pods)
+    for name, action in otelcol_checks.checks(kafka, watchbell, proxy, sender, pods):
         report.check(name, action)
     kafka.stop()
 
