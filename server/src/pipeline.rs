@@ -83,7 +83,7 @@ impl Pipeline {
         let (from, snapshot) = state.resume(&alerts.positions());
         let rule_counts = Arc::new(RuleCounts::new(clock::now()));
         let detect = Detect {
-            reader: log.reader(READER_DETECT, &from)?,
+            reader: detect::reader(&log, &from)?,
             correlation: config.rules.correlation.clone(),
             state,
             snapshot,

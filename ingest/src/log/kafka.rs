@@ -45,6 +45,7 @@ use super::LogError;
 use crate::quarantine::Quarantine;
 
 pub use config::{Connection, Contents, FORMATS, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig};
+pub use message::{Message, Opened};
 pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
 pub use status::{BrokerState, KafkaStatus, PartitionStatus, Tally, TopicStatus};
