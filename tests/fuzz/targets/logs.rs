@@ -52,6 +52,7 @@ fn line(data: &[u8], limits: &LogLimits) {
         time: None,
         line: Cow::Borrowed(data),
         cut: false,
+        common: None,
         known: vec![(Field::OrchestratorNamespace, "shop".into()), (Field::SourceIp, "10.0.0.1".into())],
         attributes: Map::new(),
         format: None,
