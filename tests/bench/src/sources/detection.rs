@@ -26,6 +26,8 @@ const MAX_BYTES: usize = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Events that rules alone are measured on.
 const SAMPLE_EVENTS: usize = 20_000;
+/// How often they are measured; the median counts.
+const PASSES: usize = 7;
 
 /// Events per second from the topic, and of the rules alone.
 pub(super) struct Detection {
@@ -71,12 +73,17 @@ fn rules_alone(rules: &str, sample: &[bytes::Bytes]) -> Result<f64> {
     let events: Vec<&[u8]> = sample.iter().map(|event| &**event).collect();
     ensure!(!events.is_empty(), "there are no events");
     let mut engine = watchbell(rules, &events).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let begun = Instant::now();
-    for event in &events {
-        let outcome = (engine.evaluate)(event);
-        std::hint::black_box(outcome.matches);
+    let mut passes = [0.0; PASSES];
+    for pass in &mut passes {
+        let begun = Instant::now();
+        for event in &events {
+            let outcome = (engine.evaluate)(event);
+            std::hint::black_box(outcome.matches);
+        }
+        *pass = per_second(events.len() as u64, begun.elapsed());
     }
-    Ok(per_second(events.len() as u64, begun.elapsed()))
+    passes.sort_by(f64::total_cmp);
+    Ok(passes[PASSES / 2])
 }
 
 fn config(broker: &Broker, topic: &Topic) -> KafkaConfig {
