@@ -50,6 +50,8 @@ pub(crate) struct Tape {
     nodes: Vec<Node>,
     order: Vec<u32>,
     flaws: Vec<Flaw>,
+    /// Of use only while a text is parsed.
+    keys: parse::Keys,
 }
 
 impl Tape {
@@ -103,6 +105,11 @@ impl<'a> Value<'a> {
     /// The value as it is written.
     pub(crate) fn raw(&self) -> &'a str {
         self.text.get(self.start()..self.end()).unwrap_or_default()
+    }
+
+    /// From here to the end of a later value, as it is written.
+    pub(crate) fn raw_to(&self, last: Self) -> &'a str {
+        self.text.get(self.start()..last.end()).unwrap_or_default()
     }
 
     /// The content, if this is a string.

@@ -1,6 +1,7 @@
 //! The log: durable, ordered, in partitions. It is the only hand-over between receiving and everything
 //! else; all later stages see only what is in this module.
 
+mod ahead;
 mod joined;
 mod journal;
 pub mod kafka;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use watchbell_event::{Envelope, EventId, Position, Positions, Record, Timestamp};
 
+pub use ahead::ReadAhead;
 pub use joined::{Joined, JoinedReader};
 pub use journal::{
     Broken, CorruptionReport, Journal, JournalConfig, JournalReader, OpenError, VerifyReport, recover_bytes,
@@ -327,9 +329,20 @@ pub enum LogReader {
     Topics(Box<kafka::TopicReader>),
     /// Of a log in memory.
     Memory(MemoryReader),
+    /// Of any of these, one batch ahead.
+    Ahead(ReadAhead),
 }
 
 impl LogReader {
+    /// Reads one batch of at most `max_events` ahead, and no more after `max_bytes` of events are reached, in a thread of
+    /// its own. These bounds count then, whatever [`Self::next`] is given. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn ahead(self, max_events: usize, max_bytes: usize) -> std::io::Result<Self> {
+        ReadAhead::start(self, max_events, max_bytes).map(Self::Ahead)
+    }
+
     /// Waits for durable records and returns at least one of them (unless what was there is lost), at most
     /// `max_events`, and no more after `max_bytes` of events are reached. Dropping the future loses nothing.
     ///
@@ -341,6 +354,7 @@ impl LogReader {
             Self::Joined(reader) => reader.next(max_events, max_bytes).await,
             Self::Topics(reader) => reader.next(max_events, max_bytes).await,
             Self::Memory(reader) => reader.next(max_events, max_bytes).await,
+            Self::Ahead(reader) => reader.next().await,
         }
     }
 
@@ -352,6 +366,7 @@ impl LogReader {
             Self::Joined(reader) => reader.positions(),
             Self::Topics(reader) => reader.positions().clone(),
             Self::Memory(reader) => reader.positions().clone(),
+            Self::Ahead(reader) => reader.positions().clone(),
         }
     }
 }

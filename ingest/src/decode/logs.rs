@@ -19,6 +19,7 @@
 mod agent;
 mod body;
 mod bulk;
+mod common;
 mod cri;
 mod docker;
 mod draft;
@@ -40,6 +41,7 @@ use watchbell_event::{Envelope, EventId, Format, Timestamp};
 
 pub use body::{BodyForm, decode_log_body};
 pub use bulk::{BulkAction, BulkItem, BulkRefusal, DecodedBulk, decode_bulk};
+pub use common::CommonFacts;
 pub use cri::CriLine;
 pub use docker::DockerLine;
 pub use field::Field;
@@ -110,7 +112,9 @@ pub struct LogRecord<'a> {
     pub line: Cow<'a, [u8]>,
     /// True if the transport has cut the line.
     pub cut: bool,
-    /// What the transport knows by itself. Of a field given twice the first counts.
+    /// What the transport knows of this record and others alike.
+    pub common: Option<&'a CommonFacts>,
+    /// What else the transport knows by itself. Of a field given twice the first counts.
     pub known: Vec<(Field, Fact<'a>)>,
     /// The members that an agent sent beside the line, such as `kubernetes` or `k8s.pod.name`.
     pub attributes: Map<String, Value>,
@@ -127,6 +131,15 @@ pub enum Fact<'a> {
     Text(Cow<'a, str>),
     /// A whole number.
     Number(u64),
+}
+
+impl Fact<'_> {
+    fn into_owned(self) -> Fact<'static> {
+        match self {
+            Self::Text(text) => Fact::Text(Cow::Owned(text.into_owned())),
+            Self::Number(number) => Fact::Number(number),
+        }
+    }
 }
 
 impl<'a> From<&'a str> for Fact<'a> {
@@ -197,18 +210,13 @@ impl<'o> LogDecoder<'o> {
     /// Makes an envelope of one record.
     #[must_use]
     pub fn decode(&mut self, record: LogRecord<'_>) -> Envelope {
-        let LogRecord { time, line, cut, known, attributes, format, identity } = record;
+        let LogRecord { time, line, cut, common, known, attributes, format, identity } = record;
         let kept = self.limits.line_bytes.min(line.len());
-        let mut text = String::from_utf8_lossy(&line[..kept]);
-        let mut draft = Draft::new(known, self.origin.received_at);
-        if cut || kept < line.len() {
+        let is_cut = cut || kept < line.len();
+        let text = text_of(&line[..kept], is_cut);
+        let mut draft = Draft::new(common, known, self.origin.received_at);
+        if is_cut {
             draft.flags.push(TRUNCATED);
-            // the cut may have gone through a character
-            if let Some(error) =
-                str::from_utf8(&line[..kept]).err().filter(|error| error.error_len().is_none())
-            {
-                text = String::from_utf8_lossy(&line[..error.valid_up_to()]);
-            }
         }
         if let Cow::Owned(_) = text {
             draft.flags.push(NOT_UTF8);
@@ -263,6 +271,18 @@ impl<'o> LogDecoder<'o> {
         json::parse(document.as_bytes(), 0, limits, &mut self.tape).ok()?;
         let edits = self.redactor.redact_paths(self.tape.root(document)?);
         (!edits.is_empty()).then(|| json::apply(document, edits))
+    }
+}
+
+/// The text of a line; what is not UTF-8 is replaced.
+fn text_of(line: &[u8], is_cut: bool) -> Cow<'_, str> {
+    match str::from_utf8(line) {
+        Ok(text) => Cow::Borrowed(text),
+        // the cut may have gone through a character
+        Err(error) if is_cut && error.error_len().is_none() => {
+            Cow::Borrowed(str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default())
+        }
+        Err(_) => String::from_utf8_lossy(line),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -32,6 +33,21 @@ pub(crate) enum Flaw {
     TooManyValues,
 }
 
+/// Keys on their way into [`Tape::order`].
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// Of the objects that are still open, innermost last.
+    open: Vec<Key>,
+    sorted: Vec<Key>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    /// The first bytes of its content, which decide nearly always between two.
+    first: u64,
+    node: u32,
+}
+
 /// Reads one value that starts at `start` into `tape` and returns where it ends. All offsets, those in
 /// errors included, count from `start`.
 pub(crate) fn parse(
@@ -44,8 +60,8 @@ pub(crate) fn parse(
     tape.order.clear();
     tape.flaws.clear();
     let bytes = bytes.get(start..).unwrap_or_default();
-    let mut parser =
-        Parser { scan: Scanner::new(bytes, 0), limits, tape, keys: Vec::new(), full: false, in_body: false };
+    tape.keys.open.clear();
+    let mut parser = Parser { scan: Scanner::new(bytes, 0), limits, tape, full: false, in_body: false };
     parser.value(0)?;
     let (end, full) = (parser.scan.pos, parser.full);
     if full {
@@ -60,8 +76,6 @@ struct Parser<'a, 't> {
     scan: Scanner<'a>,
     limits: Limits,
     tape: &'t mut Tape,
-    /// Keys of the objects that are still open, innermost last.
-    keys: Vec<u32>,
     /// Too many values: only the syntax is checked from here on.
     full: bool,
     in_body: bool,
@@ -109,7 +123,7 @@ impl Parser<'_, '_> {
 
     fn object(&mut self, depth: usize) -> Result<(), SyntaxError> {
         let index = self.push(Kind::Object, self.scan.pos, 0);
-        let first_key = self.keys.len();
+        let first_key = self.tape.keys.open.len();
         self.scan.pos += 1;
         self.scan.skip_space();
         if !self.scan.take(b'}') {
@@ -120,7 +134,7 @@ impl Parser<'_, '_> {
                 }
             }
         }
-        let count = self.keys.len() - first_key;
+        let count = self.tape.keys.open.len() - first_key;
         let order = to_u32(self.tape.order.len());
         self.sort_keys(first_key);
         self.close(index, to_u32(count), order);
@@ -136,13 +150,14 @@ impl Parser<'_, '_> {
         let end = self.scan.pos;
         self.scan.colon()?;
         let key = self.push(kind, start, end);
+        let raw = self.scan.bytes.get(start + 1..end - 1).unwrap_or_default();
         if !self.full {
-            self.keys.push(to_u32(key));
+            let first = first_bytes(&content(raw, kind));
+            self.tape.keys.open.push(Key { first, node: to_u32(key) });
         }
         if depth > 0 {
             return self.value(depth + 1);
         }
-        let raw = self.scan.bytes.get(start + 1..end - 1).unwrap_or_default();
         self.in_body = matches!(raw, b"requestObject" | b"responseObject");
         self.value(depth + 1)?;
         self.in_body = false;
@@ -195,24 +210,28 @@ impl Parser<'_, '_> {
 
     /// Moves the keys of the object that ends here to the tape, sorted, and notes those given twice.
     fn sort_keys(&mut self, first_key: usize) {
-        let written = self.keys.get(first_key..).unwrap_or_default();
-        let start = self.tape.order.len();
-        self.tape.order.extend_from_slice(written);
-        let (nodes, bytes) = (&self.tape.nodes, self.scan.bytes);
-        let compare = |a: &u32, b: &u32| compare_keys(bytes, &nodes[*a as usize], &nodes[*b as usize]);
-        let sorted = &mut self.tape.order[start..];
+        let Tape { nodes, order, keys: Keys { open, sorted }, .. } = &mut *self.tape;
+        let written = open.get(first_key..).unwrap_or_default();
+        let content = |key: &Key| {
+            let Node { kind, start, end, .. } = nodes[key.node as usize];
+            content(self.scan.bytes.get(start as usize + 1..end as usize - 1).unwrap_or_default(), kind)
+        };
+        let compare = |a: &Key, b: &Key| a.first.cmp(&b.first).then_with(|| content(a).cmp(&content(b)));
         let mut duplicates = Vec::new();
+        sorted.clear();
+        sorted.extend_from_slice(written);
         if !sorted.is_sorted_by(|a, b| compare(a, b) == Ordering::Less) {
             sorted.sort_by(compare);
             for pair in sorted.windows(2).filter(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal) {
-                let next = written.partition_point(|key| *key <= pair[0]);
-                let end = written.get(next).map_or(0, |key| nodes[*key as usize].start);
-                let range = nodes[pair[0] as usize].start as usize..end as usize;
+                let next = written.partition_point(|key| key.node <= pair[0].node);
+                let end = written.get(next).map_or(0, |key| nodes[key.node as usize].start);
+                let range = nodes[pair[0].node as usize].start as usize..end as usize;
                 duplicates.push(Flaw::Duplicate { range, in_body: self.in_body });
             }
         }
+        order.extend(sorted.iter().map(|key| key.node));
+        open.truncate(first_key);
         duplicates.into_iter().for_each(|duplicate| self.note(duplicate));
-        self.keys.truncate(first_key);
     }
 }
 
@@ -222,29 +241,20 @@ fn is_huge(number: &[u8]) -> bool {
     may_be && str::from_utf8(number).ok().and_then(|text| text.parse().ok()).is_some_and(f64::is_infinite)
 }
 
-/// Compares the content of two keys, escapes resolved.
-fn compare_keys(bytes: &[u8], a: &Node, b: &Node) -> Ordering {
-    let inner = |node: &Node| bytes.get(node.start as usize + 1..node.end as usize - 1).unwrap_or_default();
-    if a.kind == Kind::Plain && b.kind == Kind::Plain {
-        let (a, b) = (inner(a), inner(b));
-        // the first bytes decide nearly always
-        return first_bytes(a).cmp(&first_bytes(b)).then_with(|| a.cmp(b));
+/// What stands between the quotes of a string, escapes resolved.
+fn content(inner: &[u8], kind: Kind) -> Cow<'_, [u8]> {
+    if kind != Kind::Escaped {
+        return Cow::Borrowed(inner);
     }
-    let text = |node: &Node| {
-        let raw = String::from_utf8_lossy(inner(node));
-        if node.kind == Kind::Escaped { super::text::unescape(&raw) } else { raw.into_owned() }
-    };
-    text(a).cmp(&text(b))
+    Cow::Owned(super::text::unescape(&String::from_utf8_lossy(inner)).into_bytes())
 }
 
 /// The first eight bytes as a number that is ordered as they are; zeros where there are fewer.
 fn first_bytes(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(first) => u64::from_be_bytes(*first),
-        None => {
-            key.iter().enumerate().fold(0, |number, (at, byte)| number | u64::from(*byte) << (56 - 8 * at))
-        }
-    }
+    let mut first = [0; 8];
+    let length = key.len().min(first.len());
+    first[..length].copy_from_slice(&key[..length]);
+    u64::from_be_bytes(first)
 }
 
 /// Offsets are within one request body, which is far below 4 GiB.

@@ -17,31 +17,53 @@ pub(crate) struct Scanner<'a> {
     pub(crate) pos: usize,
 }
 
-/// Length of the part of a string before the first quote, backslash or control character, looked for in
-/// eight bytes at a time.
+/// Names and short values end within so many bytes; what is longer is passed over in blocks.
+const SHORT_BYTES: usize = 16;
+const BLOCK_BYTES: usize = 32;
+
+/// Length of the part of a string before the first quote, backslash or control character.
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes.get(len..).and_then(|rest| rest.first_chunk()) {
+        match first_special(*word) {
+            Some(at) => return len + at,
+            None => len += 8,
+        }
+        if len == SHORT_BYTES {
+            let (blocks, _) = bytes[len..].as_chunks();
+            len += BLOCK_BYTES * blocks.iter().take_while(|block| !has_special(block)).count();
+        }
+    }
+    match bytes.last_chunk() {
+        // a part of it was looked at before, and is plain
+        Some(last) => first_special(*last).map_or(bytes.len(), |at| bytes.len() - 8 + at),
+        None => bytes.iter().position(|byte| is_special(*byte) != 0).unwrap_or(bytes.len()),
+    }
+}
+
+/// One for a quote, backslash or control character, else zero.
+fn is_special(byte: u8) -> u8 {
+    u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20)
+}
+
+/// Without a branch, so that compilers make a few instructions of a whole block.
+fn has_special(block: &[u8; BLOCK_BYTES]) -> bool {
+    block.iter().fold(0, |any, byte| any | is_special(*byte)) != 0
+}
+
+/// The place of the first quote, backslash or control character among eight bytes.
+fn first_special(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
     // a byte of these becomes, at the high bit, one if the byte was zero (or, for `below`, less)
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let below_space = |word: u64| word.wrapping_sub(ONES * 0x20) & !word;
-    let mut len = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(word);
-        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
-        // a borrow can only mark bytes above one that is marked rightly, so the lowest is right
-        let special = (quote | backslash | below_space(word)) & HIGH;
-        if special != 0 {
-            return len + (special.trailing_zeros() / 8) as usize;
-        }
-        len += 8;
-    }
-    let rest = bytes.get(len..).unwrap_or_default();
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    len + rest.iter().position(is_special).unwrap_or(rest.len())
+    let word = u64::from_le_bytes(word);
+    let quote = is_zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
+    // a borrow can only mark bytes above one that is marked rightly, so the lowest is right
+    let special = (quote | backslash | below_space(word)) & HIGH;
+    (special != 0).then(|| (special.trailing_zeros() / 8) as usize)
 }
 
 impl<'a> Scanner<'a> {

@@ -97,6 +97,13 @@ proptest! {
     }
 
     #[test]
+    fn the_plain_part_of_a_string_ends_where_it_should(text in "([a-z~\\x7f é]{0,20}[\"\\\\\x1f]?){0,4}") {
+        let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+        let expect = text.bytes().position(is_special).unwrap_or(text.len());
+        prop_assert_eq!(scan::plain_len(text.as_bytes()), expect);
+    }
+
+    #[test]
     fn strings_have_the_content_that_serde_json_reads(text in any::<String>()) {
         let json = serde_json::Value::from(text.as_str()).to_string();
         let mut tape = Tape::default();

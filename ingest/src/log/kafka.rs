@@ -49,7 +49,7 @@ use crate::quarantine::Quarantine;
 pub use config::{
     Connection, Contents, KafkaConfig, Sasl, SaslMechanism, Start, Tls, TopicConfig, TopicFormat,
 };
-pub use message::WHOLE_MESSAGE;
+pub use message::{Message, Opened, WHOLE_MESSAGE};
 pub use own::{KafkaLog, OwnTopic};
 pub use reader::TopicReader;
 pub use share::{Share, ShareConfig, ShareMessage};

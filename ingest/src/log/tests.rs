@@ -97,6 +97,24 @@ fn a_reader_resumes_where_it_was_and_waits_for_more() {
 }
 
 #[test]
+fn what_is_read_ahead_is_the_same_and_counts_as_read_when_it_is_handed_out() {
+    on_all(async |log| {
+        log.append(&(0..50).map(envelope).collect::<Vec<_>>()).await.unwrap();
+        let expect = read(&mut log.reader("a", &Positions::default()).unwrap(), 50).await;
+        let reader = log.reader("b", &Positions::default()).unwrap();
+        let mut ahead = reader.ahead(7, 1 << 20).unwrap();
+        let first = ahead.next(1_000, 1 << 20).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!((first.records.len(), ahead.positions()), (7, first.next));
+        let rest = read(&mut ahead, 43).await;
+        assert_eq!([first.records, rest].concat(), expect);
+        assert_eq!(ahead.positions(), log.end());
+        log.close().await;
+        assert!(matches!(ahead.next(1, 1).await, Err(LogError::Closed)));
+    });
+}
+
+#[test]
 fn reading_can_be_cancelled_at_any_time() {
     on_kafka_too(async |log| {
         let writer = log.clone();

@@ -11,6 +11,7 @@ use super::container::Container;
 use super::file::{About, FileKey, Followed};
 use super::state::FileState;
 use super::{Tail, TailConfig};
+use crate::decode::logs::{CommonFacts, Fact, Field};
 
 /// Names of files that are compressed: they were plain ones before.
 const COMPRESSED: [&str; 5] = ["gz", "zst", "bz2", "xz", "lz4"];
@@ -177,7 +178,9 @@ fn about(path: &Path, source: usize) -> About {
         paths.push(parent.join(target));
     }
     let container = Container::of_paths(paths.iter().map(PathBuf::as_path));
-    About { path_text: path.to_string_lossy().into_owned(), path: path.to_owned(), source, container }
+    let file_path = Fact::from(path.to_string_lossy());
+    let facts = CommonFacts::new(container.facts().chain([(Field::LogFilePath, file_path)]));
+    About { path: path.to_owned(), source, container, facts }
 }
 
 fn source_of(config: &TailConfig, path: &Path) -> Option<usize> {

@@ -12,6 +12,7 @@ use watchbell_event::Timestamp;
 use super::container::Container;
 use super::lines::{FileLine, Joined, LineLimits, Lines, Progress};
 use super::state::FileState;
+use crate::decode::logs::CommonFacts;
 
 /// The beginning of a file that is compared: its first line, at most this long.
 const FIRST_BYTES: usize = 1 << 10;
@@ -105,10 +106,11 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) struct About {
     pub(super) path: PathBuf,
-    pub(super) path_text: String,
     /// Which of the configured sources it belongs to.
     pub(super) source: usize,
     pub(super) container: Container,
+    /// The same, and the path, as records have it.
+    pub(super) facts: CommonFacts,
 }
 
 impl Followed {

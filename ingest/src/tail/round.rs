@@ -11,7 +11,7 @@ use super::file::{About, Followed, TURN_LINES};
 use super::lines::Joined;
 use super::{TailBatch, TailConfig};
 use crate::decode::Origin;
-use crate::decode::logs::{Fact, Field, LogDecoder, LogRecord, Sequence};
+use crate::decode::logs::{Field, LogDecoder, LogRecord, Sequence};
 use crate::redact::Redactor;
 
 /// What reading one batch takes.
@@ -146,15 +146,14 @@ impl<'w, 'a> Writer<'w, 'a> {
     fn write(&mut self, joined: &Joined<'_>) {
         // a file has an identity before it has lines
         let Some(sequence) = &self.sequence else { return };
-        let mut known = Vec::with_capacity(8);
-        known.extend(self.about.container.facts());
-        known.push((Field::LogFilePath, Fact::from(self.about.path_text.as_str())));
+        let mut known = Vec::with_capacity(2);
         known.push((Field::LogOffset, joined.offset.into()));
         known.extend(joined.stream.map(|stream| (Field::LogIostream, stream.into())));
         let record = LogRecord {
             time: joined.time,
             line: Cow::Borrowed(joined.text),
             cut: joined.cut,
+            common: Some(&self.about.facts),
             known,
             attributes: Map::new(),
             format: self.config.sources[self.about.source].format,

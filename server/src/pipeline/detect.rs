@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::sync::watch;
 use watchbell_alerting::AlertStore;
 use watchbell_event::{Detection, Positions};
-use watchbell_ingest::log::{Batch, LogReader};
+use watchbell_ingest::log::{Batch, Log, LogReader};
 use watchbell_rules::{CorrelationConfig, Detector, Restored};
 
 use super::correlation_state::StateFile;
 use super::rule_counts::Publisher;
 use super::rules::RuleBook;
-use super::stage::{self, Checkpoints};
+use super::stage::{self, Checkpoints, READER_DETECT};
 use crate::clock;
 
 /// Small, so that a detection in the first event does not wait for a long batch.
@@ -25,6 +26,15 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const WAIT_WHILE_COPYING: Duration = Duration::from_millis(5);
 /// A hostile rule set could match every event many times; what is beyond goes into the next transaction.
 const MAX_DETECTIONS: usize = 10_000;
+
+/// Reads on from there, one batch ahead.
+///
+/// # Errors
+/// If the log gives no reader, or the system no thread.
+pub(super) fn reader(log: &Log, from: &Positions) -> anyhow::Result<LogReader> {
+    let reader = log.reader(READER_DETECT, from)?;
+    reader.ahead(MAX_EVENTS, MAX_BYTES).context("failed to start a thread that reads the log")
+}
 
 pub(super) struct Detect {
     pub(super) checkpoints: Checkpoints,

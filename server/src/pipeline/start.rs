@@ -11,7 +11,7 @@ use watchbell_ingest::log::Log;
 use watchbell_query::Index;
 
 use super::correlation_state::StateFile;
-use super::detect::Detect;
+use super::detect::{self, Detect};
 use super::files::Following;
 use super::index::{IndexView, Indexing};
 use super::ingest::{Decoding, IngestPort};
@@ -147,7 +147,7 @@ impl<'a> Stages<'a> {
         let state = StateFile::new(&config.data_dir);
         let (from, snapshot) = state.resume(&store.positions());
         let detect = Detect {
-            reader: log.reader(READER_DETECT, &from)?,
+            reader: detect::reader(&log, &from)?,
             correlation: config.rules.correlation.clone(),
             state,
             snapshot,

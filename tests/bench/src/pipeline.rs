@@ -2,10 +2,10 @@
 //! on the same events in the same run.
 
 mod baseline;
-mod client;
+pub(crate) mod client;
 mod load;
 mod probe;
-mod process;
+pub(crate) mod process;
 mod report;
 pub(crate) mod server;
 mod sink;

@@ -20,7 +20,12 @@ use self::report::Report;
 use self::sets::Set;
 use crate::output;
 
-pub(crate) use worker::WorkerArgs;
+pub(crate) use worker::{WorkerArgs, watchbell};
+
+/// The shipped rules in one text.
+pub(crate) fn library() -> String {
+    Set::library().text
+}
 
 /// How to measure.
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! What several targets share.
 
+pub mod documents;
 pub mod events;
 
 use watchbell_rules::Evaluator;

@@ -2,25 +2,23 @@
 #![no_main]
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use watchbell_event::log::LogDocument;
-use watchbell_event::{Envelope, Format, Timestamp, secrets};
-use watchbell_ingest::decode::Origin;
+use watchbell_event::secrets;
+use watchbell_fuzz::documents::{all_sound, delivery, limits, origin, redactor, sound};
 use watchbell_ingest::decode::logs::{
-    BodyForm, CriLine, DockerLine, Field, LogLimits, LogRecord, Sequence, decode_log_body, decode_logs,
+    BodyForm, CriLine, DockerLine, Field, LogLimits, LogRecord, decode_log_body, decode_logs,
 };
-use watchbell_ingest::redact::Redactor;
 
 /// A byte of a line may become six, in its message and in several fields.
 const MAX_GROWTH: usize = 32;
 const OVERHEAD_BYTES: usize = 4 << 10;
 
 fuzz_target!(|data: &[u8]| {
-    for limits in [LogLimits::default(), LogLimits { line_bytes: 64, depth: 3, values: 20, records: 8 }] {
+    for limits in limits() {
         line(data, &limits);
         body(data, &limits);
     }
@@ -31,20 +29,6 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn origin() -> Origin {
-    Origin {
-        source: "logs".into(),
-        cluster: "fuzzed".into(),
-        peer: None,
-        received_at: Timestamp::from_micros(1_770_000_000_000_000),
-        history: false,
-    }
-}
-
-fn redactor() -> Redactor {
-    Redactor::new([7; 32], vec!["password".to_owned()])
-}
-
 /// A line of a container of which the transport knows something.
 fn line(data: &[u8], limits: &LogLimits) {
     let origin = origin();
@@ -52,10 +36,11 @@ fn line(data: &[u8], limits: &LogLimits) {
         time: None,
         line: Cow::Borrowed(data),
         cut: false,
+        common: None,
         known: vec![(Field::OrchestratorNamespace, "shop".into()), (Field::SourceIp, "10.0.0.1".into())],
         attributes: Map::new(),
         format: None,
-        identity: Sequence::delivery(&origin, b"1").id(0),
+        identity: delivery().id(0),
     };
     let envelope = decode_logs([record], &origin, limits, &redactor()).remove(0);
     let document = sound(&envelope);
@@ -73,29 +58,11 @@ fn line(data: &[u8], limits: &LogLimits) {
 
 /// A body of an agent: all its records are sound and have identities of their own.
 fn body(data: &[u8], limits: &LogLimits) {
-    let origin = origin();
-    let delivery = Sequence::delivery(&origin, b"1");
     for form in [BodyForm::ByContent, BodyForm::Lines] {
         let body = Bytes::copy_from_slice(data);
-        let Ok(decoded) = decode_log_body(&body, form, &origin, &delivery, limits, &redactor()) else {
-            continue;
-        };
-        assert!(decoded.envelopes.len() + decoded.rejected.len() <= limits.records);
-        let ids: HashSet<_> = decoded.envelopes.iter().map(|envelope| envelope.id).collect();
-        assert_eq!(ids.len(), decoded.envelopes.len());
-        decoded.envelopes.iter().for_each(|envelope| drop(sound(envelope)));
+        let decoded = decode_log_body(&body, form, &origin(), &delivery(), limits, &redactor());
+        let Ok(decoded) = decoded else { continue };
+        all_sound(&decoded, limits);
         decoded.rejected.iter().for_each(|rejected| assert!(rejected.place.offset <= data.len()));
     }
-}
-
-/// The document, which is one JSON object with all that search and rules rely on.
-fn sound(envelope: &Envelope) -> Value {
-    assert_eq!(envelope.format, Format::Log);
-    let document: Value = serde_json::from_slice(&envelope.bytes).expect("a document that is not JSON");
-    assert!(
-        document["@timestamp"].as_str().is_some_and(|time| time.parse::<Timestamp>().is_ok()),
-        "{document}"
-    );
-    assert!(document["event.dataset"].is_string(), "{document}");
-    document
 }

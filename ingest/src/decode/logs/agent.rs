@@ -132,7 +132,7 @@ fn fields(path: &str, value: Value, draft: &mut Draft<'_>) -> Option<Value> {
         return Some(value);
     }
     match value {
-        Value::Object(members) if Field::is_first_key(path.split('.').next().unwrap_or_default()) => {
+        Value::Object(members) if Field::is_first_key(Field::first_key(path)) => {
             let was_empty = members.is_empty();
             let left: Map<String, Value> = members
                 .into_iter()

@@ -80,6 +80,7 @@ impl<'a> Reader<'a> {
             time: None,
             line: Cow::Borrowed(line),
             cut: false,
+            common: None,
             known: Vec::new(),
             attributes: Map::new(),
             format: None,

@@ -236,6 +236,7 @@ impl Reader<'_> {
             time: None,
             line: Cow::Owned(bytes.to_vec()),
             cut: false,
+            common: None,
             known: Vec::new(),
             attributes: Map::new(),
             format: None,

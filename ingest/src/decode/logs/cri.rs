@@ -19,28 +19,25 @@ impl<'a> CriLine<'a> {
     /// Reads a line without its line break; none if it is not of this form.
     #[must_use]
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        // the head is far shorter, and only it has to be text
-        let head = line.get(..line.len().min(64))?;
-        let head = match str::from_utf8(head) {
-            Ok(head) => head,
-            Err(error) => str::from_utf8(&head[..error.valid_up_to()]).ok()?,
-        };
-        let (time, rest) = time::leading(head)?;
-        let rest = rest.strip_prefix(' ')?;
-        let (stream, rest) = match rest.strip_prefix("stdout ") {
+        let (time, rest) = time::leading_bytes(line)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let (stream, rest) = match rest.strip_prefix(b"stdout ") {
             Some(rest) => ("stdout", rest),
-            None => ("stderr", rest.strip_prefix("stderr ")?),
+            None => ("stderr", rest.strip_prefix(b"stderr ")?),
         };
         // tags are separated by colons; the first says whether the line is complete
-        let partial = match rest.as_bytes().first()? {
-            b'F' => false,
-            b'P' => true,
+        let (partial, rest) = match rest {
+            [b'F', rest @ ..] => (false, rest),
+            [b'P', rest @ ..] => (true, rest),
             _ => return None,
         };
-        let tags = head.len() - rest.len();
-        let end = rest.bytes().position(|byte| byte == b' ').map_or(line.len(), |space| tags + space + 1);
-        matches!(rest.as_bytes().get(1), None | Some(b' ' | b':')).then_some(())?;
-        Some(Self { time, stream, partial, message: line.get(end..)? })
+        let message = match rest {
+            [b' ', message @ ..] => message,
+            [b':', tags @ ..] => memchr::memchr(b' ', tags).map_or(&[][..], |space| &tags[space + 1..]),
+            [] => &[],
+            _ => return None,
+        };
+        Some(Self { time, stream, partial, message })
     }
 }
 

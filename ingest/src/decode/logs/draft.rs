@@ -3,13 +3,14 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 use watchbell_event::Timestamp;
 
-use super::{Fact, Field, level, time};
+use super::{CommonFacts, Fact, Field, level, time};
 use crate::json::write_text;
 
 /// A log document in the making. What is said first stays.
 pub(super) struct Draft<'a> {
-    pub(super) facts: Vec<(Field, Fact<'a>)>,
-    /// A bit for each field among the facts.
+    common: Option<&'a CommonFacts>,
+    facts: Vec<(Field, Fact<'a>)>,
+    /// A bit for each field among the facts, common ones included.
     filled: u64,
     /// What the line says of a field that is filled, or that it is not believed about.
     contradicted: Vec<(Field, Fact<'a>)>,
@@ -37,14 +38,21 @@ struct Member<'a> {
 pub(super) enum MemberValue<'a> {
     /// JSON as it stands in the line.
     Json(&'a str),
+    /// The same with the key before it, where it is written as it is written here.
+    Whole(&'a str),
     Text(Cow<'a, str>),
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(known: Vec<(Field, Fact<'a>)>, received_at: Timestamp) -> Self {
+    pub(super) fn new(
+        common: Option<&'a CommonFacts>,
+        known: Vec<(Field, Fact<'a>)>,
+        received_at: Timestamp,
+    ) -> Self {
         let mut draft = Self {
+            common,
             facts: Vec::with_capacity(known.len() + 16),
-            filled: 0,
+            filled: common.map_or(0, |common| common.filled),
             contradicted: Vec::new(),
             attributes: Map::new(),
             members: Vec::new(),
@@ -124,17 +132,34 @@ impl<'a> Draft<'a> {
     /// A member of the line under its own name; of two with one name the later one.
     pub(super) fn member(&mut self, key: impl Into<Cow<'a, str>>, value: MemberValue<'a>) {
         let key = key.into();
-        if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
-            member.value = value;
-            return;
+        match self.members.iter_mut().find(|member| member.key == key) {
+            Some(member) => member.value = value,
+            None => {
+                let below_line = Field::is_first_key(Field::first_key(&key)) || self.stands_below_line(&key);
+                self.new_member(key, value, below_line);
+            }
         }
-        let below_line = self.stands_below_line(&key);
+    }
+
+    /// As [`Self::member`], of which there is none with this name.
+    pub(super) fn new_member(&mut self, key: Cow<'a, str>, value: MemberValue<'a>, below_line: bool) {
         self.members.push(Member { key, value, below_line });
     }
 
+    /// So many members will follow.
+    pub(super) fn expect_members(&mut self, count: u32) {
+        self.members.reserve(count as usize);
+    }
+
     pub(super) fn fact(&self, field: Field) -> Option<&Fact<'a>> {
-        let is_filled = self.filled & (1 << field as u8) != 0;
-        is_filled.then(|| self.facts.iter().find(|(filled, _)| *filled == field).map(|(_, fact)| fact))?
+        let bit = 1 << field as u8;
+        if self.filled & bit == 0 {
+            return None;
+        }
+        match self.common.filter(|common| common.filled & bit != 0) {
+            Some(common) => common.fact(field),
+            None => self.facts.iter().find(|(filled, _)| *filled == field).map(|(_, fact)| fact),
+        }
     }
 
     fn fill(&mut self, field: Field) -> bool {
@@ -151,10 +176,11 @@ impl<'a> Draft<'a> {
         out.push(b'"');
         let message = self.message.as_deref().unwrap_or(line);
         if !message.is_empty() {
-            write_key("message", out);
+            out.extend_from_slice(b",\"message\":");
             write_text(message, out);
         }
         self.write_dataset(out);
+        out.extend_from_slice(self.common.map_or(&[], |common| &common.members));
         for (field, fact) in self.facts.iter().filter(|(field, _)| *field != Field::EventDataset) {
             write_path(*field, out);
             write_fact(fact, out);
@@ -165,9 +191,8 @@ impl<'a> Draft<'a> {
             // writing to memory does not fail, and nor does JSON without maps of other keys than text
             let _ = serde_json::to_writer(&mut *out, value);
         }
-        for Member { key, value, .. } in self.members.iter().filter(|member| !member.below_line) {
-            write_key(key, out);
-            write_member(value, out);
+        for member in self.members.iter().filter(|member| !member.below_line) {
+            write_member(b',', member, out);
         }
         self.write_line(out);
         out.push(b'}');
@@ -175,7 +200,7 @@ impl<'a> Draft<'a> {
 
     /// What format was recognised; what an agent says about it counts where nothing was.
     fn write_dataset(&self, out: &mut Vec<u8>) {
-        write_key("event.dataset", out);
+        write_path(Field::EventDataset, out);
         match self.fact(Field::EventDataset) {
             Some(fact) if self.dataset == "text" => write_fact(fact, out),
             _ => write_text(self.dataset, out),
@@ -202,9 +227,8 @@ impl<'a> Draft<'a> {
         }
         write_key("line", out);
         let mut before = b'{';
-        for Member { key, value, .. } in members {
-            write_key_after(before, key, out);
-            write_member(value, out);
+        for member in members {
+            write_member(before, member, out);
             before = b',';
         }
         for (field, fact) in &self.contradicted {
@@ -222,11 +246,10 @@ impl<'a> Draft<'a> {
         out.push(b'}');
     }
 
-    fn stands_below_line(&self, key: &str) -> bool {
-        let first = key.split('.').next().unwrap_or_default();
-        is_reserved(first)
-            || Field::is_first_key(first)
-            || self.attributes.keys().any(|key| key.split('.').next() == Some(first))
+    /// Whether a member whose first key is none of a field is not to be taken for what an agent says.
+    pub(super) fn stands_below_line(&self, key: &str) -> bool {
+        let first = Field::first_key(key);
+        is_reserved(first) || self.attributes.keys().any(|key| Field::first_key(key) == first)
     }
 }
 
@@ -257,7 +280,7 @@ fn is_reserved(first: &str) -> bool {
 }
 
 /// Levels in one spelling, whoever names them.
-fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
+pub(super) fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
     match fact {
         Fact::Text(word) if field == Field::LogLevel => Fact::Text(level::normal(&word).unwrap_or(word)),
         fact => fact,
@@ -265,10 +288,8 @@ fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
 }
 
 /// Paths of fields need no escapes.
-fn write_path(field: Field, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(field.path().as_bytes());
-    out.extend_from_slice(b"\":");
+pub(super) fn write_path(field: Field, out: &mut Vec<u8>) {
+    out.extend_from_slice(field.head().as_bytes());
 }
 
 fn write_key(key: &str, out: &mut Vec<u8>) {
@@ -281,19 +302,41 @@ fn write_key_after(before: u8, key: &str, out: &mut Vec<u8>) {
     out.push(b':');
 }
 
-fn write_fact(fact: &Fact<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_fact(fact: &Fact<'_>, out: &mut Vec<u8>) {
     match fact {
         Fact::Text(text) => write_text(text, out),
-        Fact::Number(number) => {
-            let _ = serde_json::to_writer(out, number);
-        }
+        Fact::Number(number) => write_number(*number, out),
     }
 }
 
-fn write_member(value: &MemberValue<'_>, out: &mut Vec<u8>) {
+fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + (number % 10).to_le_bytes()[0];
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[begin..]);
+}
+
+fn write_member(before: u8, Member { key, value, .. }: &Member<'_>, out: &mut Vec<u8>) {
     match value {
-        MemberValue::Json(json) => out.extend_from_slice(json.as_bytes()),
-        MemberValue::Text(text) => write_text(text, out),
+        MemberValue::Whole(member) => {
+            out.push(before);
+            out.extend_from_slice(member.as_bytes());
+        }
+        MemberValue::Json(json) => {
+            write_key_after(before, key, out);
+            out.extend_from_slice(json.as_bytes());
+        }
+        MemberValue::Text(text) => {
+            write_key_after(before, key, out);
+            write_text(text, out);
+        }
     }
 }
 
@@ -302,8 +345,9 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         return (address, rest.strip_prefix(':'));
     }
-    match text.split_once(':') {
-        Some((address, port)) if !port.contains(':') => (address, Some(port)),
-        _ => (text, None),
+    let colon = memchr::memchr(b':', text.as_bytes());
+    match colon.filter(|colon| memchr::memrchr(b':', text.as_bytes()) == Some(*colon)) {
+        Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+        None => (text, None),
     }
 }

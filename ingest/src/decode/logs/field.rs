@@ -64,14 +64,20 @@ impl Field {
     /// The path, such as `source.ip`.
     #[must_use]
     pub fn path(self) -> &'static str {
-        PATHS[self as usize].0
+        let head = self.head();
+        &head[2..head.len() - 2]
+    }
+
+    /// How a member of this name begins behind another one: `,"source.ip":`.
+    pub(super) fn head(self) -> &'static str {
+        HEADS[self as usize].0
     }
 
     /// The field with this path.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
-        let index = PATHS.binary_search_by(|(known, _)| known.cmp(&path)).ok()?;
-        Some(PATHS[index].1)
+        let index = HEADS.binary_search_by(|(_, field)| field.path().cmp(path)).ok()?;
+        Some(HEADS[index].1)
     }
 
     /// True if it says where a line comes from, which only a transport or an agent can know.
@@ -91,6 +97,12 @@ impl Field {
                 | Self::OrchestratorResourceName
                 | Self::OrchestratorResourceType
         )
+    }
+
+    /// The first key of a path.
+    pub(super) fn first_key(path: &str) -> &str {
+        let end = path.bytes().position(|byte| byte == b'.').unwrap_or(path.len());
+        &path[..end]
     }
 
     /// True for `source`, the first key of `source.ip`, and the like.
@@ -117,61 +129,61 @@ impl Field {
     }
 }
 
-const PATHS: [(&str, Field); 54] = [
-    ("container.id", Field::ContainerId),
-    ("container.image.name", Field::ContainerImageName),
-    ("container.name", Field::ContainerName),
-    ("destination.address", Field::DestinationAddress),
-    ("event.action", Field::EventAction),
-    ("event.category", Field::EventCategory),
-    ("event.dataset", Field::EventDataset),
-    ("event.duration", Field::EventDuration),
-    ("event.outcome", Field::EventOutcome),
-    ("event.reason", Field::EventReason),
-    ("host.name", Field::HostName),
-    ("http.request.bytes", Field::HttpRequestBytes),
-    ("http.request.id", Field::HttpRequestId),
-    ("http.request.method", Field::HttpRequestMethod),
-    ("http.request.referrer", Field::HttpRequestReferrer),
-    ("http.response.bytes", Field::HttpResponseBytes),
-    ("http.response.status_code", Field::HttpResponseStatusCode),
-    ("http.version", Field::HttpVersion),
-    ("log.file.path", Field::LogFilePath),
-    ("log.iostream", Field::LogIostream),
-    ("log.level", Field::LogLevel),
-    ("log.logger", Field::LogLogger),
-    ("log.offset", Field::LogOffset),
-    ("log.origin.file.line", Field::LogOriginFileLine),
-    ("log.origin.file.name", Field::LogOriginFileName),
-    ("log.syslog.appname", Field::LogSyslogAppname),
-    ("log.syslog.facility.code", Field::LogSyslogFacilityCode),
-    ("log.syslog.msgid", Field::LogSyslogMsgid),
-    ("log.syslog.priority", Field::LogSyslogPriority),
-    ("log.syslog.procid", Field::LogSyslogProcid),
-    ("log.syslog.severity.code", Field::LogSyslogSeverityCode),
-    ("network.forwarded_ip", Field::NetworkForwardedIp),
-    ("orchestrator.namespace", Field::OrchestratorNamespace),
-    ("orchestrator.resource.id", Field::OrchestratorResourceId),
-    ("orchestrator.resource.name", Field::OrchestratorResourceName),
-    ("orchestrator.resource.type", Field::OrchestratorResourceType),
-    ("process.command_line", Field::ProcessCommandLine),
-    ("process.name", Field::ProcessName),
-    ("process.pid", Field::ProcessPid),
-    ("process.thread.id", Field::ProcessThreadId),
-    ("service.name", Field::ServiceName),
-    ("source.address", Field::SourceAddress),
-    ("source.ip", Field::SourceIp),
-    ("source.port", Field::SourcePort),
-    ("span.id", Field::SpanId),
-    ("trace.id", Field::TraceId),
-    ("url.domain", Field::UrlDomain),
-    ("url.original", Field::UrlOriginal),
-    ("url.path", Field::UrlPath),
-    ("url.query", Field::UrlQuery),
-    ("user.effective.name", Field::UserEffectiveName),
-    ("user.id", Field::UserId),
-    ("user.name", Field::UserName),
-    ("user_agent.original", Field::UserAgentOriginal),
+const HEADS: [(&str, Field); 54] = [
+    (r#","container.id":"#, Field::ContainerId),
+    (r#","container.image.name":"#, Field::ContainerImageName),
+    (r#","container.name":"#, Field::ContainerName),
+    (r#","destination.address":"#, Field::DestinationAddress),
+    (r#","event.action":"#, Field::EventAction),
+    (r#","event.category":"#, Field::EventCategory),
+    (r#","event.dataset":"#, Field::EventDataset),
+    (r#","event.duration":"#, Field::EventDuration),
+    (r#","event.outcome":"#, Field::EventOutcome),
+    (r#","event.reason":"#, Field::EventReason),
+    (r#","host.name":"#, Field::HostName),
+    (r#","http.request.bytes":"#, Field::HttpRequestBytes),
+    (r#","http.request.id":"#, Field::HttpRequestId),
+    (r#","http.request.method":"#, Field::HttpRequestMethod),
+    (r#","http.request.referrer":"#, Field::HttpRequestReferrer),
+    (r#","http.response.bytes":"#, Field::HttpResponseBytes),
+    (r#","http.response.status_code":"#, Field::HttpResponseStatusCode),
+    (r#","http.version":"#, Field::HttpVersion),
+    (r#","log.file.path":"#, Field::LogFilePath),
+    (r#","log.iostream":"#, Field::LogIostream),
+    (r#","log.level":"#, Field::LogLevel),
+    (r#","log.logger":"#, Field::LogLogger),
+    (r#","log.offset":"#, Field::LogOffset),
+    (r#","log.origin.file.line":"#, Field::LogOriginFileLine),
+    (r#","log.origin.file.name":"#, Field::LogOriginFileName),
+    (r#","log.syslog.appname":"#, Field::LogSyslogAppname),
+    (r#","log.syslog.facility.code":"#, Field::LogSyslogFacilityCode),
+    (r#","log.syslog.msgid":"#, Field::LogSyslogMsgid),
+    (r#","log.syslog.priority":"#, Field::LogSyslogPriority),
+    (r#","log.syslog.procid":"#, Field::LogSyslogProcid),
+    (r#","log.syslog.severity.code":"#, Field::LogSyslogSeverityCode),
+    (r#","network.forwarded_ip":"#, Field::NetworkForwardedIp),
+    (r#","orchestrator.namespace":"#, Field::OrchestratorNamespace),
+    (r#","orchestrator.resource.id":"#, Field::OrchestratorResourceId),
+    (r#","orchestrator.resource.name":"#, Field::OrchestratorResourceName),
+    (r#","orchestrator.resource.type":"#, Field::OrchestratorResourceType),
+    (r#","process.command_line":"#, Field::ProcessCommandLine),
+    (r#","process.name":"#, Field::ProcessName),
+    (r#","process.pid":"#, Field::ProcessPid),
+    (r#","process.thread.id":"#, Field::ProcessThreadId),
+    (r#","service.name":"#, Field::ServiceName),
+    (r#","source.address":"#, Field::SourceAddress),
+    (r#","source.ip":"#, Field::SourceIp),
+    (r#","source.port":"#, Field::SourcePort),
+    (r#","span.id":"#, Field::SpanId),
+    (r#","trace.id":"#, Field::TraceId),
+    (r#","url.domain":"#, Field::UrlDomain),
+    (r#","url.original":"#, Field::UrlOriginal),
+    (r#","url.path":"#, Field::UrlPath),
+    (r#","url.query":"#, Field::UrlQuery),
+    (r#","user.effective.name":"#, Field::UserEffectiveName),
+    (r#","user.id":"#, Field::UserId),
+    (r#","user.name":"#, Field::UserName),
+    (r#","user_agent.original":"#, Field::UserAgentOriginal),
 ];
 
 #[cfg(test)]
@@ -180,10 +192,12 @@ mod tests {
 
     #[test]
     fn every_field_is_found_by_its_path() {
-        assert!(PATHS.is_sorted_by_key(|(path, _)| *path));
-        for (path, field) in PATHS {
-            assert_eq!((field.path(), Field::from_path(path)), (path, Some(field)));
-            assert!(Field::is_first_key(path.split('.').next().unwrap()), "{path}");
+        assert!(HEADS.is_sorted_by_key(|(_, field)| field.path()));
+        for (index, (head, field)) in HEADS.into_iter().enumerate() {
+            let path = field.path();
+            assert_eq!((field as usize, Field::from_path(path)), (index, Some(field)));
+            assert_eq!(head, format!(",{path:?}:"));
+            assert!(Field::is_first_key(Field::first_key(path)), "{path}");
         }
         assert_eq!(Field::from_path("source"), None);
     }

@@ -198,6 +198,7 @@ fn log_record(record: Record, context: &Context, identity: EventId) -> LogRecord
         time: nanos(time).or(nanos(observed)),
         line: Cow::Owned(line.into_bytes()),
         cut: record.body_cut,
+        common: None,
         known,
         attributes: said,
         format: None,

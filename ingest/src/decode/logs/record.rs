@@ -62,6 +62,7 @@ impl LogRecord<'static> {
             time,
             line: Cow::Owned(line),
             cut: false,
+            common: None,
             known: Vec::new(),
             attributes: members,
             format: None,

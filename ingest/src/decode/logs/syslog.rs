@@ -56,6 +56,7 @@ fn log_record(frame: &SyslogFrame, received_at: Timestamp, identity: EventId) ->
         time: None,
         line: Cow::Borrowed(bytes),
         cut: frame.cut,
+        common: None,
         known: vec![(Field::EventDataset, "syslog".into())],
         attributes: Map::new(),
         format: None,

@@ -27,6 +27,7 @@ fn record(line: &[u8]) -> LogRecord<'_> {
         time: None,
         line: Cow::Borrowed(line),
         cut: false,
+        common: None,
         known: Vec::new(),
         attributes: Map::new(),
         format: None,
@@ -244,5 +245,38 @@ proptest! {
             }
             prop_assert!(document["@timestamp"].as_str().unwrap().parse::<Timestamp>().is_ok());
         }
+    }
+}
+
+proptest::proptest! {
+    /// What is written once for many lines is written as it would be for each.
+    #[test]
+    fn facts_that_lines_have_in_common_change_nothing(
+        line in r#"(\{"user":"u","level":"warn","log.level":3,"container":\{"name":"x"\}\}|level=info user=bob x=1|10.0.0.1 - - \[31/Jan/2026:08:15:00 \+0000\] "GET / HTTP/1.1" 200 7|.{0,40})"#,
+        texts in proptest::collection::vec(".{0,12}", 7),
+        chosen in proptest::prelude::any::<u8>(),
+    ) {
+        let fields = [
+            Field::OrchestratorNamespace,
+            Field::ContainerName,
+            Field::EventDataset,
+            Field::LogLevel,
+            Field::UserName,
+            Field::SourceIp,
+            Field::LogFilePath,
+        ];
+        let facts = || fields.into_iter().zip(&texts).enumerate().filter(|(n, _)| chosen >> n & 1 == 1);
+        let facts = || facts().map(|(_, (field, text))| (field, Fact::from(text.as_str())));
+        let offset = (Field::LogOffset, Fact::from(7));
+        let mut each = record(line.as_bytes());
+        each.known = facts().chain([offset.clone()]).collect();
+        let common = CommonFacts::new(facts());
+        let mut shared = record(line.as_bytes());
+        (shared.common, shared.known) = (Some(&common), vec![offset]);
+        let limits = LogLimits::default();
+        proptest::prop_assert_eq!(
+            decode_logs([each], &origin(), &limits, &redactor()),
+            decode_logs([shared], &origin(), &limits, &redactor())
+        );
     }
 }

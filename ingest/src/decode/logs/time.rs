@@ -5,6 +5,8 @@ use watchbell_event::Timestamp;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
+/// Whatever is no further away is the closest of its kind: one year later or earlier, it is further.
+const HALF_YEAR: i64 = 182 * DAY;
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
@@ -32,14 +34,17 @@ impl Civil {
 
     /// In the year that brings it closest to `near`.
     fn closest(mut self, near: Timestamp) -> Option<Timestamp> {
-        let (year, _, _) = civil(near.as_micros().div_euclid(DAY));
-        let mut best = None;
-        for year in [year - 1, year, year + 1] {
+        let (this_year, _, _) = civil(near.as_micros().div_euclid(DAY));
+        let distance = |time: &Timestamp| time.micros_since(near).abs();
+        let mut in_year = |year| {
             self.year = year;
-            let distance = |time: &Timestamp| time.micros_since(near).abs();
-            best = best.into_iter().chain(self.timestamp()).min_by_key(distance);
+            self.timestamp()
+        };
+        let this = in_year(this_year);
+        if this.is_some_and(|time| distance(&time) <= HALF_YEAR) {
+            return this;
         }
-        best
+        [in_year(this_year - 1), this, in_year(this_year + 1)].into_iter().flatten().min_by_key(distance)
     }
 }
 
@@ -102,15 +107,15 @@ struct Reader<'a>(&'a [u8]);
 impl Reader<'_> {
     fn byte(&mut self, allowed: &[u8]) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
-        let found = allowed.contains(first);
+        let found = allowed.iter().any(|byte| byte == first);
         found.then(|| self.0 = rest)?;
         Some(*first)
     }
 
-    fn number(&mut self, digits: usize) -> Option<i64> {
-        let (number, rest) = self.0.split_at_checked(digits)?;
+    fn number<const DIGITS: usize>(&mut self) -> Option<i64> {
+        let (digits, rest) = self.0.split_first_chunk::<DIGITS>()?;
         self.0 = rest;
-        number
+        digits
             .iter()
             .try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(*digit - b'0')))
     }
@@ -123,19 +128,22 @@ impl Reader<'_> {
 
     /// `HH:MM:SS`, and a fraction behind `.` or `,`; in microseconds.
     fn time_of_day(&mut self) -> Option<i64> {
-        let hour = self.number(2)?;
+        let hour = self.number::<2>()?;
         self.byte(b":")?;
-        let minute = self.number(2)?;
+        let minute = self.number::<2>()?;
         self.byte(b":")?;
-        let second = self.number(2)?;
+        let second = self.number::<2>()?;
         if hour > 23 || minute > 59 || second > 60 {
             return None;
         }
         let mut fraction = 0;
         if let [b'.' | b',', rest @ ..] = self.0 {
             let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let padded = rest[..count].iter().chain(&[b'0'; 6]).take(6);
-            fraction = padded.fold(0, |sum, digit| sum * 10 + i64::from(*digit - b'0'));
+            let mut unit = SECOND / 10;
+            for digit in &rest[..count.min(6)] {
+                fraction += i64::from(*digit - b'0') * unit;
+                unit /= 10;
+            }
             self.0 = if count > 0 { &rest[count..] } else { self.0 };
         }
         Some(((hour * 60 + minute) * 60 + second) * SECOND + fraction)
@@ -152,9 +160,9 @@ impl Reader<'_> {
             }
         };
         self.0 = &self.0[1..];
-        let hours = self.number(2)?;
+        let hours = self.number::<2>()?;
         let _ = self.byte(b":");
-        let minutes = self.number(2)?;
+        let minutes = self.number::<2>()?;
         Some(sign * (hours * 60 + minutes) * 60 * SECOND)
     }
 }
@@ -162,26 +170,32 @@ impl Reader<'_> {
 /// A time at the start of a text, and what follows: `2026-01-31T08:15:00.123Z`, also with a space or slashes,
 /// and without a zone.
 pub(super) fn leading(text: &str) -> Option<(Timestamp, &str)> {
-    let mut reader = Reader(text.as_bytes());
-    let year = reader.number(4)?;
+    let (time, after) = leading_bytes(text.as_bytes())?;
+    Some((time, rest(text, Reader(after))))
+}
+
+/// As [`leading`], of a text that may not be UTF-8.
+pub(super) fn leading_bytes(text: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let mut reader = Reader(text);
+    let year = reader.number::<4>()?;
     let separator = reader.byte(b"-/")?;
-    let month = reader.number(2)?;
+    let month = reader.number::<2>()?;
     reader.byte(&[separator])?;
-    let day = reader.number(2)?;
+    let day = reader.number::<2>()?;
     reader.byte(b"T ")?;
     let micros = reader.time_of_day()?;
     let time = Civil { year, month, day, micros: micros - reader.zone()? }.timestamp()?;
-    Some((time, rest(text, reader)))
+    Some((time, reader.0))
 }
 
 /// `21/Feb/2018:17:26:53 +0000`, as in access logs.
 pub(super) fn access(text: &str) -> Option<Timestamp> {
     let mut reader = Reader(text.as_bytes());
-    let day = reader.number(2)?;
+    let day = reader.number::<2>()?;
     reader.byte(b"/")?;
     let month = reader.month()?;
     reader.byte(b"/")?;
-    let year = reader.number(4)?;
+    let year = reader.number::<4>()?;
     reader.byte(b":")?;
     let micros = reader.time_of_day()?;
     reader.byte(b" ")?;
@@ -195,7 +209,7 @@ pub(super) fn syslog(text: &str, near: Timestamp) -> Option<(Timestamp, &str)> {
     let month = reader.month()?;
     reader.byte(b" ")?;
     let padded = reader.byte(b" ").is_some();
-    let day = reader.number(if padded { 1 } else { 2 })?;
+    let day = if padded { reader.number::<1>()? } else { reader.number::<2>()? };
     reader.byte(b" ")?;
     let civil = Civil { year: 0, month, day, micros: reader.time_of_day()? };
     Some((civil.closest(near)?, rest(text, reader)))
@@ -204,7 +218,7 @@ pub(super) fn syslog(text: &str, near: Timestamp) -> Option<(Timestamp, &str)> {
 /// `0131 08:15:00.123456` at the start of a text, as klog writes it, and what follows.
 pub(super) fn klog(text: &str, near: Timestamp) -> Option<(Timestamp, &str)> {
     let mut reader = Reader(text.as_bytes());
-    let (month, day) = (reader.number(2)?, reader.number(2)?);
+    let (month, day) = (reader.number::<2>()?, reader.number::<2>()?);
     reader.byte(b" ")?;
     let civil = Civil { year: 0, month, day, micros: reader.time_of_day()? };
     Some((civil.closest(near)?, rest(text, reader)))
@@ -276,6 +290,20 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_day_without_a_year_is_in_the_closest_one(
+            near in 1_000_000_000_000_000i64..4_000_000_000_000_000,
+            month in 1i64..=12,
+            day in 1i64..=31,
+        ) {
+            let near = Timestamp::from_micros(near);
+            let civil = |year| Civil { year, month, day, micros: 0 };
+            let (year, _, _) = super::civil(near.day());
+            let times = [year - 1, year, year + 1].into_iter().filter_map(|year| civil(year).timestamp());
+            let expect = times.min_by_key(|time| time.micros_since(near).abs());
+            proptest::prop_assert_eq!(civil(0).closest(near), expect);
+        }
+
         #[test]
         fn what_is_written_is_what_the_calendar_says(micros in -62_000_000_000_000_000i64..250_000_000_000_000_000) {
             let time = Timestamp::from_micros(micros);

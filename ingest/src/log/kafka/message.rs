@@ -18,7 +18,7 @@ use crate::quarantine::QuarantineEntry;
 pub const WHOLE_MESSAGE: &str = "the whole message";
 
 /// A message that was fetched.
-pub(super) struct Message {
+pub struct Message {
     pub(super) offset: i64,
     /// When it was written, but not later than now.
     pub(super) time: Timestamp,
@@ -33,34 +33,47 @@ pub(super) struct Message {
 }
 
 /// What a message holds.
-pub(super) struct Opened {
+pub struct Opened {
     /// With their numbers within the message.
-    pub(super) events: Vec<(usize, Envelope)>,
+    pub events: Vec<(usize, Envelope)>,
     /// What could not be read.
-    pub(super) rejected: Vec<QuarantineEntry>,
+    pub rejected: Vec<QuarantineEntry>,
 }
 
 impl Message {
-    /// Of a message that is too long, one byte more than `entry_bytes` is kept, from which it is seen that it was cut.
     pub(super) fn new(message: &BorrowedMessage<'_>, config: &KafkaConfig, entry_bytes: usize) -> Self {
+        let (written, value) = (message.timestamp().to_millis(), message.payload().unwrap_or_default());
+        Self::of_value(message.offset(), written, value, config, entry_bytes)
+    }
+
+    /// Takes a value that was written at some time, in milliseconds. Of one that is too long, one byte more than
+    /// `entry_bytes` is kept, from which it is seen that it was cut.
+    #[must_use]
+    pub fn of_value(
+        offset: i64,
+        written: Option<i64>,
+        value: &[u8],
+        config: &KafkaConfig,
+        entry_bytes: usize,
+    ) -> Self {
         let now = (config.now)();
-        let written = message.timestamp().to_millis().filter(|millis| *millis >= 0);
+        let written = written.filter(|millis| *millis >= 0);
         let time = written.map(|millis| Timestamp::from_micros(millis.saturating_mul(1000)));
-        let payload = message.payload().unwrap_or_default();
-        let is_long = payload.len() > config.message_bytes;
-        let kept = if is_long { payload.len().min(entry_bytes + 1) } else { payload.len() };
+        let is_long = value.len() > config.message_bytes;
+        let kept = if is_long { value.len().min(entry_bytes + 1) } else { value.len() };
         Self {
-            offset: message.offset(),
+            offset,
             time: time.map_or(now, |time| time.min(now)),
             is_late: false,
             written,
-            payload: Bytes::copy_from_slice(payload.get(..kept).unwrap_or(payload)),
-            bytes: payload.len(),
+            payload: Bytes::copy_from_slice(value.get(..kept).unwrap_or(value)),
+            bytes: value.len(),
         }
     }
 
     /// Reads the events. The result depends on nothing but the message and the configuration.
-    pub(super) fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
+    #[must_use]
+    pub fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
         let (format, cluster) = match &topic.contents {
             Contents::Events { format, cluster } => (Some(*format), cluster.clone()),
             Contents::Envelopes | Contents::Matches => (None, Arc::from("")),

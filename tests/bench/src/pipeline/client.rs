@@ -44,6 +44,17 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes)> {
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    /// The same, with a body of another kind. What names no cluster itself belongs to the cluster `bench`.
+    pub(crate) async fn send_as(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
         if self.sender.is_closed() {
             // The server ends connections that were idle for long.
             self.sender = dial(self.address).await?;
@@ -53,7 +64,8 @@ impl Connection {
             .uri(path)
             .header(header::HOST, self.address.to_string())
             .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, content_type)
+            .header("watchbell-cluster", "bench")
             .body(Full::new(body))?;
         let exchange = async {
             self.sender.ready().await?;

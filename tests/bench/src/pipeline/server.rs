@@ -39,15 +39,18 @@ pub(crate) struct Progress {
 }
 
 impl Server {
-    /// Starts the binary with an empty data directory and waits until it is ready.
+    /// Starts the binary with an empty data directory and a receiver of alerts, and waits until it is ready.
     pub(crate) async fn start(binary: &Path, dir: &Path, sink: SocketAddr) -> Result<Self> {
+        let receiver = format!("    - name: bench\n      webhook: {{url: 'http://{sink}/alerts'}}\n");
+        let config = format!("alerting:\n  receivers:\n{receiver}  route: {{receiver: bench}}\n");
+        Self::start_with(binary, dir, &config).await
+    }
+
+    /// The same, with this configuration.
+    pub(crate) async fn start_with(binary: &Path, dir: &Path, configuration: &str) -> Result<Self> {
         let data_dir = dir.join("data");
         let config = dir.join("watchbell.yaml");
-        let receiver = format!("    - name: bench\n      webhook: {{url: 'http://{sink}/alerts'}}\n");
-        std::fs::write(
-            &config,
-            format!("alerting:\n  receivers:\n{receiver}  route: {{receiver: bench}}\n"),
-        )?;
+        std::fs::write(&config, configuration)?;
         let address = free_address()?;
         let log = File::create(dir.join("server.log"))?;
         let child = Command::new(binary)
@@ -169,7 +172,7 @@ pub(crate) fn binary() -> Result<PathBuf> {
 }
 
 /// A port that is free right now.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 

@@ -5,11 +5,13 @@
 use watchbell_event::Timestamp;
 
 use super::super::draft::Draft;
-use super::super::{Field, time};
+use super::super::{Fact, Field, time};
 use super::scan::Cursor;
 
 /// The time begins within the first bytes of a line, behind an address and a user's name.
 const MAX_TIME_AT: usize = 512;
+/// As in `21/Feb/2018:17:26:53 +0000`.
+const TIME_BYTES: usize = 26;
 
 pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) -> Option<()> {
     let (head, time, rest) = around_time(line)?;
@@ -46,11 +48,11 @@ pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) -> Option<()> {
 
 /// What stands before the time, the time, and what follows it. A user's name can hold brackets, but no bare quote.
 fn around_time(line: &str) -> Option<(&str, Timestamp, &str)> {
-    let opens = line.bytes().take(MAX_TIME_AT).enumerate().filter(|(_, byte)| *byte == b'[');
-    opens.take(8).find_map(|(at, _)| {
-        let (time, rest) = line[at + 1..].split_once("] ")?;
-        let time = (time.len() == 26 && rest.starts_with('"')).then(|| time::access(time))??;
-        Some((line[..at].strip_suffix(' ')?, time, rest))
+    let head = &line.as_bytes()[..line.len().min(MAX_TIME_AT)];
+    memchr::memchr_iter(b'[', head).take(8).find_map(|at| {
+        let (time, rest) = line[at + 1..].split_at_checked(TIME_BYTES)?;
+        let rest = rest.strip_prefix("] ").filter(|rest| rest.starts_with('"'))?;
+        Some((line[..at].strip_suffix(' ')?, time::access(time)?, rest))
     })
 }
 
@@ -81,10 +83,11 @@ pub(super) fn is_status(text: &str) -> bool {
 
 /// `METHOD TARGET VERSION`; whatever else a client sent is kept as the target.
 pub(super) fn say_request<'a>(request: &'a str, draft: &mut Draft<'a>) {
-    let parts = request.split_once(' ').and_then(|(method, rest)| Some((method, rest.rsplit_once(' ')?)));
-    let Some((method, (target, version))) = parts else {
+    let spaces = memchr::memchr(b' ', request.as_bytes()).zip(memchr::memrchr(b' ', request.as_bytes()));
+    let Some((first, last)) = spaces.filter(|(first, last)| first < last) else {
         return draft.say_text(Field::UrlOriginal, request);
     };
+    let (method, target, version) = (&request[..first], &request[first + 1..last], &request[last + 1..]);
     draft.say_text(Field::HttpRequestMethod, method);
     draft.say_text(Field::HttpVersion, version.strip_prefix("HTTP/").unwrap_or(version));
     say_target(target, draft);
@@ -92,7 +95,10 @@ pub(super) fn say_request<'a>(request: &'a str, draft: &mut Draft<'a>) {
 
 pub(super) fn say_target<'a>(target: &'a str, draft: &mut Draft<'a>) {
     draft.say_text(Field::UrlOriginal, target);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+        Some(mark) => (&target[..mark], &target[mark + 1..]),
+        None => (target, ""),
+    };
     draft.say_text(Field::UrlPath, path);
     draft.say_text(Field::UrlQuery, query);
 }
@@ -107,14 +113,16 @@ pub(super) fn say_status(status: &str, draft: &mut Draft<'_>) {
 
 /// By content the two are the same; what runs in the container tells them apart.
 fn dataset(draft: &Draft<'_>) -> &'static str {
-    let named = |name: &str| {
-        [Field::ContainerName, Field::ContainerImageName, Field::ServiceName].iter().any(
-            |field| matches!(draft.fact(*field), Some(super::super::Fact::Text(text)) if text.contains(name)),
-        )
-    };
+    let (mut is_nginx, mut is_apache) = (false, false);
+    for field in [Field::ContainerName, Field::ContainerImageName, Field::ServiceName] {
+        if let Some(Fact::Text(name)) = draft.fact(field) {
+            is_nginx |= name.contains("nginx");
+            is_apache |= name.contains("apache") || name.contains("httpd");
+        }
+    }
     match () {
-        () if named("nginx") => "nginx.access",
-        () if named("apache") || named("httpd") => "apache.access",
+        () if is_nginx => "nginx.access",
+        () if is_apache => "apache.access",
         () => "http.access",
     }
 }

@@ -50,8 +50,9 @@ fn mend(flaw: &Flaw, line: &str) -> Option<Edit> {
 /// Takes over the members of the object that was parsed.
 pub(in super::super) fn read<'a>(line: Value<'a>, draft: &mut Draft<'a>) {
     draft.dataset = "json";
-    for (key, value) in line.members() {
-        let Some(key) = key.as_text() else { continue };
+    draft.expect_members(line.count());
+    for (name, value) in line.members() {
+        let Some(key) = name.as_text() else { continue };
         if let Some(text) = as_text(value) {
             say_common(&key, text.clone(), draft);
             match &*key {
@@ -63,8 +64,18 @@ pub(in super::super) fn read<'a>(line: Value<'a>, draft: &mut Draft<'a>) {
                 _ => {}
             }
         }
-        say_fields(&key, value, draft);
-        draft.member(key, MemberValue::Json(value.raw()));
+        let below_line = if Field::is_first_key(Field::first_key(&key)) {
+            say_fields(&key, value, draft);
+            true
+        } else {
+            draft.stands_below_line(&key)
+        };
+        let is_compact = name.kind() == Kind::Plain && value.start() == name.end() + 1;
+        let written = match is_compact {
+            true => MemberValue::Whole(name.raw_to(value)),
+            false => MemberValue::Json(value.raw()),
+        };
+        draft.new_member(key, written, below_line);
     }
     // what has no text of its own is complete by its members
     draft.message.get_or_insert(Cow::Borrowed(""));
@@ -78,11 +89,8 @@ fn as_text(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Members that are named like fields of the schema, with dots or nested.
+/// Members that are named like fields of the schema, with dots or nested; the first key is one of theirs.
 fn say_fields<'a>(path: &str, value: Value<'a>, draft: &mut Draft<'a>) {
-    if !Field::is_first_key(path.split('.').next().unwrap_or_default()) {
-        return;
-    }
     match (Field::from_path(path), as_text(value)) {
         (Some(Field::LogLevel), Some(text)) => {
             if let Some(level) = level::normal(&text) {

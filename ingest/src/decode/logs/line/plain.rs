@@ -21,6 +21,9 @@ pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) {
 
 /// A level in capitals or in brackets: a sentence has `error` in it for other reasons.
 fn level_word(word: &str) -> Option<&'static str> {
+    if word.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return None;
+    }
     let bare = word.trim_matches(['[', ']', ':', '(', ')', '<', '>']);
     let is_marked = bare.len() > 2
         && (bare.bytes().all(|byte| byte.is_ascii_uppercase()) || word.starts_with(['[', '<']));

@@ -11,7 +11,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes what comes before this byte, and the byte.
     pub(super) fn until(&mut self, byte: u8) -> Option<&'a str> {
-        let at = self.0.bytes().position(|found| found == byte)?;
+        let at = memchr::memchr(byte, self.0.as_bytes())?;
         let found = &self.0[..at];
         self.0 = &self.0[at + 1..];
         Some(found)
@@ -19,9 +19,10 @@ impl<'a> Cursor<'a> {
 
     /// Takes a word and the space after it; the last word needs none.
     pub(super) fn word(&mut self) -> Option<&'a str> {
-        let word = match self.0.split_once(' ') {
-            Some((word, rest)) => {
-                self.0 = rest;
+        let word = match memchr::memchr(b' ', self.0.as_bytes()) {
+            Some(space) => {
+                let word = &self.0[..space];
+                self.0 = &self.0[space + 1..];
                 word
             }
             None => std::mem::take(&mut self.0),
@@ -32,12 +33,14 @@ impl<'a> Cursor<'a> {
     /// Takes text in double quotes in which a backslash escapes a quote, and a space after it if there is one.
     pub(super) fn quoted(&mut self) -> Option<&'a str> {
         let inner = self.0.strip_prefix('"')?;
-        let mut escaped = false;
-        let end = inner.bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        })?;
+        let mut end = 0;
+        loop {
+            end += memchr::memchr2(b'"', b'\\', inner.as_bytes().get(end..)?)?;
+            if inner.as_bytes()[end] == b'"' {
+                break;
+            }
+            end += 2;
+        }
         let rest = &inner[end + 1..];
         self.0 = rest.strip_prefix(' ').unwrap_or(rest);
         Some(&inner[..end])

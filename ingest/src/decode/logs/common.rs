@@ -1,0 +1,39 @@
+use super::draft::{normal, write_fact, write_path};
+use super::{Fact, Field};
+
+/// What a transport knows of all records of one place, such as the lines of a file. As members of documents it is
+/// written once.
+#[derive(Clone, Debug, Default)]
+pub struct CommonFacts {
+    facts: Vec<(Field, Fact<'static>)>,
+    /// A bit for each field among them.
+    pub(super) filled: u64,
+    /// Members of a document, each behind a comma.
+    pub(super) members: Vec<u8>,
+}
+
+impl CommonFacts {
+    /// Of a field given twice the first counts.
+    pub fn new<'a>(facts: impl IntoIterator<Item = (Field, Fact<'a>)>) -> Self {
+        let mut common = Self::default();
+        for (field, fact) in facts {
+            let bit = 1 << field as u8;
+            if common.filled & bit != 0 {
+                continue;
+            }
+            common.filled |= bit;
+            let fact = normal(field, fact).into_owned();
+            // a document's dataset depends on what its line is
+            if field != Field::EventDataset {
+                write_path(field, &mut common.members);
+                write_fact(&fact, &mut common.members);
+            }
+            common.facts.push((field, fact));
+        }
+        common
+    }
+
+    pub(super) fn fact(&self, field: Field) -> Option<&Fact<'static>> {
+        self.facts.iter().find(|(known, _)| *known == field).map(|(_, fact)| fact)
+    }
+}
