@@ -136,8 +136,9 @@ impl Cursor {
                 None => return,
                 Some(Ok(message)) => {
                     let is_late = self.topic.contents == Contents::Matches && share::is_late(&message);
-                    let message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
-                    self.head = Some(Message { is_late, ..message });
+                    let mut message = Message::new(&message, &shared.config, shared.quarantine.entry_bytes());
+                    message.is_late = is_late;
+                    self.head = Some(message);
                     (self.at_end, self.given_up) = (false, false);
                     self.note_problem(reading, None);
                 }
