@@ -182,7 +182,7 @@ def _refused(processes):
 
 def _start(kafka, processes):
     kafka.create_topic("events", PARTITIONS)
-    kafka.create_topic("events-matches", PARTITIONS)
+    kafka.create_topic("events-matches", PARTITIONS + 3)
     kafka.create_topic("audit", 3)
     for process in processes.values():
         process.start()

@@ -90,7 +90,7 @@ async fn check_topics(topics: &Topics, config: &Config) -> Result<()> {
     bail!(
         "Kafka lacks topics that the roles {} need: {names}. Make them, for instance with kafka-topics.sh --create \
          --partitions 6 --replication-factor 3 --config min.insync.replicas=2 --topic NAME; the topic of matches needs \
-         as many partitions as the one with the most",
+         as many partitions as all topics that are read have together",
         config.roles
     )
 }
@@ -98,20 +98,20 @@ async fn check_topics(topics: &Topics, config: &Config) -> Result<()> {
 /// Partitions of the log that share one of the matches have one watermark: where one lags, correlations take its events for
 /// late.
 fn report_few_partitions(topics: &Topics) {
-    let (mut matches, mut most) = (None, 0);
+    let (mut matches, mut needed) = (None, 0);
     for (topic, status) in topics.topics().zip(topics.status().topics) {
         match topic.contents {
             Contents::Matches => matches = Some((&topic.topic, status.partitions.len())),
-            _ => most = most.max(status.partitions.len()),
+            _ => needed += status.partitions.len(),
         }
     }
-    if let Some((topic, partitions)) = matches.filter(|(_, partitions)| *partitions < most) {
+    if let Some((topic, partitions)) = matches.filter(|(_, partitions)| *partitions < needed) {
         tracing::warn!(
             topic = &**topic,
             partitions,
-            needed = most,
-            "the topic of matches has fewer partitions than the topic with the most: correlations may take events for \
-             late when one of these lags; give it as many"
+            needed,
+            "the topic of matches has fewer partitions than all topics that are read have together: correlations may take \
+             events for late when one of these lags; give it as many"
         );
     }
 }

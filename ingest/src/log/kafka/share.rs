@@ -13,7 +13,9 @@
 //! is refused. A member that starts ends the transaction that it left open when it was killed.
 //!
 //! # Order and time
-//! Events of a partition stay in their order and go to the partition of the same number, modulo how many there are.
+//! Events of a partition stay in their order. The partitions of all topics are numbered one after the other, and each goes
+//! to the partition of matches of that number, modulo how many there are: two that shared one would not be read by time
+//! where one of them lags.
 //! Of each cluster in each partition, a transaction also holds the newest event, chosen or not: whoever reads the
 //! matches must know how time passes. So there is a transaction at least once in [`QUIET_WAIT`] while messages come.
 
@@ -210,7 +212,18 @@ impl Share {
         let Some(member) = self.member.as_ref().filter(|_| partitions > 0) else {
             return Err(failed("pass events on", format!("{} is not known yet", self.config.target)));
         };
-        self.transactions.commit(&shared, pending, partitions, member)
+        let places = self.places();
+        let target =
+            |place: &Held| places.get(place).map_or(place.1, |number| *number).rem_euclid(partitions);
+        self.transactions.commit(&shared, pending, &target, member)
+    }
+
+    /// The partitions of all topics, numbered one after the other in an order that all members have.
+    fn places(&self) -> BTreeMap<Held, i32> {
+        let mut places: Vec<Held> =
+            self.topics.partitions().into_iter().map(|entry| (entry.topic.into(), entry.partition)).collect();
+        places.sort_unstable();
+        places.into_iter().zip(0..).collect()
     }
 
     /// Why nothing is to be written, if so.

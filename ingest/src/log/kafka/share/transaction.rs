@@ -13,7 +13,7 @@ use watchbell_event::Timestamp;
 
 use super::super::context::Context;
 use super::super::own::value;
-use super::super::state::Shared;
+use super::super::state::{Held, Shared};
 use super::super::{describe, error_of};
 use super::ShareConfig;
 use super::pending::Pending;
@@ -68,7 +68,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Writes what is pending and how far that is, and returns the number of events.
+    /// Writes what is pending, into the partitions that `target` says, and how far that is; returns the number of events.
     ///
     /// # Errors
     /// If it is not valid. It may become so if it is not known how it ended, which is decided at the next
@@ -77,12 +77,12 @@ impl Transactions {
         &mut self,
         shared: &Shared,
         pending: &Pending,
-        partitions: i32,
+        target: &dyn Fn(&Held) -> i32,
         member: &ConsumerGroupMetadata,
     ) -> Result<u64, LogError> {
         self.open(shared)?;
         let Some(producer) = self.producer.take() else { return Ok(0) };
-        let written = self.write(&producer, (pending, partitions), member, (shared.config.now)());
+        let written = self.write(&producer, (pending, target), member, (shared.config.now)());
         let error = match written {
             Ok(events) => {
                 self.producer = Some(producer);
@@ -104,16 +104,16 @@ impl Transactions {
     fn write(
         &self,
         producer: &ThreadedProducer<Context>,
-        (pending, partitions): (&Pending, i32),
+        (pending, target): (&Pending, &dyn Fn(&Held) -> i32),
         member: &ConsumerGroupMetadata,
         now: Timestamp,
     ) -> KafkaResult<u64> {
         producer.begin_transaction()?;
         let mut events = 0;
-        for ((_, partition), envelope) in pending.events() {
+        for (place, envelope) in pending.events() {
             let value = value(envelope);
             let mut record = BaseRecord::to(&self.config.target)
-                .partition(partition.rem_euclid(partitions))
+                .partition(target(place))
                 .key(&*envelope.cluster)
                 .payload(&value)
                 .timestamp(envelope.received_at.as_micros().div_euclid(1000));
