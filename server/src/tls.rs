@@ -40,6 +40,7 @@ pub(crate) struct Tls {
 
 struct InForce {
     acceptor: TlsAcceptor,
+    silent_acceptor: TlsAcceptor,
     clients: Option<Clients>,
     expires_at: Timestamp,
 }
@@ -89,6 +90,12 @@ impl Tls {
     /// What new connections are accepted with.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         self.in_force.load().acceptor.clone()
+    }
+
+    /// The same for protocols of which a sender may never read: nothing is written that the protocol does not ask for,
+    /// such as tickets for later sessions, behind which it would not see the end of the connection.
+    pub(crate) fn silent_acceptor(&self) -> TlsAcceptor {
+        self.in_force.load().silent_acceptor.clone()
     }
 
     /// The clusters whose events the holder of this certificate may send.
@@ -225,8 +232,11 @@ impl Files {
         let mut server = builder
             .with_single_cert(chain, key)
             .with_context(|| format!("failed to use {cert_file} with the key {key_file}"))?;
+        let mut silent = server.clone();
+        silent.send_tls13_tickets = 0;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(InForce { acceptor: TlsAcceptor::from(Arc::new(server)), clients, expires_at })
+        let [acceptor, silent_acceptor] = [server, silent].map(|config| TlsAcceptor::from(Arc::new(config)));
+        Ok(InForce { acceptor, silent_acceptor, clients, expires_at })
     }
 }
 

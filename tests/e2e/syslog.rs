@@ -44,6 +44,36 @@ async fn messages_are_found_whatever_brings_them() {
     server.wait_for_count("message:\"the last one\"", 1).await;
 }
 
+/// Nothing in syslog says what was stored, but a sender may look for the end of the connection before it sends.
+#[tokio::test]
+async fn a_stop_loses_nothing_of_a_sender_that_looks_whether_the_connection_has_ended() {
+    let authority = Authority::new();
+    let config = authority.config("  client_clusters: {web-1: prod}\n");
+    let inputs = "syslog: {listen_tcp: '127.0.0.1:0', listen_tls: '127.0.0.1:0', cluster: prod}";
+    let mut server = Server::start_with("https", &format!("{config}{inputs}\n"), authority.http(None)).await;
+    let known = authority.client(8, "web-1", None);
+    let mut plain = TcpStream::connect(("127.0.0.1", server.input_port("syslog_tcp"))).await.unwrap();
+    let mut secure = authority.connect(server.input_port("syslog_tls"), Some(&known)).await;
+    for _ in 0..2 {
+        plain.write_all(format!("{OLD}\n").as_bytes()).await.unwrap();
+        secure.write_all(format!("{NEW}\n").as_bytes()).await.unwrap();
+    }
+    server.wait_for_count("source:log AND cluster:prod", 4).await;
+
+    let stopped = tokio::task::spawn_blocking(move || (server.stop(), server));
+    // there is never anything to read, and then there is the end
+    assert_eq!(plain.peek(&mut [0; 1]).await.unwrap(), 0);
+    assert_eq!(secure.get_ref().0.peek(&mut [0; 1]).await.unwrap(), 0);
+    // what was on its way when the end came
+    plain.write_all(b"<13>the last one\n").await.unwrap();
+    secure.write_all(b"<13>the last one\n").await.unwrap();
+    secure.flush().await.unwrap();
+    let (code, mut server) = stopped.await.unwrap();
+    assert_eq!(code, Some(0));
+    server.restart().await;
+    server.wait_for_count("message:\"the last one\" AND cluster:prod", 2).await;
+}
+
 /// Sends one message over a connection of its own, and waits until the other side has ended it.
 async fn send(server: &Server, authority: &Authority, identity: Option<&str>, message: &str) {
     let mut stream = authority.connect(server.input_port("syslog_tls"), identity).await;

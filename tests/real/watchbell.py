@@ -159,12 +159,14 @@ class Watchbell:
         return path
 
     def add_token(self, name, scope):
-        """A token with this scope, as the command prints it."""
+        """A token with this scope, as the command prints it, once the server that runs takes it."""
         command = [self.binary, "token", "create", name, "--scope", scope, "--data-dir", self.data]
         ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=30)
         if ran.returncode != 0:
             raise Failure(f"watchbell token create failed: {ran.stderr.strip()}")
-        return ran.stdout.strip()
+        token = ran.stdout.strip()
+        wait_until("a token that is taken", lambda: self.request("/", token)[0] != 401, 10, 0.1, server=self.server)
+        return token
 
     # ---- questions ----
 

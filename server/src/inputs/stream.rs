@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::server::TlsStream;
 
 use super::sender::{Access, Sender};
 use crate::pipeline::stopped;
@@ -17,9 +19,24 @@ use crate::tls::{self, ClientCertificate, Tls};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a connection is made of, with TLS or without.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Ends this side of the connection and nothing more: a sender that never reads sees it by looking whether there is
+    /// anything to read, and so not if TLS said goodbye first.
+    fn end_own_side(&self);
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl Stream for TcpStream {
+    fn end_own_side(&self) {
+        // one that is gone already needs no end
+        let _ = rustix::net::shutdown(self, Shutdown::Write);
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn end_own_side(&self) {
+        self.get_ref().0.end_own_side();
+    }
+}
 
 /// A bound address and who may connect to it.
 pub(super) struct StreamListener {
@@ -110,7 +127,7 @@ async fn secured(
     name: &'static str,
 ) -> Option<(Box<dyn Stream>, Sender)> {
     let Some(tls) = tls else { return Some((Box::new(stream), Sender { peer, certificate: None })) };
-    let error = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
+    let error = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.silent_acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = ClientCertificate::of(stream.get_ref().1).map(Arc::new);
             return Some((Box::new(stream), Sender { peer, certificate }));

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use watchbell_ingest::decode::logs::{SyslogFrame, SyslogFrames, SyslogMessage};
 
 use super::sender::{Access, Sender};
@@ -31,6 +32,9 @@ const READ_BYTES: usize = 64 << 10;
 /// How long a batch waits for more of a sender that is sending.
 const GATHER: Duration = Duration::from_millis(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// When the server stops, how long a connection is read on, and after what silence no longer.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_SILENCE: Duration = Duration::from_millis(250);
 const MAX_DATAGRAM_BYTES: usize = 64 << 10;
 /// Datagrams that wait to be stored.
 const QUEUE_DATAGRAMS: usize = 16_384;
@@ -136,12 +140,12 @@ impl Receiver {
     async fn messages(&self, stream: &mut Box<dyn Stream>, sender: &Sender) -> Result<()> {
         let mut frames = SyslogFrames::new(self.max_message_bytes);
         let mut buffer = BytesMut::new();
-        let mut ended = false;
+        let (mut ended, mut farewell) = (false, None);
         let message = |frame| SyslogMessage { peer: sender.peer, frame };
         // who may not send is told so before it sends
         self.access.source(sender, NAME)?;
         while !ended {
-            ended = self.gather(stream, &mut buffer).await;
+            ended = self.gather(stream, &mut buffer, &mut farewell).await;
             loop {
                 let messages = self.batch(|| frames.next(&mut buffer).map(message));
                 if messages.is_empty() {
@@ -159,12 +163,29 @@ impl Receiver {
         Ok(())
     }
 
-    /// Reads what a sender has to send now; true if that was the last.
-    async fn gather(&self, stream: &mut Box<dyn Stream>, buffer: &mut BytesMut) -> bool {
+    /// Reads what a sender has to send now; true if that was the last. When the server stops, the sender is told, and what
+    /// is on its way is read until `farewell`.
+    async fn gather(
+        &self,
+        stream: &mut Box<dyn Stream>,
+        buffer: &mut BytesMut,
+        farewell: &mut Option<Instant>,
+    ) -> bool {
         buffer.reserve(READ_BYTES);
-        let first = tokio::select! {
-            read = stream.read_buf(buffer) => read,
-            () = stopped(self.stopping.clone()) => return true,
+        let first = if let Some(until) = *farewell {
+            if until <= Instant::now() {
+                return true;
+            }
+            tokio::time::timeout(FAREWELL_SILENCE, stream.read_buf(buffer)).await.unwrap_or(Ok(0))
+        } else {
+            tokio::select! {
+                read = stream.read_buf(buffer) => read,
+                () = stopped(self.stopping.clone()) => {
+                    stream.end_own_side();
+                    *farewell = Some(Instant::now() + FAREWELL);
+                    return false;
+                }
+            }
         };
         if !matches!(first, Ok(1..)) {
             return true;
@@ -184,7 +205,7 @@ impl Receiver {
     async fn receive(self, socket: UdpSocket, queue: mpsc::Sender<Queued>) {
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
         let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
-        let mut warned: Option<tokio::time::Instant> = None;
+        let mut warned: Option<Instant> = None;
         loop {
             let received = tokio::select! {
                 received = socket.recv_from(&mut datagram) => received,
@@ -203,7 +224,7 @@ impl Receiver {
             let Some(reason) = dropped else { continue };
             metrics::counter!("watchbell_syslog_dropped_total", "reason" => reason).increment(1);
             if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
-                warned = Some(tokio::time::Instant::now());
+                warned = Some(Instant::now());
                 tracing::warn!(%peer, reason, "syslog datagrams are dropped (watchbell_syslog_dropped_total counts them)");
             }
         }
