@@ -148,7 +148,7 @@ impl SourcesArgs {
                 self.over_network(route, &binary, dir.path(), &mut report).await?;
             }
             if self.only.is_none_or(Route::reads_topic)
-                && let Err(error) = self.from_topics(&binary, dir.path(), &mut report).await
+                && let Err(error) = self.over_topics(&binary, dir.path(), &mut report).await
             {
                 report.no_broker = Some(format!("{error:#}"));
             }
@@ -167,7 +167,7 @@ impl SourcesArgs {
         Ok(())
     }
 
-    async fn from_topics(&self, binary: &Path, dir: &Path, report: &mut Report) -> Result<()> {
+    async fn over_topics(&self, binary: &Path, dir: &Path, report: &mut Report) -> Result<()> {
         let broker = Broker::start(self.brokers.as_deref(), dir)?;
         if self.wants(Route::KafkaAudit) || self.wants(Route::Detection) {
             let topic = broker.fill(Contents::Audit, self.messages).await?;

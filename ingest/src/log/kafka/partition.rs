@@ -13,6 +13,7 @@ use super::context::Context;
 use super::message::Message;
 use super::registry::Entry;
 use super::state::{Place, Shared};
+use super::status::Tally;
 use super::{Client, Topics, describe, error_of, position, share};
 use crate::log::LogError;
 
@@ -44,6 +45,8 @@ pub(super) struct Cursor {
     pub(super) given_up: bool,
     /// The time of the last message.
     pub(super) last_time: Option<Timestamp>,
+    /// What was made of its messages and is not told yet.
+    pub(super) tally: Tally,
     /// The position is not in the topic; no message comes until it is known why.
     stranded: bool,
     /// A position that was reached, and the number of the last look that may have begun before that.
@@ -101,6 +104,7 @@ impl Cursor {
             at_end: false,
             given_up: false,
             last_time: None,
+            tally: Tally::default(),
             stranded: false,
             reached: (position::message(next), reading.shared.ask()),
             doubts: 0,

@@ -155,6 +155,7 @@ impl TopicReader {
             return Ok(begun);
         }
         let client = client(&self.reading.shared, entries.len())?;
+        self.count();
         for cursor in self.cursors.drain(..) {
             begun.set_next(cursor.entry.number, cursor.next);
         }
@@ -205,6 +206,7 @@ impl TopicReader {
             self.reading.shared.quarantine.append(&self.rejected)?;
             self.rejected.clear();
         }
+        self.count();
         let batch = std::mem::take(&mut self.batch);
         for (partition, next) in batch.next.iter() {
             self.at.set_next(partition, next);
@@ -272,7 +274,17 @@ impl TopicReader {
             Some(last) => last.next = end,
             None => self.ready.push_back(Step { record: None, partition, next: end }),
         }
-        count(&self.reading, &cursor.topic, &tally);
+        cursor.tally.add(&tally);
+    }
+
+    /// Tells what was made of messages, once for many of them.
+    fn count(&mut self) {
+        for cursor in &mut self.cursors {
+            let tally = std::mem::take(&mut cursor.tally);
+            if tally != Tally::default() {
+                count(&self.reading, &cursor.topic, &tally);
+            }
+        }
     }
 }
 
