@@ -195,6 +195,9 @@ impl RuleSet {
                 paths.add_array(path, table.atoms[id].field);
             }
         }
+        if subject != Subject::Member {
+            paths.mark_parts();
+        }
         let fields = table.field_indexes();
         Self {
             rules: Arc::default(),

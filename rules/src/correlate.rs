@@ -21,6 +21,7 @@ mod novelty;
 mod plan;
 mod snapshot;
 mod state;
+mod waiting;
 mod watermark;
 mod window;
 mod wire;

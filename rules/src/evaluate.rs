@@ -2,13 +2,16 @@
 //!
 //! One pass over the event's bytes marks the atoms that are true; then the rules that a true atom points to
 //! are decided. Other marks carry the number of the event they were made for. So nothing is cleared between
-//! events but the atoms that were true, and nothing is done per rule.
+//! events but the atoms that were true, and nothing is done per rule. Parts of events that repeat are not read
+//! again (`parts`).
 
 mod document;
 mod learn;
+mod marks;
 mod members;
 mod memo;
 pub(crate) mod naive;
+mod parts;
 mod scan;
 mod script;
 mod starving;
@@ -17,13 +20,15 @@ use std::sync::Arc;
 
 use watchbell_event::Format;
 
-use crate::compile::{Atom, AtomId, FieldId, Programs, RuleSet, Sign, Step, Timing, index};
+use crate::compile::{Atom, AtomId, FieldId, NodeId, Programs, RuleSet, Sign, Step, Timing, index};
 use crate::formula::{Bodies, Check, Field, MAX_COMPARED_VALUES, Reference};
 use crate::json::Malformed;
 use crate::text::fold;
 
 use learn::Learning;
+use marks::{Bits, Marks};
 use memo::Memo;
+use parts::{Parts, Trail};
 use script::Script;
 use starving::NotEvaluable;
 
@@ -36,8 +41,9 @@ const KEPT_BYTES: usize = 1 << 20;
 pub struct Evaluator {
     set: Arc<RuleSet>,
     event: Event,
-    /// Number of the last event that each rule was looked at for.
-    seen: Vec<u32>,
+    /// The rules that were looked at for this event.
+    seen: Bits,
+    seen_rules: Vec<u32>,
     /// Number of the last event for which each field's atoms were decided on demand.
     demanded: Vec<u32>,
     /// Number of the last event of which all values were read, for keywords.
@@ -64,12 +70,7 @@ pub struct Evaluator {
 struct Event {
     /// Which event this is; never 0.
     number: u32,
-    /// Which atoms are true in this event.
-    truth: Truth,
-    /// The atoms that are true in this event, of those decided while it was read.
-    hits: Vec<AtomId>,
-    /// The atoms that turned out to be true later.
-    late_hits: Vec<AtomId>,
+    marks: Marks,
     values: Values,
     /// Whole values, as JSON, of fields with conditions on their members.
     arrays: Values,
@@ -79,6 +80,10 @@ struct Event {
     missing: Bodies,
     /// For each place, the keys that are expected there.
     scripts: Vec<Script>,
+    /// For each place of the event itself, what lately seen values decided.
+    parts: Vec<Parts>,
+    /// Which of them came so far.
+    trail: Trail,
 }
 
 /// The values of fields that have atoms which are not decided while the event is read.
@@ -116,7 +121,8 @@ impl Evaluator {
             event: Event::new(atoms, set.fields.len(), set.paths.len()),
             demanded: vec![0; set.fields.len()],
             read_again: 0,
-            seen: vec![0; rules],
+            seen: Bits::new(rules),
+            seen_rules: Vec::new(),
             decided: vec![Decided::default(); atoms],
             not_evaluable: NotEvaluable::new(&set),
             document: document::Document::default(),
@@ -182,9 +188,10 @@ impl Evaluator {
     }
 
     fn next_event(&mut self) {
-        self.event.truth.clear(self.event.hits.iter().chain(&self.event.late_hits));
-        self.event.hits.clear();
-        self.event.late_hits.clear();
+        self.event.marks.clear();
+        self.seen.clear(self.seen_rules.iter());
+        self.seen_rules.clear();
+        self.event.trail = Trail::default();
         self.event.values.clear();
         self.event.arrays.clear();
         self.event.facts.clear();
@@ -193,7 +200,6 @@ impl Evaluator {
             // Marks of four billion events ago would count again.
             self.event.values.latest.fill((0, 0));
             self.event.arrays.latest.fill((0, 0));
-            self.seen.fill(0);
             self.demanded.fill(0);
             self.read_again = 0;
             self.decided.fill(Decided::default());
@@ -208,7 +214,7 @@ impl Evaluator {
 
     fn decide_candidates(&mut self, matches: &mut Vec<usize>) {
         let set = self.set.clone();
-        let hits = std::mem::take(&mut self.event.hits);
+        let hits = std::mem::take(&mut self.event.marks.hits);
         for &atom in &hits {
             for candidate in set.plan.candidates.of(atom) {
                 if candidate.guard.passes(|atom| self.is_marked(atom)) {
@@ -219,14 +225,14 @@ impl Evaluator {
         for &rule in &set.plan.always {
             self.decide(&set, rule, matches);
         }
-        self.event.hits = hits;
+        self.event.marks.hits = hits;
     }
 
     fn decide(&mut self, set: &RuleSet, rule: u32, matches: &mut Vec<usize>) {
-        let seen = &mut self.seen[rule as usize];
-        if std::mem::replace(seen, self.event.number) == self.event.number {
+        if !self.seen.set(rule) {
             return;
         }
+        self.seen_rules.push(rule);
         self.candidates += 1;
         if self.holds(set, &set.conditions, rule) {
             matches.push(rule as usize);
@@ -266,7 +272,7 @@ impl Evaluator {
     }
 
     fn is_marked(&self, atom: AtomId) -> bool {
-        self.event.truth.holds(atom)
+        self.event.marks.holds(atom)
     }
 
     fn is_known(&self, set: &RuleSet, id: AtomId) -> bool {
@@ -297,15 +303,14 @@ impl Evaluator {
     /// Decides the atoms of a field that were put off, once per event.
     fn demand(&mut self, set: &RuleSet, field: FieldId) {
         self.read_again_for(set, field);
-        let Event { number, truth, late_hits, values, .. } = &mut self.event;
+        let Event { number, marks, values, .. } = &mut self.event;
         let demanded = &mut self.demanded[field as usize];
         if std::mem::replace(demanded, *number) == *number {
             return;
         }
         let index = &set.fields[field as usize];
         for text in values.of(field, *number) {
-            let mark = &mut |atom| mark_true(truth, late_hits, atom);
-            index.text_on_demand(text, &mut self.buffer, mark);
+            index.text_on_demand(text, &mut self.buffer, &mut |atom| marks.set_late(atom));
         }
     }
 
@@ -339,53 +344,32 @@ impl Evaluator {
     }
 }
 
-fn mark_true(truth: &mut Truth, hits: &mut Vec<AtomId>, atom: AtomId) {
-    if truth.set(atom) {
-        hits.push(atom);
-    }
-}
-
-/// One bit for each atom, so that all of them stay in the fastest cache.
-struct Truth(Vec<u64>);
-
-impl Truth {
-    fn new(atoms: usize) -> Self {
-        Self(vec![0; atoms.div_ceil(64)])
-    }
-
-    fn holds(&self, atom: AtomId) -> bool {
-        self.0[atom as usize / 64] >> (atom % 64) & 1 != 0
-    }
-
-    /// Says whether the atom was not true before.
-    fn set(&mut self, atom: AtomId) -> bool {
-        let word = &mut self.0[atom as usize / 64];
-        let bit = 1 << (atom % 64);
-        let before = *word & bit;
-        *word |= bit;
-        before == 0
-    }
-
-    /// Forgets all atoms, given those that are true.
-    fn clear<'a>(&mut self, atoms: impl Iterator<Item = &'a AtomId>) {
-        atoms.for_each(|atom| self.0[*atom as usize / 64] = 0);
-    }
-}
-
 impl Event {
     fn new(atoms: usize, fields: usize, places: usize) -> Self {
         Self {
             scripts: std::iter::repeat_with(Script::default).take(places).collect(),
             number: 0,
-            truth: Truth::new(atoms),
-            hits: Vec::new(),
-            late_hits: Vec::new(),
+            marks: Marks::new(atoms),
+            parts: std::iter::repeat_with(Parts::default).take(places).collect(),
+            trail: Trail::default(),
             values: Values { latest: vec![(0, 0); fields], ..Values::default() },
             arrays: Values { latest: vec![(0, 0); fields], ..Values::default() },
             memos: std::iter::repeat_with(Memo::default).take(fields).collect(),
             facts: scan::Facts::default(),
             missing: Bodies::default(),
         }
+    }
+
+    /// Adds what the part at a place decides that was looked for last.
+    fn apply(&mut self, place: NodeId, for_facets: bool) {
+        let Self { number, marks, values, arrays, facts, parts, trail, .. } = self;
+        let parts = &mut parts[place as usize];
+        parts.follow(trail);
+        let effects = parts.effects();
+        effects.atoms().for_each(|atom| marks.set(atom));
+        effects.values().for_each(|(field, text)| values.add(field, *number, text));
+        effects.arrays().for_each(|(field, text)| arrays.add(field, *number, text));
+        effects.facts().for_each(|(hot, value)| facts.learn(hot, value, for_facets));
     }
 }
 

@@ -6,8 +6,8 @@
 
 use memchr::memchr2;
 
-/// Up to this length, strings are searched without setting up a vectorised search.
-const SHORT_BYTES: usize = 48;
+/// So many times eight bytes of a string are searched before a vectorised search is set up.
+const SHORT_CHUNKS: usize = 6;
 
 /// The text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
     /// Steps over something if it stands exactly here.
     #[inline]
     pub(crate) fn take(&mut self, written: &str) -> bool {
-        let is_here = self.rest().starts_with(written.as_bytes());
+        let is_here = begins_with(self.rest(), written.as_bytes());
         if is_here {
             self.at += written.len();
         }
@@ -205,25 +205,21 @@ impl<'a> Reader<'a> {
     #[inline]
     fn seek_quote_or_escape(&mut self) -> Result<u8, Malformed> {
         let rest = self.rest();
-        // Most strings are short, and are searched eight bytes at a time.
-        let mut distance = 0;
-        while distance < SHORT_BYTES {
-            let Some(chunk) = rest[distance..].first_chunk() else { break };
+        let (chunks, _) = rest.as_chunks();
+        let searched = chunks.len().min(SHORT_CHUNKS);
+        for (number, chunk) in chunks[..searched].iter().enumerate() {
             let chunk = u64::from_le_bytes(*chunk);
-            let found = bytes_equal(chunk, b'"') | bytes_equal(chunk, b'\\');
+            let found = quotes_and_escapes(chunk);
             if found != 0 {
-                return self.stop_at(rest, distance + found.trailing_zeros() as usize / 8);
+                let byte = found.trailing_zeros() / 8;
+                self.at += number * 8 + byte as usize;
+                return Ok((chunk >> (byte * 8)).to_le_bytes()[0]);
             }
-            distance += 8;
         }
-        let further = memchr2(b'"', b'\\', &rest[distance..]).ok_or(Malformed)?;
-        self.stop_at(rest, distance + further)
-    }
-
-    #[inline]
-    fn stop_at(&mut self, rest: &[u8], distance: usize) -> Result<u8, Malformed> {
-        self.at += distance;
-        rest.get(distance).copied().ok_or(Malformed)
+        let rest = &rest[searched * 8..];
+        let distance = memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
+        self.at += searched * 8 + distance;
+        Ok(rest[distance])
     }
 
     /// Reads what follows a backslash.
@@ -298,11 +294,36 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The high bit of each byte of `chunk` that equals `byte`; bits above the lowest one may be wrong.
-fn bytes_equal(chunk: u64, byte: u8) -> u64 {
+/// Whether a text begins with another. Those are mostly short, and then two overlapping looks at them are enough, where
+/// the general comparison takes longer to find out how to compare.
+#[inline]
+fn begins_with(text: &[u8], beginning: &[u8]) -> bool {
+    let length = beginning.len();
+    let Some(text) = text.get(..length) else { return false };
+    match length {
+        4..8 => {
+            text.first_chunk::<4>() == beginning.first_chunk()
+                && text.last_chunk::<4>() == beginning.last_chunk()
+        }
+        8..=16 => {
+            text.first_chunk::<8>() == beginning.first_chunk()
+                && text.last_chunk::<8>() == beginning.last_chunk()
+        }
+        17..=32 => {
+            text.first_chunk::<16>() == beginning.first_chunk()
+                && text.last_chunk::<16>() == beginning.last_chunk()
+        }
+        _ => text == beginning,
+    }
+}
+
+/// The high bit of each byte of `chunk` that is a quote or a backslash; bits above the lowest one may be wrong.
+fn quotes_and_escapes(chunk: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
-    let differences = chunk ^ (ONES * u64::from(byte));
-    differences.wrapping_sub(ONES) & !differences & (ONES << 7)
+    let is_zero = |differences: u64| differences.wrapping_sub(ONES) & !differences;
+    let quotes = is_zero(chunk ^ (ONES * u64::from(b'"')));
+    let escapes = is_zero(chunk ^ (ONES * u64::from(b'\\')));
+    (quotes | escapes) & (ONES << 7)
 }
 
 #[cfg(test)]
@@ -323,6 +344,21 @@ mod tests {
         }
         for json in ["\"", r#""\"#, r#""\u12"#, r#""\x""#, r#""\u00é0""#] {
             assert_eq!(Reader::new(json).string(&mut scratch), Err(Malformed), "{json}");
+        }
+    }
+
+    #[test]
+    fn takes_what_stands_here_whatever_its_length() {
+        let text: String = ('!'..='~').collect();
+        for length in 0..text.len() {
+            let mut reader = Reader::new(&text);
+            assert!(reader.take(&text[..length]) && reader.position() == length, "{length}");
+            for at in 0..length {
+                let mut other = text[..length].to_owned();
+                other.replace_range(at..=at, " ");
+                assert!(!Reader::new(&text).take(&other), "{length} {at}");
+            }
+            assert!(!Reader::new(&text[..length]).take(&text[..=length]), "{length}");
         }
     }
 

@@ -2,12 +2,14 @@
 
 mod edges;
 mod networks;
+mod texts;
 mod words;
 
 use rustc_hash::FxHashMap;
 
 use self::edges::{Edge, Edges};
 use self::networks::Networks;
+use self::texts::Texts;
 use self::words::Words;
 use super::atoms::{Atom, AtomId, Timing};
 use crate::formula::{Check, Order, address, number};
@@ -25,7 +27,8 @@ pub(crate) struct FieldIndex {
     null: Option<AtomId>,
     any: Option<AtomId>,
     always: TextChecks,
-    on_demand: TextChecks,
+    /// Seldom needed, and so apart: a set has many fields, and each is looked at in every event.
+    on_demand: Box<TextChecks>,
     /// Some atoms are not decided while the event is read, so its values are kept.
     pub(crate) keeps_values: bool,
     /// Looking a value up takes longer than remembering what it decided.
@@ -92,6 +95,13 @@ impl FieldIndex {
 #[derive(Default)]
 struct TextChecks {
     folded: TextIndex,
+    /// Few fields have others.
+    others: Option<Box<OtherChecks>>,
+}
+
+/// Atoms that the text decides as it is written, or by what it means.
+#[derive(Default)]
+struct OtherChecks {
     cased: TextIndex,
     compare: Vec<Thresholds>,
     networks: Networks,
@@ -102,13 +112,13 @@ impl TextChecks {
     fn add(&mut self, check: &Check, atom: AtomId) {
         match check {
             Check::Folded(pattern) => self.folded.add(pattern, atom),
-            Check::Cased(pattern) => self.cased.add(pattern, atom),
+            Check::Cased(pattern) => self.others().cased.add(pattern, atom),
             Check::Compare(order, threshold) => {
-                Thresholds::add(&mut self.compare, *order, threshold.get(), atom);
+                Thresholds::add(&mut self.others().compare, *order, threshold.get(), atom);
             }
-            Check::Network(network) => self.networks.add(*network, atom),
+            Check::Network(network) => self.others().networks.add(*network, atom),
             Check::Time(unit, number) => {
-                self.times.insert((*unit, *number), atom);
+                self.others().times.insert((*unit, *number), atom);
             }
             Check::Exists
             | Check::Null
@@ -120,26 +130,41 @@ impl TextChecks {
         }
     }
 
+    fn others(&mut self) -> &mut OtherChecks {
+        self.others.get_or_insert_default()
+    }
+
     fn finish(&mut self) {
-        self.compare.iter_mut().for_each(Thresholds::sort);
-        self.networks.finish();
         self.folded.finish();
-        self.cased.finish();
+        if let Some(others) = &mut self.others {
+            others.compare.iter_mut().for_each(Thresholds::sort);
+            others.networks.finish();
+            others.cased.finish();
+        }
     }
 
     fn is_empty(&self) -> bool {
-        let texts = self.folded.is_empty() && self.cased.is_empty();
-        texts && self.compare.is_empty() && self.networks.is_empty() && self.times.is_empty()
+        self.folded.is_empty() && self.others.is_none()
     }
 
     fn is_dear(&self) -> bool {
-        self.folded.tables.is_some() || self.cased.tables.is_some() || !self.networks.is_empty()
+        let dear = |others: &OtherChecks| others.cased.tables.is_some() || !others.networks.is_empty();
+        self.folded.tables.is_some() || self.others.as_deref().is_some_and(dear)
     }
 
+    #[inline]
     fn find(&self, text: &str, buffer: &mut String, mark: &mut impl FnMut(AtomId)) {
         if self.folded.may_find(text) {
             self.folded.find(folded(text, buffer), mark);
         }
+        if let Some(others) = &self.others {
+            others.find(text, mark);
+        }
+    }
+}
+
+impl OtherChecks {
+    fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
         if !self.cased.is_empty() {
             self.cased.find(text, mark);
         }
@@ -164,7 +189,7 @@ impl TextChecks {
 /// Atoms that are decided by text.
 #[derive(Default)]
 struct TextIndex {
-    exact: FxHashMap<Box<str>, AtomId>,
+    exact: Texts,
     /// Bit n is set if some exact text has n bytes; the last bit stands for all longer ones.
     exact_lengths: u64,
     patterns: Vec<(Pattern, AtomId)>,
@@ -176,13 +201,14 @@ impl TextIndex {
         match pattern {
             Pattern::Exact(text) => {
                 self.exact_lengths |= length_bit(text);
-                self.exact.insert(text.as_str().into(), atom);
+                self.exact.add(text, atom);
             }
             _ => self.patterns.push((pattern.clone(), atom)),
         }
     }
 
     fn finish(&mut self) {
+        self.exact.finish();
         if self.patterns.len() > FEW_PATTERNS {
             let (tables, rest) = Tables::new(std::mem::take(&mut self.patterns));
             (self.tables, self.patterns) = (Some(Box::new(tables)), rest);
@@ -204,7 +230,7 @@ impl TextIndex {
 
     fn find(&self, text: &str, mark: &mut impl FnMut(AtomId)) {
         if self.exact_lengths & length_bit(text) != 0 {
-            self.exact.get(text).copied().into_iter().for_each(&mut *mark);
+            self.exact.get(text).into_iter().for_each(&mut *mark);
         }
         for (pattern, atom) in &self.patterns {
             if pattern.matches(text) {

@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) arrays: Vec<FieldId>,
     /// What the evaluator itself reads here.
     pub(crate) hot: Option<Hot>,
+    /// A member of the event itself that events of the same client have in common, unlike its bodies.
+    pub(crate) is_part: bool,
 }
 
 impl Node {
@@ -103,6 +105,10 @@ impl Edges {
         }
     }
 
+    fn ends(&self) -> Vec<NodeId> {
+        self.few.iter().map(|(_, node)| node).chain(self.many.values()).copied().collect()
+    }
+
     fn insert(&mut self, key: &str, node: NodeId) {
         if self.get(key).is_some() {
             return;
@@ -126,6 +132,14 @@ impl Paths {
             paths.nodes[end as usize].hot = Some(hot);
         }
         paths
+    }
+
+    /// To be called once all fields are added.
+    pub(crate) fn mark_parts(&mut self) {
+        for place in self.nodes[ROOT as usize].children.ends() {
+            let node = &mut self.nodes[place as usize];
+            node.is_part = !matches!(node.hot, Some(Hot::RequestObject | Hot::ResponseObject));
+        }
     }
 
     /// A graph that reads nothing yet, for members of arrays.

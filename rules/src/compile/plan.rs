@@ -77,6 +77,9 @@ impl Guard {
 /// A list of rules for each atom, in one piece of memory.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
+    /// One bit for each atom that has rules. Most true atoms have none, and are known by it without a look at the rest,
+    /// which does not stay in the fastest cache.
+    some: Vec<u64>,
     ends: Vec<u32>,
     rules: Vec<Candidate>,
 }
@@ -88,7 +91,11 @@ impl Lists {
             *end += list.len();
             Some(index(*end))
         });
-        Self { ends: ends.collect(), rules }
+        let mut some = vec![0; lists.len().div_ceil(64)];
+        for (atom, _) in lists.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            some[atom / 64] |= 1 << (atom % 64);
+        }
+        Self { some, ends: ends.collect(), rules }
     }
 
     /// The atoms that have rules, and those that guard rules.
@@ -100,6 +107,9 @@ impl Lists {
     /// The rules of an atom.
     pub(crate) fn of(&self, atom: AtomId) -> &[Candidate] {
         let at = atom as usize;
+        if self.some[at / 64] >> (at % 64) & 1 == 0 {
+            return &[];
+        }
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.rules[start as usize..self.ends[at] as usize]
     }

@@ -20,13 +20,45 @@ pub(crate) enum Aggregate {
     Distinct(FxHashMap<u128, u32>),
     /// How often each rule matched.
     Rules(Vec<u32>),
-    /// For each rule, the latest start of a chain that leads to it through all rules before it; and how often
-    /// each rule that must not match did.
-    Chain { starts: Vec<Option<i64>>, unwanted: Vec<u32> },
-    /// The sum, in units, and the number of values.
-    Sum { units: i128, values: u32 },
+    /// How far the rules matched one after the other.
+    Chain(Box<Chain>),
+    /// The sum of values.
+    Sum(Sum),
     /// All values, in order.
     Ordered(Vec<i64>),
+}
+
+/// How far rules matched one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// For each rule, the latest start of a chain that leads to it through all rules before it.
+    starts: Vec<Option<i64>>,
+    /// How often each rule that must not match did.
+    unwanted: Vec<u32>,
+}
+
+/// A sum of values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sum {
+    /// In units; as bytes, which take no more room than they have.
+    units: [u8; 16],
+    values: u32,
+}
+
+impl Sum {
+    fn units(&self) -> i128 {
+        i128::from_ne_bytes(self.units)
+    }
+
+    fn add(&mut self, units: i64) {
+        self.units = (self.units() + i128::from(units)).to_ne_bytes();
+        self.values += 1;
+    }
+
+    fn remove(&mut self, units: i64) {
+        self.units = (self.units() - i128::from(units)).to_ne_bytes();
+        self.values = self.values.saturating_sub(1);
+    }
 }
 
 /// A number in units; none if it is too large.
@@ -47,11 +79,11 @@ impl Aggregate {
             Kind::EventCount | Kind::NewValue => Self::Count(0),
             Kind::ValueCount => Self::Distinct(FxHashMap::default()),
             Kind::Temporal => Self::Rules(vec![0; rule.references.len()]),
-            Kind::TemporalOrdered => Self::Chain {
+            Kind::TemporalOrdered => Self::Chain(Box::new(Chain {
                 starts: vec![None; chain(rule).len()],
                 unwanted: vec![0; rule.references.len()],
-            },
-            Kind::Sum | Kind::Average => Self::Sum { units: 0, values: 0 },
+            })),
+            Kind::Sum | Kind::Average => Self::Sum(Sum::default()),
             Kind::Percentile(_) | Kind::Median => Self::Ordered(Vec::new()),
         }
     }
@@ -61,9 +93,10 @@ impl Aggregate {
         let member = usize::from(entry.member);
         match self {
             Self::Count(count) => *count += 1,
-            Self::Distinct(values) => *values.entry(entry.counted).or_insert(0) += 1,
+            Self::Distinct(values) => *values.entry(entry.counted()).or_insert(0) += 1,
             Self::Rules(counts) => counts.get_mut(member).into_iter().for_each(|count| *count += 1),
-            Self::Chain { starts, unwanted } => {
+            Self::Chain(chained) => {
+                let Chain { starts, unwanted } = &mut **chained;
                 unwanted.get_mut(member).into_iter().for_each(|count| *count += 1);
                 if let Some(step) = chain(rule).iter().position(|rule| *rule == member) {
                     let before = match step.checked_sub(1) {
@@ -75,10 +108,7 @@ impl Aggregate {
                     }
                 }
             }
-            Self::Sum { units, values } => {
-                *units += i128::from(entry.units());
-                *values += 1;
-            }
+            Self::Sum(sum) => sum.add(entry.units()),
             Self::Ordered(values) => {
                 let at = values.partition_point(|value| *value <= entry.units());
                 values.insert(at, entry.units());
@@ -92,7 +122,8 @@ impl Aggregate {
         match self {
             Self::Count(count) => *count = count.saturating_sub(1),
             Self::Distinct(values) => {
-                if let std::collections::hash_map::Entry::Occupied(mut value) = values.entry(entry.counted) {
+                if let std::collections::hash_map::Entry::Occupied(mut value) = values.entry(entry.counted())
+                {
                     *value.get_mut() -= 1;
                     if *value.get() == 0 {
                         value.remove();
@@ -101,11 +132,8 @@ impl Aggregate {
             }
             Self::Rules(counts) => less(counts, member),
             // Chains are known by their starts, which lie within a window or not.
-            Self::Chain { unwanted, .. } => less(unwanted, member),
-            Self::Sum { units, values } => {
-                *units -= i128::from(entry.units());
-                *values = values.saturating_sub(1);
-            }
+            Self::Chain(chained) => less(&mut chained.unwanted, member),
+            Self::Sum(sum) => sum.remove(entry.units()),
             Self::Ordered(values) => {
                 if let Ok(at) = values.binary_search(&entry.units()) {
                     values.remove(at);
@@ -127,10 +155,12 @@ impl Aggregate {
     /// Memory beyond the aggregate itself, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Count(_) | Self::Sum { .. } => 0,
+            Self::Count(_) | Self::Sum(_) => 0,
             Self::Distinct(values) => values.capacity() * 48,
             Self::Rules(counts) => counts.capacity() * 4,
-            Self::Chain { starts, unwanted } => starts.capacity() * 16 + unwanted.capacity() * 4,
+            Self::Chain(chained) => {
+                size_of::<Chain>() + chained.starts.capacity() * 16 + chained.unwanted.capacity() * 4
+            }
             Self::Ordered(values) => values.capacity() * 8,
         }
     }
@@ -140,10 +170,10 @@ impl Aggregate {
             Self::Count(count) => count_number(*count),
             Self::Distinct(values) => count_number(values.len()),
             Self::Rules(counts) => count_number(counts.iter().filter(|count| **count > 0).count()),
-            Self::Chain { starts, .. } => count_number(reached(starts, start)),
-            Self::Sum { values: 0, .. } => return None,
-            Self::Sum { units, .. } if rule.kind == Kind::Sum => number(*units),
-            Self::Sum { units, values } => number(*units) / f64::from(*values),
+            Self::Chain(chained) => count_number(reached(&chained.starts, start)),
+            Self::Sum(Sum { values: 0, .. }) => return None,
+            Self::Sum(sum) if rule.kind == Kind::Sum => number(sum.units()),
+            Self::Sum(sum) => number(sum.units()) / f64::from(sum.values),
             Self::Ordered(values) => ordered(values, rule.kind)?,
         })
     }
@@ -151,7 +181,8 @@ impl Aggregate {
     fn shows(&self, presence: &Presence, start: i64) -> bool {
         match self {
             Self::Rules(counts) => presence.holds(&|rule| counts.get(rule).is_some_and(|count| *count > 0)),
-            Self::Chain { starts, unwanted } => {
+            Self::Chain(chained) => {
+                let Chain { starts, unwanted } = &**chained;
                 let absent = |rule: &usize| unwanted.get(*rule).is_none_or(|count| *count == 0);
                 let excluded = presence.as_lists().map(|(_, unwanted)| unwanted).unwrap_or_default();
                 reached(starts, start) == starts.len() && excluded.iter().all(absent)

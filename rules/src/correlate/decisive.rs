@@ -22,7 +22,7 @@ pub(super) fn needed<'a>(
 ) -> Vec<bool> {
     let events = entries.clone();
     let mut needed = match rule.kind {
-        Kind::ValueCount => latest(entries, |entry| Some(entry.counted)),
+        Kind::ValueCount => latest(entries, |entry| Some(entry.counted())),
         Kind::Temporal => latest(entries, |entry| Some(u128::from(entry.member))),
         Kind::TemporalOrdered => {
             let steps = chain(rule);
@@ -42,7 +42,7 @@ pub(super) fn needed<'a>(
     // An event that several rules matched has several entries, which stand together, and is listed once.
     let (mut distinct, mut latest) = (0, None);
     for (needed, entry) in needed.iter_mut().rev().zip(events.rev()) {
-        if latest.replace(entry.position) != Some(entry.position) {
+        if latest.replace(entry.position()) != Some(entry.position()) {
             distinct += 1;
         }
         if distinct > listed {

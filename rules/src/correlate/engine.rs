@@ -55,7 +55,7 @@ pub struct EventRef {
 
 impl EventRef {
     pub(super) fn of(entry: &Entry) -> Self {
-        Self { id: entry.event, position: entry.position, time: Timestamp::from_micros(entry.time) }
+        Self { id: entry.event, position: entry.position(), time: Timestamp::from_micros(entry.time) }
     }
 
     pub(super) fn order(&self) -> (Timestamp, Position) {
@@ -188,14 +188,8 @@ impl Engine {
             Source::Group(_) | Source::Carried(_) => None,
         };
         for feed in feeds() {
-            let entry = Entry {
-                time: event.time,
-                position: event.position,
-                event: event.event,
-                counted: 0,
-                member: member(*feed),
-                chained: None,
-            };
+            let time = Timestamp::from_micros(event.time);
+            let entry = EventRef { id: event.event, position: event.position, time };
             self.enter(&plan, *feed, entry, Chained::default(), &event.lane, &value, fired);
         }
         self.fields = fields;
@@ -257,7 +251,7 @@ impl Engine {
         &mut self,
         plan: &Arc<Plan>,
         feed: Feed,
-        mut entry: Entry,
+        event: EventRef,
         mut chained: Chained,
         lane: &Lane,
         value: &dyn Fn(Source) -> Option<&'v str>,
@@ -267,7 +261,7 @@ impl Engine {
         let Some(sources) = planned.members.get(feed.member) else { return };
         let definition = &planned.definition;
         let Some(counted) = counted(definition.kind, &sources.counted, value) else { return };
-        entry.counted = counted;
+        let mut entry = Entry::new(&event, member(feed)).counting(counted);
         chained.carried = sources.carried.iter().map(|source| value(*source).map(Arc::from)).collect();
         if chained != Chained::default() {
             entry.chained = Some(Arc::new(chained));
@@ -281,7 +275,8 @@ impl Engine {
             clock.waits_since = clock.waits_since.min(entry.time);
         }
         let floor = clock.floor;
-        let fire = self.change(feed.correlation, |state| state.take(key, scope, entry, definition, floor));
+        let fire =
+            self.change(feed.correlation, |state| state.take(key, lane, scope, entry, definition, floor));
         self.keep_to_budget(feed.correlation);
         if let Some(fire) = fire.flatten() {
             self.announce(plan, feed.correlation, &fire, fired);
@@ -299,14 +294,7 @@ impl Engine {
         };
         for &feed in &planned.feeds {
             let last = fire.events.last().copied().unwrap_or(fire.first);
-            let entry = Entry {
-                time: fire.time,
-                position: last.position,
-                event: last.id,
-                counted: 0,
-                member: member(feed),
-                chained: None,
-            };
+            let entry = EventRef { time: Timestamp::from_micros(fire.time), ..last };
             let events = fire.events.clone();
             let chained = Chained { carried: Vec::new(), events, beyond: fire.beyond };
             self.enter(plan, feed, entry, chained, &fire.scope.lane, &value, fired);

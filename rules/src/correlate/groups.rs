@@ -77,6 +77,16 @@ impl Group {
     }
 }
 
+impl Group {
+    /// The time of the first entry that waits for the watermark.
+    pub(super) fn waits_since(&self) -> Option<i64> {
+        match &self.content {
+            Content::Window(window) => window.waits_since(),
+            Content::Novelty(_) => None,
+        }
+    }
+}
+
 impl Content {
     /// Memory beyond the group itself, in bytes.
     pub(crate) fn bytes(&self) -> usize {
@@ -95,6 +105,15 @@ struct Slot {
     used: u64,
     /// The copy that it is in or need not be in.
     copied_by: u32,
+    /// How many groups were added before it; their number may wrap around.
+    number: u32,
+}
+
+/// Where a group stands. It is found there without a search, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    slot: u32,
+    number: u32,
 }
 
 /// Neighbours of a slot in the order of use. They are apart from the slots because every use of a group changes those
@@ -128,6 +147,8 @@ pub(crate) struct Groups {
     uses: u64,
     /// How many copies were begun.
     copies: u32,
+    /// How many groups were added; the number may wrap around.
+    added: u32,
     copying: Option<Copying>,
     by_key: FxHashMap<EventId, u32>,
     slots: Vec<Option<Slot>>,
@@ -144,11 +165,6 @@ impl Groups {
         self.by_key.len()
     }
 
-    /// Whether a group is there.
-    pub(crate) fn contains(&self, key: &EventId) -> bool {
-        self.by_key.contains_key(key)
-    }
-
     /// A group, without changing the order of use.
     pub(crate) fn get_mut(&mut self, key: &EventId) -> Option<&mut Group> {
         let slot = *self.by_key.get(key)?;
@@ -156,25 +172,35 @@ impl Groups {
         self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
     }
 
-    /// A group, which becomes the latest used.
-    pub(crate) fn touch(&mut self, key: &EventId) -> Option<&mut Group> {
+    /// A group and its key, without changing the order of use; none if it is not there any more.
+    pub(super) fn at(&mut self, place: Place) -> Option<(EventId, &mut Group)> {
+        self.copy_before_change(place.slot);
+        let slot = self.slot_mut(Some(place.slot)).filter(|slot| slot.number == place.number)?;
+        Some((slot.key, &mut slot.group))
+    }
+
+    /// A group becomes the latest used. Says where it is.
+    pub(super) fn touch(&mut self, key: &EventId) -> Option<Place> {
         let slot = *self.by_key.get(key)?;
         self.copy_before_change(slot);
         self.uses += 1;
         let used = self.uses;
-        self.slot_mut(Some(slot))?.used = used;
+        let found = self.slot_mut(Some(slot))?;
+        found.used = used;
+        let number = found.number;
         if self.newest != Some(slot) {
             self.unlink(slot);
             self.link_newest(slot);
         }
-        self.slot_mut(Some(slot)).map(|slot| &mut slot.group)
+        Some(Place { slot, number })
     }
 
     /// Adds a group that is not there yet, as the latest used.
-    pub(crate) fn insert(&mut self, key: EventId, group: Group) {
+    pub(super) fn insert(&mut self, key: EventId, group: Group) -> Option<Place> {
         self.uses += 1;
-        let (used, copied_by) = (self.uses, self.copies);
-        let slot = Slot { key, group, used, copied_by };
+        self.added = self.added.wrapping_add(1);
+        let (used, copied_by, number) = (self.uses, self.copies, self.added);
+        let slot = Slot { key, group, used, copied_by, number };
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -183,11 +209,10 @@ impl Groups {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        if let Some(place) = self.slots.get_mut(index as usize) {
-            *place = Some(slot);
-            self.by_key.insert(key, index);
-            self.link_newest(index);
-        }
+        *self.slots.get_mut(index as usize)? = Some(slot);
+        self.by_key.insert(key, index);
+        self.link_newest(index);
+        Some(Place { slot: index, number })
     }
 
     /// The group that was not used for longest.
@@ -220,6 +245,15 @@ impl Groups {
             let slot = self.slots.get(index)?.as_ref()?;
             next = self.neighbours.get(index)?.newer;
             Some((slot.key, &slot.group))
+        })
+    }
+
+    /// All groups and where they are, in no order.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, &Group)> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(slot, group)| {
+            let group = group.as_ref()?;
+            Some((Place { slot, number: group.number }, &group.group))
         })
     }
 
@@ -299,6 +333,13 @@ impl Groups {
     }
 }
 
+#[cfg(test)]
+impl Place {
+    pub(super) fn of(slot: u32, number: u32) -> Self {
+        Self { slot, number }
+    }
+}
+
 impl Copied {
     fn add(&mut self, slot: &mut Slot, copy: u32) {
         if std::mem::replace(&mut slot.copied_by, copy) != copy {
@@ -327,7 +368,7 @@ mod tests {
         let scope =
             Arc::new(Scope { lane: Lane { cluster: "c".into(), history: false }, values: vec![None] });
         let group = Group { scope, content: Content::Novelty(Novelty::default()) };
-        (1..=4).for_each(|number| groups.insert(key(number), group.clone()));
+        assert!((1..=4).all(|number| groups.insert(key(number), group.clone()).is_some()));
         groups.touch(&key(2));
         groups.touch(&key(2));
         assert_eq!(order(&groups), [1, 3, 4, 2]);

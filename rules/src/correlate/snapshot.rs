@@ -299,8 +299,8 @@ fn write_window(writer: &mut Writer, window: &Window) {
     writer.0.reserve(window.entries.len() * ENTRY_BYTES);
     for entry in &window.entries {
         writer.i64(entry.time);
-        write_event(writer, &entry.event, entry.position);
-        writer.u128(entry.counted);
+        write_event(writer, &entry.event, entry.position());
+        writer.u128(entry.counted());
         writer.u16(entry.member);
         writer.flag(entry.chained.is_some());
         if let Some(chained) = &entry.chained {
@@ -327,8 +327,8 @@ fn read_window(reader: &mut Reader<'_>, rule: &Correlation) -> Result<Window, Br
 }
 
 fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Broken> {
-    let time = reader.i64()?;
-    let (event, position) = read_event(reader)?;
+    let time = Timestamp::from_micros(reader.i64()?);
+    let (id, position) = read_event(reader)?;
     let (counted, member) = (reader.u128()?, reader.u16()?);
     let chained = match reader.flag()? {
         false => None,
@@ -342,7 +342,9 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Broken> {
             beyond: reader.u64()?,
         })),
     };
-    Ok(Entry { time, position, event, counted, member, chained })
+    let mut entry = Entry::new(&EventRef { id, position, time }, member).counting(counted);
+    entry.chained = chained;
+    Ok(entry)
 }
 
 fn write_event(writer: &mut Writer, id: &EventId, position: Position) {

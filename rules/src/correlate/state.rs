@@ -1,8 +1,6 @@
 //! What one correlation knows: its groups, which of them wait for the watermark, and how much memory they
 //! take.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -11,14 +9,13 @@ use watchbell_event::EventId;
 use super::decisive;
 use super::engine::EventRef;
 use super::fields::Value;
-use super::groups::{Content, Group, Groups, Scope};
+use super::groups::{Content, Group, Groups, Place, Scope};
 use super::model::{Correlation, Kind};
 use super::novelty::Novelty;
+use super::waiting::Waiting;
 use super::watermark::{Clocks, Lane};
 use super::window::{Entry, Hit, Window};
 
-/// Memory of one place in the queue of waiting groups, in bytes.
-const WAITING_BYTES: usize = 32;
 /// Least time between two looks for groups that are over, in microseconds.
 const SWEEP_AT_LEAST_MICROS: i64 = 1_000_000;
 /// Places that may be out of date before the queue is made anew.
@@ -64,10 +61,7 @@ pub struct CorrelationStats {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(super) groups: Groups,
-    /// When the first entry that waits in a group happened, by lane. May hold groups that do not wait any more.
-    waiting: FxHashMap<Lane, Waiting>,
-    /// How many places all of these have.
-    waiting_len: usize,
+    waiting: Waiting,
     /// How far each lane had come at the last look for groups that are over.
     swept: FxHashMap<Lane, i64>,
     bytes: usize,
@@ -83,8 +77,7 @@ impl State {
         Self {
             listed,
             groups: Groups::default(),
-            waiting: FxHashMap::default(),
-            waiting_len: 0,
+            waiting: Waiting::default(),
             swept: FxHashMap::default(),
             bytes: 0,
             evicted_groups: 0,
@@ -94,32 +87,31 @@ impl State {
 
     /// Memory that groups take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.waiting_len * WAITING_BYTES
+        self.bytes + self.waiting.bytes()
     }
 
     /// Nothing waits in a lane that happened before this.
     pub(crate) fn waits_since(&self, lane: &Lane) -> Option<i64> {
-        self.waiting.get(lane)?.peek().map(|Reverse((time, _))| *time)
+        self.waiting.since(lane)
     }
 
     /// Takes one match in. No entry before `floor` comes any more.
     pub(crate) fn take(
         &mut self,
         key: EventId,
+        lane: &Lane,
         scope: impl FnOnce() -> Scope,
         entry: Entry,
         rule: &Correlation,
         floor: i64,
     ) -> Option<Fire> {
-        if !self.groups.contains(&key) {
-            self.add(key, Arc::new(scope()), rule);
-        }
-        let group = self.groups.touch(&key)?;
+        let place = self.groups.touch(&key).or_else(|| self.add(key, Arc::new(scope()), rule))?;
+        let (_, group) = self.groups.at(place)?;
         let before = group.content.bytes();
         let (evicted, fire) = match &mut group.content {
             Content::Novelty(novelty) => {
                 let (span, warm_up) = (rule.span_micros, rule.warm_up_micros);
-                let (is_new, evicted) = novelty.see(entry.counted, entry.time, span, warm_up, floor);
+                let (is_new, evicted) = novelty.see(entry.counted(), entry.time, span, warm_up, floor);
                 let fire = is_new
                     .then(|| fire_of_entries(key, &group.scope, &[&entry], 1.0, rule.kind, self.listed));
                 (evicted, fire.flatten())
@@ -133,7 +125,7 @@ impl State {
                 let time = entry.time;
                 let evicted = window.put(entry, rule, floor, self.listed);
                 if earliest.is_none_or(|earliest| time < earliest) {
-                    wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
+                    self.waiting.add(lane, time, place);
                 }
                 (evicted, None)
             }
@@ -143,24 +135,22 @@ impl State {
         fire
     }
 
-    /// Decides all windows of a lane that end before its watermark.
+    /// Decides all windows of a lane that end before its watermark. What fires is in the order of time.
     pub(crate) fn decide(&mut self, rule: &Correlation, lane: &Lane, watermark: i64, fires: &mut Vec<Fire>) {
-        while self.waits_since(lane).is_some_and(|time| time < watermark) {
-            let next = self.waiting.get_mut(lane).and_then(BinaryHeap::pop);
-            let Some(Reverse((_, key))) = next else { break };
-            self.waiting_len = self.waiting_len.saturating_sub(1);
-            let Some(group) = self.groups.get_mut(&key) else { continue };
+        let Self { groups, waiting, bytes, listed, .. } = self;
+        waiting.take_turns(lane, watermark, |place| {
+            let (key, group) = groups.at(place)?;
             let before = group.content.bytes();
-            if let Content::Window(window) = &mut group.content {
-                while let Some(hit) = window.decide(rule, watermark) {
-                    fires.extend(fire(key, &group.scope, window, hit, rule, self.listed));
-                }
-                if let Some(time) = window.waits_since() {
-                    wait(&mut self.waiting, &mut self.waiting_len, lane, time, key);
-                }
+            let Content::Window(window) = &mut group.content else { return None };
+            while let Some(hit) = window.decide(rule, watermark) {
+                fires.extend(fire(key, &group.scope, window, hit, rule, *listed));
             }
-            self.bytes = (self.bytes + group.content.bytes()).saturating_sub(before);
-        }
+            let waits_since = window.waits_since();
+            *bytes = (*bytes + group.content.bytes()).saturating_sub(before);
+            waits_since
+        });
+        // Where a group stands among the others depends on more than the log.
+        fires.sort_unstable_by_key(|fire| (fire.time, fire.key));
         self.tidy_waiting();
     }
 
@@ -206,12 +196,11 @@ impl State {
     /// Puts a group in as it was in a snapshot.
     pub(super) fn restore(&mut self, key: EventId, group: Group) {
         self.bytes += group.bytes();
-        if let Content::Window(window) = &group.content
-            && let Some(time) = window.waits_since()
-        {
-            wait(&mut self.waiting, &mut self.waiting_len, &group.scope.lane, time, key);
+        let waits_since = group.waits_since();
+        let scope = Arc::clone(&group.scope);
+        if let (Some(place), Some(time)) = (self.groups.insert(key, group), waits_since) {
+            self.waiting.add(&scope.lane, time, place);
         }
-        self.groups.insert(key, group);
     }
 
     fn shrink_group(&mut self, key: &EventId) -> bool {
@@ -226,14 +215,14 @@ impl State {
         dropped > 0
     }
 
-    fn add(&mut self, key: EventId, scope: Arc<Scope>, rule: &Correlation) {
+    fn add(&mut self, key: EventId, scope: Arc<Scope>, rule: &Correlation) -> Option<Place> {
         let content = match rule.kind {
             Kind::NewValue => Content::Novelty(Novelty::default()),
             _ => Content::Window(Window::new(rule)),
         };
         let group = Group { scope, content };
         self.bytes += group.bytes();
-        self.groups.insert(key, group);
+        self.groups.insert(key, group)
     }
 
     fn remove(&mut self, key: &EventId) {
@@ -243,28 +232,16 @@ impl State {
 
     /// Makes the queues anew if most of what is in them is out of date.
     fn tidy_waiting(&mut self) {
-        if self.waiting_len <= 2 * self.groups.len() + SURPLUS_WAITING {
+        if self.waiting.len() <= 2 * self.groups.len() + SURPLUS_WAITING {
             return;
         }
-        let (mut waiting, mut waiting_len) = (FxHashMap::default(), 0);
-        for (key, group) in self.groups.iter() {
-            let Content::Window(window) = &group.content else { continue };
-            if let Some(time) = window.waits_since() {
-                wait(&mut waiting, &mut waiting_len, &group.scope.lane, time, key);
+        let mut waiting = Waiting::default();
+        for (place, group) in self.groups.places() {
+            if let Some(time) = group.waits_since() {
+                waiting.add(&group.scope.lane, time, place);
             }
         }
-        (self.waiting, self.waiting_len) = (waiting, waiting_len);
-    }
-}
-
-/// Groups by when the first entry that waits in them happened, earliest first.
-type Waiting = BinaryHeap<Reverse<(i64, EventId)>>;
-
-fn wait(waiting: &mut FxHashMap<Lane, Waiting>, len: &mut usize, lane: &Lane, time: i64, key: EventId) {
-    *len += 1;
-    match waiting.get_mut(lane) {
-        Some(queue) => queue.push(Reverse((time, key))),
-        None => waiting.entry(lane.clone()).or_default().push(Reverse((time, key))),
+        self.waiting = waiting;
     }
 }
 

@@ -20,22 +20,26 @@ pub(crate) const MAX_ORDERED_ENTRIES: usize = 10_000;
 /// With fewer entries, nothing is gained by looking for those that are not needed.
 const FEW_ENTRIES: usize = 16;
 
-/// One match of a rule that a correlation refers to.
+/// One match of a rule that a correlation refers to. There are many, and each is looked at when it is long out of the
+/// fast caches; so it fills one line of a cache, and no more.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     /// When it happened, in microseconds since the epoch.
     pub(crate) time: i64,
     /// Where the event stands in the log.
-    pub(crate) position: Position,
+    partition: u32,
+    offset: u64,
     /// Which event it was.
     pub(crate) event: EventId,
-    /// Hash of the counted values, or the number in units.
-    pub(crate) counted: u128,
+    counted: [u8; 16],
     /// Which of the rules referred to matched.
     pub(crate) member: u16,
     /// What only chains of correlations need.
     pub(crate) chained: Option<Arc<Chained>>,
 }
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry must fill one line of a cache");
 
 /// What a correlation hands to one above it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,10 +53,32 @@ pub(crate) struct Chained {
 }
 
 impl Entry {
+    /// Of an event that counts for nothing but itself.
+    pub(crate) fn new(event: &EventRef, member: u16) -> Self {
+        let Position { partition, offset } = event.position;
+        let time = event.time.as_micros();
+        Self { time, partition, offset, event: event.id, counted: [0; 16], member, chained: None }
+    }
+
+    /// The same, counting for this: a hash of the counted values, or the number in units.
+    pub(crate) fn counting(self, counted: u128) -> Self {
+        Self { counted: counted.to_ne_bytes(), ..self }
+    }
+
+    /// Hash of the counted values, or the number in units.
+    pub(crate) fn counted(&self) -> u128 {
+        u128::from_ne_bytes(self.counted)
+    }
+
+    /// Where the event stands in the log.
+    pub(crate) fn position(&self) -> Position {
+        Position { partition: self.partition, offset: self.offset }
+    }
+
     /// The counted number.
     #[expect(clippy::cast_possible_truncation, reason = "it was made from 64 bits")]
     pub(crate) fn units(&self) -> i64 {
-        self.counted as u64 as i64
+        self.counted() as u64 as i64
     }
 
     /// How a number is kept.
@@ -63,7 +89,7 @@ impl Entry {
 
     /// Events of one time are ordered by their places in the log.
     pub(super) fn order(&self) -> (i64, Position, u16) {
-        (self.time, self.position, self.member)
+        (self.time, self.position(), self.member)
     }
 
     fn bytes(&self) -> usize {
@@ -153,7 +179,7 @@ impl Window {
         }
         if time < newest.saturating_sub(rule.span_micros) {
             self.start += 1;
-        } else if matches!(self.aggregate, Aggregate::Chain { .. }) {
+        } else if matches!(self.aggregate, Aggregate::Chain(_)) {
             self.rebuild(rule);
         } else if let Some(entry) = self.entries.get(at) {
             self.aggregate.add(entry, rule);

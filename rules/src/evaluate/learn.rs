@@ -61,7 +61,6 @@ impl Evaluator {
         for field in 0..index(set.fields.len()) {
             self.demand(&set, field);
         }
-        let atoms = self.event.hits.iter().chain(&self.event.late_hits);
-        self.learning.traffic.count(atoms.copied());
+        self.learning.traffic.count(self.event.marks.all());
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{Event, mark_true};
+use super::Event;
+use super::parts::{Effects, Parts};
 use crate::compile::{AtomId, Facet, FieldId, Hot, Node, NodeId, ROOT, RuleSet};
 use crate::formula::{Bodies, Body};
 use crate::json::{Kind, Malformed, Reader};
@@ -52,7 +53,7 @@ pub(super) fn scan_member(
 
 /// A value without members.
 #[derive(Clone, Copy, Debug)]
-enum Scalar<'a> {
+pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
     /// The number's canonical text.
@@ -76,7 +77,8 @@ impl<'a> Scan<'a> {
         scratch: &'a mut String,
     ) -> Self {
         let anywhere = set.anywhere.map(|anywhere| anywhere.field);
-        Self { reader: Reader::new(text), scratch, sink: Sink { set, event, buffer, anywhere } }
+        let sink = Sink { set, event, buffer, anywhere, effects: None };
+        Self { reader: Reader::new(text), scratch, sink }
     }
 
     /// Reads the members of an object that stands at a place; none if no rule reads that place.
@@ -88,7 +90,10 @@ impl<'a> Scan<'a> {
                 Some(place) => self.member(place, &mut at)?,
                 None => self.reader.key(self.scratch).map(|_| None)?,
             };
-            self.value(child, depth + 1)?;
+            match child {
+                Some(child) if depth == 0 && self.is_remembered(child)? => self.part(child)?,
+                child => self.value(child, depth + 1)?,
+            }
             more = self.reader.more(b'}')?;
         }
         Ok(())
@@ -111,6 +116,37 @@ impl<'a> Scan<'a> {
             script.learn(at, self.reader.since(start), child);
         }
         Ok(child)
+    }
+
+    /// Whether a value of the event itself may be known from an earlier event.
+    #[inline]
+    fn is_remembered(&mut self, place: NodeId) -> Result<bool, Malformed> {
+        let Sink { set, event, anywhere, .. } = &mut self.sink;
+        if anywhere.is_some() || !set.paths.node(place).is_part {
+            return Ok(false);
+        }
+        let is_nested = matches!(self.reader.kind()?, Kind::Object | Kind::Array);
+        Ok(is_nested && event.parts.get_mut(place as usize).is_some_and(Parts::is_worth_while))
+    }
+
+    /// Reads a value of the event itself, unless it is known from an earlier event what the same bytes decide.
+    fn part(&mut self, place: NodeId) -> Result<(), Malformed> {
+        let Event { parts, trail, .. } = &mut *self.sink.event;
+        let parts = &mut parts[place as usize];
+        if !parts.guess(*trail, &mut self.reader) {
+            let start = self.reader.clone();
+            self.reader.skip()?;
+            let written = self.reader.since(start.position());
+            if !parts.find(written) {
+                self.reader = start;
+                self.sink.effects = Some(parts.forget());
+                self.value(Some(place), 1)?;
+                let effects = self.sink.effects.take().unwrap_or_default();
+                self.sink.event.parts[place as usize].learn(written, effects);
+            }
+        }
+        self.sink.event.apply(place, !self.sink.set.facets.is_empty());
+        Ok(())
     }
 
     /// Reads a value that is not a member of an array at the same place.
@@ -181,6 +217,8 @@ struct Sink<'a> {
     buffer: &'a mut String,
     /// The field that all values belong to, if this pass is for it.
     anywhere: Option<FieldId>,
+    /// What is found in a part of the event that is to be remembered.
+    effects: Option<Effects>,
 }
 
 impl Sink<'_> {
@@ -195,10 +233,13 @@ impl Sink<'_> {
         if !matches!(kind, Kind::Object | Kind::Array) {
             return;
         }
-        let Event { truth, hits, .. } = &mut *self.event;
-        let mut mark = |atom| mark_true(truth, hits, atom);
+        let Self { set, event: Event { marks, .. }, effects, .. } = self;
+        let mut mark = |atom| match effects {
+            Some(effects) => effects.mark(atom),
+            None => marks.set(atom),
+        };
         for &field in &node.fields {
-            let index = &self.set.fields[field as usize];
+            let index = &set.fields[field as usize];
             if kind == Kind::Object { index.object(&mut mark) } else { index.array(&mut mark) }
         }
     }
@@ -206,7 +247,10 @@ impl Sink<'_> {
     /// A whole value, at a place where conditions on members want it.
     fn array(&mut self, node: &Node, text: &str) {
         for &field in &node.arrays {
-            self.event.arrays.add(field, self.event.number, text);
+            match &mut self.effects {
+                Some(effects) => effects.keep_array(field, text),
+                None => self.event.arrays.add(field, self.event.number, text),
+            }
         }
     }
 
@@ -214,7 +258,10 @@ impl Sink<'_> {
     fn scalar(&mut self, node: Option<&Node>, value: Scalar<'_>) {
         if let Some(node) = node {
             if let Some(hot) = node.hot {
-                self.event.facts.learn(hot, value, !self.set.facets.is_empty());
+                match &mut self.effects {
+                    Some(effects) => effects.learn(hot, value),
+                    None => self.event.facts.learn(hot, value, !self.set.facets.is_empty()),
+                }
             }
             for &field in &node.fields {
                 self.field(field, value);
@@ -226,9 +273,12 @@ impl Sink<'_> {
     }
 
     fn field(&mut self, field: FieldId, value: Scalar<'_>) {
-        let Event { number, truth, hits, values, memos, .. } = &mut *self.event;
-        let index = &self.set.fields[field as usize];
-        let mut mark = |atom| mark_true(truth, hits, atom);
+        let Self { set, event: Event { number, marks, values, memos, .. }, buffer, effects, .. } = self;
+        let index = &set.fields[field as usize];
+        let mut mark = |atom| match effects {
+            Some(effects) => effects.mark(atom),
+            None => marks.set(atom),
+        };
         let text = match value {
             Scalar::Null => return index.null(&mut mark),
             Scalar::Bool(true) => "true",
@@ -236,14 +286,16 @@ impl Sink<'_> {
             Scalar::Number(text) | Scalar::Text(text) => text,
         };
         if index.is_dear {
-            let decide =
-                |atoms: &mut Vec<AtomId>| index.text(text, self.buffer, &mut |atom| atoms.push(atom));
+            let decide = |atoms: &mut Vec<AtomId>| index.text(text, buffer, &mut |atom| atoms.push(atom));
             memos[field as usize].atoms(text, decide).iter().copied().for_each(mark);
         } else {
-            index.text(text, self.buffer, &mut mark);
+            index.text(text, buffer, &mut mark);
         }
         if index.keeps_values {
-            values.add(field, *number, text);
+            match effects {
+                Some(effects) => effects.keep(field, text),
+                None => values.add(field, *number, text),
+            }
         }
     }
 
@@ -364,7 +416,7 @@ impl Facts {
         }
     }
 
-    fn learn(&mut self, hot: Hot, value: Scalar<'_>, for_facets: bool) {
+    pub(super) fn learn(&mut self, hot: Hot, value: Scalar<'_>, for_facets: bool) {
         match (hot, value) {
             (Hot::Level, Scalar::Text("Metadata")) => {
                 (self.below_request, self.below_response) = (true, true)

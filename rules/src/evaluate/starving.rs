@@ -5,7 +5,9 @@ use crate::compile::{Guard, RuleSet, Starvation};
 
 /// Of a set with more different rests than this, only some events are counted, each for several, so that an
 /// event costs the same however many rules there are.
-const RESTS_PER_EVENT: usize = 128;
+const FEW_RESTS: usize = 128;
+/// Then on average so many rests may be looked at for an event.
+const RESTS_PER_EVENT: usize = 32;
 
 /// Counts of the events that lack a body some rule needs.
 pub(super) struct NotEvaluable {
@@ -30,7 +32,7 @@ impl NotEvaluable {
             counted: sizes.map(|size| vec![0; size]).collect(),
             matched: vec![0; set.rules().len()],
             before: vec![0; set.rules().len()],
-            every: index(most.div_ceil(RESTS_PER_EVENT).max(1)),
+            every: if most <= FEW_RESTS { 1 } else { index(most.div_ceil(RESTS_PER_EVENT)) },
         }
     }
 
@@ -84,7 +86,7 @@ impl Evaluator {
     }
 
     fn count_starving(&mut self, set: &RuleSet, list: usize, starvation: &Starvation, weight: u64) {
-        let hits = std::mem::take(&mut self.event.hits);
+        let hits = std::mem::take(&mut self.event.marks.hits);
         let found = hits.iter().flat_map(|atom| starvation.plan.candidates.of(*atom));
         let unguarded = starvation.plan.always.iter().map(|rest| (*rest, Guard::NONE));
         for (rest, guard) in found.map(|found| (found.rule, found.guard)).chain(unguarded) {
@@ -99,6 +101,6 @@ impl Evaluator {
                 self.not_evaluable.rests[list][rest as usize] += weight;
             }
         }
-        self.event.hits = hits;
+        self.event.marks.hits = hits;
     }
 }

@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use crate::compile::{AtomId, index};
 
+/// Bytes of a key.
+const KEY_BYTES: u8 = 16;
+
 /// Where in a text the words of a table stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edge {
@@ -15,7 +18,7 @@ pub(super) enum Edge {
 /// are found by following links from the last word that does not sort behind the text.
 pub(super) struct Edges {
     edge: Edge,
-    /// For each word, the bytes at its edge as a number that sorts as the words do.
+    /// For each word, the bytes at its edge as a number that sorts as the words do. Most searches look at nothing else.
     keys: Vec<u128>,
     sorted: Vec<Word>,
     /// Bit n is set if some word has byte n at the edge.
@@ -24,6 +27,8 @@ pub(super) struct Edges {
 
 struct Word {
     text: Box<str>,
+    /// In bytes, up to those of a key.
+    length: u8,
     atom: AtomId,
     /// The longest other word that this one has at its edge.
     parent: Option<u32>,
@@ -31,7 +36,7 @@ struct Word {
 
 impl Edges {
     pub(super) fn new(edge: Edge, words: impl Iterator<Item = (Box<str>, AtomId)>) -> Self {
-        let mut sorted: Vec<_> = words.map(|(text, atom)| Word { text, atom, parent: None }).collect();
+        let mut sorted: Vec<_> = words.map(|(text, atom)| Word::new(text, atom)).collect();
         sorted.sort_by(|a, b| edge.compare(a.text.as_bytes(), b.text.as_bytes()));
         let mut open: Vec<usize> = Vec::new();
         for at in 0..sorted.len() {
@@ -54,8 +59,7 @@ impl Edges {
     }
 
     /// How many words do not sort behind the text.
-    fn not_behind(&self, text: &[u8]) -> usize {
-        let key = self.edge.key(text);
+    fn not_behind(&self, key: u128, text: &[u8]) -> usize {
         let start = self.keys.partition_point(|word| *word < key);
         let alike = self.keys[start..].partition_point(|word| *word == key);
         let not_behind = |word: &Word| self.edge.compare(word.text.as_bytes(), text) != Ordering::Greater;
@@ -68,17 +72,31 @@ impl Edges {
         if self.first_bytes[usize::from(byte >> 6)] >> (byte & 63) & 1 == 0 {
             return;
         }
-        let behind = self.not_behind(text);
+        let key = self.edge.key(text);
+        let behind = self.not_behind(key, text);
         let mut next = behind.checked_sub(1);
         let mut found = false;
-        while let Some(word) = next.and_then(|at| self.sorted.get(at)) {
-            found = found || self.edge.has(text, &word.text);
+        while let Some((at, word)) = next.and_then(|at| Some((at, self.sorted.get(at)?))) {
+            found = found || (may_have(key, self.keys[at], word.length) && self.edge.has(text, &word.text));
             if found {
                 mark(word.atom);
             }
             next = word.parent.map(|parent| parent as usize);
         }
     }
+}
+
+impl Word {
+    fn new(text: Box<str>, atom: AtomId) -> Self {
+        let length = u8::try_from(text.len()).unwrap_or(u8::MAX).min(KEY_BYTES);
+        Self { text, length, atom, parent: None }
+    }
+}
+
+/// False if a text does not have a word of so many bytes at its edge, as their keys tell.
+fn may_have(text: u128, word: u128, length: u8) -> bool {
+    let others = u32::from(KEY_BYTES - length) * 8;
+    (text ^ word).checked_shr(others).unwrap_or_default() == 0
 }
 
 impl Edge {
