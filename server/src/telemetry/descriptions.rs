@@ -182,7 +182,7 @@ mod tests {
         }
         let mut counted = BTreeSet::new();
         for file in files {
-            let text = std::fs::read_to_string(file).unwrap();
+            let text = crate::files::read_text(&file, 1 << 20).unwrap();
             for literal in text.split("\"watchbell_").skip(1) {
                 let name = literal.split('"').next().unwrap();
                 if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {

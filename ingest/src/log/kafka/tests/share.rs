@@ -31,7 +31,7 @@ fn sift(share: &mut Share, messages: usize, chosen: &str) -> Vec<String> {
     let mut count = 0;
     while count < messages {
         assert!(started.elapsed() < Duration::from_secs(30), "{count} of {messages} messages: {seen:?}");
-        if let Some(message) = share.next().unwrap() {
+        if let Some(message) = share.poll().unwrap() {
             let ids: Vec<String> = message.events.iter().map(audit_id).collect();
             let chosen = |(number, id): (usize, &String)| id.ends_with(chosen).then_some(number);
             let numbers: Vec<usize> = ids.iter().enumerate().filter_map(chosen).collect();
@@ -106,7 +106,7 @@ fn what_was_not_committed_is_read_and_passed_on_again() {
             while seen.len() < 2 {
                 assert!(started.elapsed() < Duration::from_secs(30), "{api:?}: {seen:?}");
                 // until the transaction is decided, it is not known where to go on
-                let Ok(Some(message)) = share.next() else { continue };
+                let Ok(Some(message)) = share.poll() else { continue };
                 seen.extend(message.events.iter().map(audit_id));
                 share.take(message, &[0]);
             }
@@ -179,7 +179,7 @@ fn who_reads_the_matches_waits_for_members_that_catch_up() {
         // all of one partition, and nothing of the other one, as one with a long backlog does
         let (mut others, mut count) = (Vec::new(), 0);
         while count < 4 {
-            let Some(message) = share.next().unwrap() else { continue };
+            let Some(message) = share.poll().unwrap() else { continue };
             count += 1;
             match audit_id(&message.events[0]).starts_with('0') {
                 true => share.take(message, &[0]),
