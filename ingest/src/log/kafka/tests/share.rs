@@ -132,8 +132,8 @@ fn partitions_are_shared_out_and_what_is_taken_away_is_not_passed_on() {
         let mut taken_over = Vec::new();
         while taken_over.is_empty() {
             assert!(started.elapsed() < Duration::from_secs(30));
-            let _ = first.next().unwrap();
-            if let Some(message) = second.next().unwrap() {
+            let _ = first.poll().unwrap();
+            if let Some(message) = second.poll().unwrap() {
                 taken_over.extend(message.events.iter().map(audit_id));
                 second.take(message, &[0]);
             }
@@ -155,7 +155,7 @@ fn a_group_begins_where_it_was_told_to() {
         let topics = cluster.open_with(config);
         wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
         let mut first = share(&topics, "one");
-        assert!(first.next().unwrap().is_none());
+        assert!(first.poll().unwrap().is_none());
         drop(first);
         cluster.produce("a", 0, 20, event("new").as_bytes());
         assert_eq!(sift(&mut share(&topics, "two"), 1, "yes"), ["new"]);
