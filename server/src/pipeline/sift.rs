@@ -29,7 +29,7 @@ impl Sift {
                 self.counts.publish(&detector);
                 detector.follow(self.rules.current());
             }
-            match self.share.next() {
+            match self.share.read() {
                 Ok(Some(message)) => self.evaluate(&mut detector, message),
                 Ok(None) => {}
                 Err(LogError::Closed) => return,

@@ -143,7 +143,7 @@ impl Share {
     ///
     /// # Errors
     /// If it is closed, or what reading begins with is not known at the moment. It may be tried again.
-    pub fn next(&mut self) -> Result<Option<ShareMessage>, LogError> {
+    pub fn read(&mut self) -> Result<Option<ShareMessage>, LogError> {
         if self.shared().is_closed() {
             return Err(LogError::Closed);
         }
@@ -260,7 +260,9 @@ impl Share {
         let metadata = self.consumer.fetch_metadata(Some(name), PATIENCE).map_err(failed)?;
         let found = metadata.topics().iter().flat_map(|found| found.partitions());
         let mut asked = TopicPartitionList::new();
-        found.for_each(|partition| drop(asked.add_partition(name, partition.id())));
+        for partition in found {
+            asked.add_partition(name, partition.id());
+        }
         let known = self.consumer.committed_offsets(asked, PATIENCE).map_err(failed)?;
         if known.elements().iter().any(|element| offset_of(element.offset()).is_some()) {
             return Ok(());
@@ -303,7 +305,9 @@ impl Share {
     /// How far the group is with these partitions, where it has begun. Transactions that are not done are waited for.
     fn committed<'a>(&self, places: impl Iterator<Item = &'a Held>) -> Result<BTreeMap<Held, i64>, LogError> {
         let mut asked = TopicPartitionList::new();
-        places.for_each(|(topic, partition)| drop(asked.add_partition(topic, *partition)));
+        for (topic, partition) in places {
+            asked.add_partition(topic, *partition);
+        }
         if asked.count() == 0 {
             return Ok(BTreeMap::new());
         }

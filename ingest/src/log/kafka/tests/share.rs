@@ -31,7 +31,7 @@ fn sift(share: &mut Share, messages: usize, chosen: &str) -> Vec<String> {
     let mut count = 0;
     while count < messages {
         assert!(started.elapsed() < Duration::from_secs(30), "{count} of {messages} messages: {seen:?}");
-        if let Some(message) = share.next().unwrap() {
+        if let Some(message) = share.read().unwrap() {
             let ids: Vec<String> = message.events.iter().map(audit_id).collect();
             let chosen = |(number, id): (usize, &String)| id.ends_with(chosen).then_some(number);
             let numbers: Vec<usize> = ids.iter().enumerate().filter_map(chosen).collect();
@@ -106,7 +106,7 @@ fn what_was_not_committed_is_read_and_passed_on_again() {
             while seen.len() < 2 {
                 assert!(started.elapsed() < Duration::from_secs(30), "{api:?}: {seen:?}");
                 // until the transaction is decided, it is not known where to go on
-                let Ok(Some(message)) = share.next() else { continue };
+                let Ok(Some(message)) = share.read() else { continue };
                 seen.extend(message.events.iter().map(audit_id));
                 share.take(message, &[0]);
             }
@@ -132,8 +132,8 @@ fn partitions_are_shared_out_and_what_is_taken_away_is_not_passed_on() {
         let mut taken_over = Vec::new();
         while taken_over.is_empty() {
             assert!(started.elapsed() < Duration::from_secs(30));
-            let _ = first.next().unwrap();
-            if let Some(message) = second.next().unwrap() {
+            let _ = first.read().unwrap();
+            if let Some(message) = second.read().unwrap() {
                 taken_over.extend(message.events.iter().map(audit_id));
                 second.take(message, &[0]);
             }
@@ -155,7 +155,7 @@ fn a_group_begins_where_it_was_told_to() {
         let topics = cluster.open_with(config);
         wait_for(&topics, "partitions", |status| status.topics[1].partitions.len() == 2).await;
         let mut first = share(&topics, "one");
-        assert!(first.next().unwrap().is_none());
+        assert!(first.read().unwrap().is_none());
         drop(first);
         cluster.produce("a", 0, 20, event("new").as_bytes());
         assert_eq!(sift(&mut share(&topics, "two"), 1, "yes"), ["new"]);
@@ -179,7 +179,7 @@ fn who_reads_the_matches_waits_for_members_that_catch_up() {
         // all of one partition, and nothing of the other one, as one with a long backlog does
         let (mut others, mut count) = (Vec::new(), 0);
         while count < 4 {
-            let Some(message) = share.next().unwrap() else { continue };
+            let Some(message) = share.read().unwrap() else { continue };
             count += 1;
             match audit_id(&message.events[0]).starts_with('0') {
                 true => share.take(message, &[0]),
