@@ -54,10 +54,7 @@ def _build_kube(module, flags, binary):
     note("building Kubernetes (about ten minutes on two cores when nothing is cached)")
     if not shutil.which("go"):
         _install("golang-go")
-    for attempt in range(3):  # a download may fail for a moment
-        if subprocess.run(["go", "list", "-deps", "."], cwd=module, stdout=subprocess.DEVNULL).returncode == 0:
-            break
-        time.sleep(5)
+    _download(["go", "list", "-deps", "."], cwd=module, stdout=subprocess.DEVNULL)
     partial = binary.with_suffix(".partial")
     subprocess.run(["nice", "go", "build", "-trimpath", "-ldflags", flags, "-o", partial, "."], cwd=module, check=True)
     partial.rename(binary)
@@ -90,7 +87,7 @@ def kafka_libraries():
             partial = libraries.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            _download(command, stdout=subprocess.DEVNULL)
             partial.rename(libraries)
     return libraries
 
@@ -115,13 +112,22 @@ def _build_collector(manifest, binary):
     version = re.search(r"^  version: (\S+)$", manifest, re.MULTILINE).group(1)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         builder = ["go", "install", f"go.opentelemetry.io/collector/cmd/builder@v{version}"]
-        subprocess.run(builder, env={**os.environ, "GOBIN": directory}, check=True)
+        _download(builder, env={**os.environ, "GOBIN": directory})
         output = Path(directory) / "sources"
         (Path(directory) / "builder.yaml").write_text(manifest.replace("dist:\n", f"dist:\n  output_path: {output}\n", 1))
         command = ["nice", f"{directory}/builder", "--config", "builder.yaml", "--ldflags", "-s -w"]
-        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL)
+        _download(command, cwd=directory, stdout=subprocess.DEVNULL)
         (output / "otelcol").rename(binary)
     _keep_newest("otelcol-*", binary)
+
+
+def _download(command, **how):
+    """Runs what fetches modules: a download may fail for a moment."""
+    for _ in range(2):
+        if subprocess.run(command, **how).returncode == 0:
+            return
+        time.sleep(5)
+    subprocess.run(command, check=True, **how)
 
 
 def _keep_newest(pattern, binary):
