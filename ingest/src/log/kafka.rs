@@ -86,8 +86,7 @@ impl Topics {
         let (shared, wake) = Shared::open(data_dir, config, quarantine)?;
         let shared = Arc::new(shared);
         watch::start(&shared, wake)?;
-        let names = shared.config.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
-        Ok(Self { shared, names })
+        Ok(Self { shared, names: Arc::from([]) }.all())
     }
 
     /// Some of the topics; readers of these read no others.

@@ -47,7 +47,7 @@ impl IndexView {
         self.positions.load_full()
     }
 
-    /// How many live audit events were read of each cluster.
+    /// How many live audit events were read of each cluster, if others receive them.
     pub(super) fn audit_totals(&self) -> BTreeMap<String, u64> {
         self.audit_totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -76,15 +76,16 @@ pub(super) struct Indexing {
     pub(super) config: Config,
     pub(super) dir: PathBuf,
     pub(super) commit_interval: Duration,
-    /// Whether what is sent again late is recognised here, because the processes that receive cannot.
-    pub(super) check_late_copies: bool,
+    /// Whether other processes receive: then what they cannot know is found out here, which events come again late and
+    /// how many come from each cluster.
+    pub(super) others_receive: bool,
 }
 
 impl Indexing {
     /// Runs until told to stop. When the index fails (a full disk, mostly) it is opened again, and what was
     /// not committed is read from the log again.
     pub(super) fn run(self, stopping: &watch::Receiver<bool>) {
-        let Self { log, index, view, config, dir, commit_interval, check_late_copies } = self;
+        let Self { log, index, view, config, dir, commit_interval, others_receive } = self;
         let mut checkpoints = Checkpoints::new(log.clone(), READER_INDEX);
         let mut index = Some(index);
         loop {
@@ -96,13 +97,8 @@ impl Indexing {
             view.searcher.store(Arc::new(opened.searcher()));
             let reader = || log.reader(READER_INDEX, opened.positions());
             let Some(reader) = stage::until_done("read the log", stopping, reader) else { return };
-            let mut running = Running {
-                index: opened,
-                reader,
-                view: &view,
-                checkpoints: &mut checkpoints,
-                check_late_copies,
-            };
+            let mut running =
+                Running { index: opened, reader, view: &view, checkpoints: &mut checkpoints, others_receive };
             match running.run(commit_interval, stopping) {
                 Ok(()) => return,
                 Err(error) => {
@@ -125,7 +121,7 @@ struct Running<'a> {
     reader: LogReader,
     view: &'a IndexView,
     checkpoints: &'a mut Checkpoints,
-    check_late_copies: bool,
+    others_receive: bool,
 }
 
 impl Running<'_> {
@@ -153,8 +149,8 @@ impl Running<'_> {
 
     /// True if there is something to commit.
     fn add(&mut self, mut batch: Batch) -> Result<bool, IndexError> {
-        self.view.count(&batch.records);
-        if self.check_late_copies {
+        if self.others_receive {
+            self.view.count(&batch.records);
             self.drop_late_copies(&mut batch.records);
         }
         self.index.add(&batch.records)?;

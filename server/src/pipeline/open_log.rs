@@ -78,12 +78,12 @@ pub(super) async fn open(config: &Config, decoding: &Decoding) -> Result<Opened>
 /// # Errors
 /// Names the topics that are missing, and how to make them. If no broker answers, they are waited for.
 async fn check_topics(topics: &Topics, config: &Config) -> Result<()> {
-    let Some(missing) = topics.all().missing(TOPICS_PATIENCE).await else {
+    let Some(missing) = topics.missing(TOPICS_PATIENCE).await else {
         tracing::warn!("no Kafka broker has said yet whether the topics exist; going on as if they did");
         return Ok(());
     };
     if missing.is_empty() {
-        report_few_partitions(&topics.all());
+        report_few_partitions(topics);
         return Ok(());
     }
     let names = missing.iter().map(|topic| topic.to_string()).collect::<Vec<_>>().join(", ");

@@ -124,8 +124,7 @@ impl<'a> Stages<'a> {
             config: index_config(config),
             dir,
             commit_interval: config.index.commit_interval,
-            // a process that receives has asked the index before
-            check_late_copies: !config.roles.has(Role::Receive),
+            others_receive: !config.roles.has(Role::Receive),
         };
         self.spawn("index", move |stopping| indexing.run(stopping))?;
         Ok(view)
