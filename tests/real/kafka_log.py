@@ -2,9 +2,9 @@
 have is refused."""
 
 import json
-import threading
 import time
 
+from background import Background
 from broker import PASSWORD, USER
 from kafka_topics import Events
 from processes import Failure, wait_until
@@ -23,22 +23,15 @@ def settings(kafka, authority):
     return SETTINGS.format(brokers=kafka.secure, ca=authority.cert, user=USER, password=PASSWORD)
 
 
-class Sender:
+class Sender(Background):
     """Posts on and on as an API server does: what is refused is sent again."""
 
+    STOP_S = 60
+
     def __init__(self, watchbell):
+        super().__init__()
         self.watchbell, self.token, self.events = watchbell, watchbell.admin_token(), Events()
         self.answered, self.refusals, self.wrong = [], [], []
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._work, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join(60)
 
     def _work(self):
         while not self.stopping.is_set():

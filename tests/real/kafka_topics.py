@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+from background import Background
 from broker import PASSWORD, USER, unique
 from processes import Failure, wait_until
 
@@ -96,14 +97,14 @@ class Events:
         return made
 
 
-class Producer:
+class Producer(Background):
     """Writes on and on, in a thread."""
 
+    STOP_S = 90
+
     def __init__(self, kafka, events):
+        super().__init__()
         self.kafka, self.events, self.written, self.errors = kafka, events, 0, []
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._work, daemon=True)
-        self.thread.start()
 
     def _work(self):
         while not self.stopping.is_set():
@@ -116,12 +117,8 @@ class Producer:
                 self.errors.append(str(error))
             time.sleep(0.2)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.stopping.set()
-        self.thread.join(90)
+    def __exit__(self, kind, *rest):
+        super().__exit__(kind, *rest)
         if self.errors and kind is None:
             raise Failure(f"the producer itself failed: {self.errors[0]}")
 

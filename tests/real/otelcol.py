@@ -2,9 +2,9 @@
 
 import json
 import os
-import threading
 import time
 
+from background import Background
 from broker import PASSWORD, USER, unique
 from examples import fill
 from processes import Server
@@ -104,21 +104,12 @@ def _time():
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09}Z"
 
 
-class Writer:
+class Writer(Background):
     """Writes on and on, in a thread."""
 
     def __init__(self, log):
+        super().__init__()
         self.log = log
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._work, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join(30)
 
     def _work(self):
         while not self.stopping.is_set():

@@ -23,6 +23,11 @@ class Report:
         self.ok(name, answer if isinstance(answer, str) else "")
         return answer
 
+    def check_all(self, checks):
+        """Runs names and actions, in order."""
+        for name, action in checks:
+            self.check(name, action)
+
     def ok(self, name, detail=""):
         self.passed += 1
         self._line("ok", name, detail)

@@ -2,9 +2,9 @@
 
 import random
 import socket
-import threading
 import time
 
+from background import Background
 from broker import PASSWORD, USER, unique
 from examples import fill
 from processes import Server, free_ports, wait_until
@@ -104,21 +104,12 @@ class Messages:
                            fields={"event.dataset": {"sshd"}, "source.ip": {address}}) for _ in range(12)]
 
 
-class Sender:
+class Sender(Background):
     """Hands messages to rsyslogd on and on, in a thread."""
 
     def __init__(self, rsyslog, messages):
+        super().__init__()
         self.rsyslog, self.messages = rsyslog, messages
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._work, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join(30)
 
     def _work(self):
         while not self.stopping.is_set():

@@ -77,81 +77,68 @@ def prepare_kubernetes():
     return kube_binary()
 
 
-def run_kafka(report, directory, libraries, binary):
-    directory = directory / "with-kafka"
+def with_broker(directory, libraries):
+    """A new directory with an authority, a receiver of alerts, and a broker that runs."""
     directory.mkdir()
     authority, hook = Authority(directory / "pki"), Sink()
     kafka = Kafka(libraries, directory / "kafka", authority)
     kafka.start()
+    return directory, authority, hook, kafka
+
+
+def run_kafka(report, directory, libraries, binary):
+    directory, authority, hook, kafka = with_broker(directory / "with-kafka", libraries)
     settings = collector(hook) + kafka_topics.settings(kafka, authority, kafka_topics.now())
     watchbell = Watchbell(binary, directory / "watchbell", authority, settings)
-    for name, action in kafka_topics.checks(kafka, watchbell, hook):
-        report.check(name, action)
+    report.check_all(kafka_topics.checks(kafka, watchbell, hook))
     kafka.stop()
     replicated = Kafka(libraries, directory / "replicated", authority, brokers=3)
     replicated.start()
     watchbell = Watchbell(binary, directory / "watchbell-replicated", authority, kafka_log.settings(replicated, authority))
-    for name, action in kafka_log.checks(replicated, watchbell):
-        report.check(name, action)
+    report.check_all(kafka_log.checks(replicated, watchbell))
     replicated.stop()
 
 
 def run_roles(report, directory, libraries, binary):
-    directory = directory / "apart"
-    directory.mkdir()
-    authority, hook = Authority(directory / "pki"), Sink()
-    kafka = Kafka(libraries, directory / "kafka", authority)
-    kafka.start()
+    directory, authority, hook, kafka = with_broker(directory / "apart", libraries)
     processes = kafka_roles.prepare(binary, directory / "processes", kafka, authority, hook)
-    for name, action in kafka_roles.checks(kafka, processes, hook):
-        report.check(name, action)
+    report.check_all(kafka_roles.checks(kafka, processes, hook))
     kafka.stop()
 
 
 def run_rsyslog(report, directory, found, binary):
-    (libraries, rsyslogd), directory = found, directory / "with-rsyslog"
-    directory.mkdir()
-    authority, ports, hook = Authority(directory / "pki"), rsyslog_checks.Ports(), Sink()
-    kafka = Kafka(libraries, directory / "kafka", authority)
-    kafka.start()
+    (libraries, rsyslogd), ports = found, rsyslog_checks.Ports()
+    directory, authority, hook, kafka = with_broker(directory / "with-rsyslog", libraries)
     kafka.create_topic(rsyslog_checks.TOPIC, 2)
     settings = collector(hook) + rsyslog_checks.settings(kafka, authority, ports)
     watchbell = Watchbell(binary, directory / "watchbell", authority, settings)
     watchbell.start()
     token = watchbell.add_token("rsyslog", f"ingest:{rsyslog_checks.CLUSTERS['bulk']}")
     sender = rsyslog_checks.rsyslog(rsyslogd, directory / "rsyslog", watchbell, kafka, ports, token)
-    for name, action in rsyslog_checks.checks(kafka, watchbell, sender):
-        report.check(name, action)
+    report.check_all(rsyslog_checks.checks(kafka, watchbell, sender))
     kafka.stop()
 
 
 def run_collector(report, directory, found, binary):
-    (libraries, otelcol), directory = found, directory / "with-collector"
-    directory.mkdir()
-    authority, hook, pods = Authority(directory / "pki"), Sink(), directory / "pods"
-    kafka = Kafka(libraries, directory / "kafka", authority)
-    kafka.start()
+    libraries, otelcol = found
+    directory, authority, hook, kafka = with_broker(directory / "with-collector", libraries)
+    pods = directory / "pods"
     kafka.create_topic(otelcol_checks.TOPIC, 2)
     watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + otelcol_checks.settings(kafka, authority))
     watchbell.start()
     proxy = Proxy(watchbell.port)
     sender = otelcol_checks.collector(otelcol, directory / "otelcol", watchbell, proxy, kafka, pods)
-    for name, action in otelcol_checks.checks(kafka, watchbell, proxy, sender, pods):
-        report.check(name, action)
+    report.check_all(otelcol_checks.checks(kafka, watchbell, proxy, sender, pods))
     kafka.stop()
 
 
 def run_audit(report, directory, found, binary):
-    (libraries, kube, agents), directory = found, directory / "with-audit-topics"
-    directory.mkdir()
-    authority, hook = Authority(directory / "pki"), Sink()
-    kafka = Kafka(libraries, directory / "kafka", authority)
-    kafka.start()
+    libraries, kube, agents = found
+    directory, authority, hook, kafka = with_broker(directory / "with-audit-topics", libraries)
     watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + audit_topics.settings(kafka, authority))
     cluster = Cluster(kube, directory / "cluster", AUDIT_POLICY, audit_topics.ROTATION)
     senders = audit_topics.agents(agents, directory, cluster, kafka, authority)
-    for name, action in audit_topics.checks(cluster, kafka, watchbell, senders):
-        report.check(name, action)
+    report.check_all(audit_topics.checks(cluster, kafka, watchbell, senders))
     kafka.stop()
 
 
@@ -181,8 +168,7 @@ def fill_disk(report, directory, binary, authority, mail):
         hook = Sink()
         settings = notifications(mail, hook) + full_disk.SETTINGS
         watchbell = Watchbell(binary, directory / "watchbell-full", authority, settings, disk.data)
-        for name, action in full_disk.checks(watchbell, disk, hook):
-            report.check(name, action)
+        report.check_all(full_disk.checks(watchbell, disk, hook))
     finally:
         disk.unmount()
 
