@@ -1,5 +1,6 @@
 //! Disks that fill up and files that are damaged.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use serde_json::{Value, json};
@@ -118,7 +119,8 @@ async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
     assert!(server.log().contains("ERROR"), "damage must be loud");
 }
 
-/// The last frame of a journal is damaged, or the whole journal is lost, after others have read it.
+/// The end of a journal is lost, or the whole journal, after others have read it. A third of it is lost, since
+/// what the server itself wrote last, on being asked, may not have been read by anybody when it stops.
 #[tokio::test]
 async fn a_journal_that_lost_its_end_goes_on_and_keeps_the_index() {
     for lose_all in [false, true] {
@@ -130,10 +132,12 @@ async fn a_journal_that_lost_its_end_goes_on_and_keeps_the_index() {
         server.stop();
         match lose_all {
             true => std::fs::remove_dir_all(server.data_dir().join("journal")).unwrap(),
-            false => flip_a_byte(&server, |len| len - 10),
+            false => cut_off_a_third(&server),
         }
         server.restart().await;
-        assert!(server.log().contains("end_missing"), "{}", server.log());
+        // The journal's own readers' file or, if that is lost or late, the index tells how far it once went.
+        let log = server.log();
+        assert!(log.contains("end_missing") || log.contains("readers had come further"), "{log}");
         server.ingest("prod", &[cluster_admin_binding("afterwards", "mallory")]).await;
         server.wait_for_count("cluster:prod", 31).await;
         let of_mallory = |alerts: &[Value]| alerts.iter().any(|alert| alert.to_string().contains("mallory"));
@@ -145,18 +149,23 @@ async fn a_journal_that_lost_its_end_goes_on_and_keeps_the_index() {
     }
 }
 
-fn flip_a_byte_in_the_middle(server: &Server) {
-    flip_a_byte(server, |len| len / 2);
+fn cut_off_a_third(server: &Server) {
+    let segment = longest_segment(server);
+    let len = segment.metadata().unwrap().len();
+    segment.set_len(len - len / 3).unwrap();
 }
 
-/// Changes one byte of the longest segment; `place` says which, given its length.
-fn flip_a_byte(server: &Server, place: impl Fn(u64) -> u64) {
+fn longest_segment(server: &Server) -> File {
     let journal = server.data_dir().join("journal");
     let segments = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path());
     let segments = segments.filter(|path| path.extension().is_some_and(|extension| extension == "wbj"));
     let segment = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut file = std::fs::File::options().read(true).write(true).open(&segment).unwrap();
-    let place = SeekFrom::Start(place(file.metadata().unwrap().len()));
+    File::options().read(true).write(true).open(&segment).unwrap()
+}
+
+fn flip_a_byte_in_the_middle(server: &Server) {
+    let mut file = longest_segment(server);
+    let place = SeekFrom::Start(file.metadata().unwrap().len() / 2);
     let mut byte = [0];
     file.seek(place).unwrap();
     file.read_exact(&mut byte).unwrap();

@@ -73,6 +73,7 @@ impl Damage {
             known.segment == report.segment
                 && known.bytes.start == report.bytes.start
                 && known.records.start == report.records.start
+                && known.torn_tail == report.torn_tail
         };
         if state.reports.iter().any(is_known) || (report.bytes.is_empty() && state.covers(&report.records)) {
             return;

@@ -233,7 +233,17 @@ fn scan(shared: &Shared, segment: Segment, may_be_torn: bool) -> Result<Scanned,
 fn beyond_readers(shared: &Shared, next: u64) -> u64 {
     let highest = shared.checkpoints.highest();
     if highest > next {
-        tracing::error!(end = next, reader = highest, "readers had come further than the journal reaches");
+        let newest = shared.segments().last().copied();
+        let (first, len) = newest.map_or((0, 0), |segment| (segment.first, segment.len));
+        let report = CorruptionReport {
+            segment: segment::name(first),
+            bytes: len..len,
+            records: next..highest,
+            torn_tail: false,
+            reason: "readers had come further than the journal reaches",
+            copy: None,
+        };
+        shared.damage.report(&*shared.disk, shared.config.damage_copy_bytes, report);
     }
     next.max(highest)
 }

@@ -107,8 +107,29 @@ fn offsets_that_a_reader_has_seen_are_not_used_again() {
         log.checkpoint("index", &position(20)).await.unwrap();
         close(log).await;
         let log = open(&disk);
+        let lost = log.status().corruptions;
+        assert!(lost.len() == 1 && lost[0].records == (9..20) && !lost[0].torn_tail, "{lost:?}");
         assert_eq!(log.append(&numbers(6..7)).await.unwrap()[0].offset, 20);
         assert_eq!(read_all(&log, 0).await.len(), 7);
+        close(log).await;
+    });
+}
+
+#[test]
+fn a_lost_end_that_was_read_is_told_beside_the_torn_frame() {
+    let disk = SimDisk::default();
+    run(async {
+        let log = open(&disk);
+        log.append(&numbers(0..5)).await.unwrap();
+        log.append(&numbers(5..9)).await.unwrap();
+        log.checkpoint("index", &position(9)).await.unwrap();
+        close(log).await;
+        let name = segment::name(0);
+        let len = disk.content(&name).unwrap().len();
+        let log = open(&disk.flipped(&name, len - 10, 1));
+        let told = log.status().corruptions;
+        assert_eq!(told.iter().map(|report| report.torn_tail).collect::<Vec<_>>(), [true, false], "{told:?}");
+        assert_eq!(told[1].records, 5..9);
         close(log).await;
     });
 }
