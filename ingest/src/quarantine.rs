@@ -50,7 +50,7 @@ impl Default for QuarantineConfig {
 }
 
 /// What is to be kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineEntry {
     /// When it arrived.
     pub time: Timestamp,

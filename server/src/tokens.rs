@@ -194,6 +194,9 @@ pub(crate) struct Tokens {
 #[derive(Default)]
 struct State {
     looked_at: Option<Instant>,
+    /// The file as it was then, readable or not.
+    seen: Option<(SystemTime, u64)>,
+    /// The file as it was when it was read.
     stamp: Option<(SystemTime, u64)>,
     tokens: HashMap<String, Token>,
     changes: Vec<TokenChange>,
@@ -217,7 +220,9 @@ impl Tokens {
     pub(crate) fn caller(&self, token: &str) -> Option<Caller> {
         let (id, secret) = token.strip_prefix("wb_")?.split_once('_')?;
         let mut state = self.lock();
-        if state.looked_at.is_none_or(|looked_at| looked_at.elapsed() >= LOOK_EVERY) {
+        // A token that was made a moment ago is known as soon as it is used.
+        let is_due = state.looked_at.is_none_or(|looked_at| looked_at.elapsed() >= LOOK_EVERY);
+        if is_due || (!state.tokens.contains_key(id) && self.file.stamp() != state.seen) {
             self.reload_or_keep(&mut state);
         }
         let known = state.tokens.get(id)?;
@@ -274,6 +279,7 @@ impl Tokens {
     fn reload(&self, state: &mut State) -> Result<()> {
         state.looked_at = Some(Instant::now());
         let stamp = self.file.stamp();
+        state.seen = stamp;
         if stamp.is_some() && stamp == state.stamp {
             return Ok(());
         }
@@ -338,9 +344,10 @@ mod tests {
         let (token, text) = tokens.create("grafana", vec![Scope::Read], now()).unwrap();
         assert!(tokens.caller(&text).is_some());
         assert!(tokens.take_changes().is_empty());
-        // The command line sees it, and what it does beside is found.
+        // The command line sees it, and what it does beside is found, at once when it is used.
         let file = TokenFile::in_data_dir(dir.path());
-        let (other, _) = file.create("other", vec![Scope::Read], now()).unwrap();
+        let (other, other_text) = file.create("other", vec![Scope::Read], now()).unwrap();
+        assert!(tokens.caller(&other_text).is_some());
         assert_eq!(tokens.list().unwrap().len(), 2);
         assert_eq!(tokens.revoke(&token.id, now()).unwrap().unwrap().revoked_at, Some(now()));
         assert!(tokens.caller(&text).is_none());

@@ -73,7 +73,6 @@ async fn a_cluster_that_was_added_can_send_and_nothing_else() {
         let line = kubeconfig.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
         line.trim().to_owned()
     };
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     let sent = server.http.post(field("server:")).bearer_auth(field("token:")).body(event("k-1").to_string());
     assert_eq!(sent.send().await.unwrap().status(), 200);
     let search = server.http.get(format!("{}/api/v1/search?q=*", server.base)).bearer_auth(field("token:"));

@@ -1,11 +1,9 @@
 //! Log lines: taken in whatever form an agent sends them, found by their words and fields, and alerted on.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::sink::Sink;
-use crate::support::{Server, event};
+use crate::support::{Server, event, wait_until};
 
 /// Posts a body as a log agent does; it must be taken.
 async fn send(server: &Server, content_type: &str, key: Option<&str>, body: impl Into<String>) -> Value {
@@ -58,13 +56,7 @@ async fn guessed_logins_are_found_and_the_alert_arrives() {
     found.sort();
     assert_eq!(found, ["Logins refused, then one accepted", "Many logins refused"]);
     assert!(alerts.iter().all(|alert| alert["labels"]["source.ip"] == "203.0.113.9"), "{alerts:#?}");
-    for _ in 0..100 {
-        if sink.alert_ids().len() >= 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(sink.alert_ids().len() >= 2, "{:#?}", sink.deliveries());
+    wait_until("both are sent", async || sink.alert_ids().len() >= 2).await;
 }
 
 #[tokio::test]
@@ -76,14 +68,8 @@ async fn a_printed_secret_is_alerted_on_and_not_sent_on() {
     server.wait_for_count("message:password AND event.dataset:text AND log.iostream:stdout", 2).await;
     let alerts = server.wait_for_alerts("an alert", |alerts| !alerts.is_empty()).await;
     assert_eq!(alerts[0]["title"], "Secret printed in a log");
-    for _ in 0..100 {
-        if !sink.deliveries().is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until("it is sent", async || !sink.deliveries().is_empty()).await;
     let sent = sink.deliveries();
-    assert!(!sent.is_empty());
     let told = format!("{alerts:?} {sent:?}");
     assert!(told.contains("password=[redacted]") && !told.contains("hunter2x"), "{told}");
     assert!(!server.log().contains("hunter2x"));

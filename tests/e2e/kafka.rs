@@ -88,14 +88,18 @@ async fn messages_are_stored_and_alerted_on_once_over_kills() {
     let alerts = server.wait_for_alerts("one alert per attacker", |alerts| told(alerts) >= expect).await;
     assert_eq!((told(&alerts), alerts.len() as u64), (expect, expect));
 
-    let quarantine = server.json("/api/v1/quarantine").await;
-    assert_eq!(quarantine["entries"].as_array().unwrap().len(), usize::try_from(KILLS).unwrap());
+    let kept = async || server.json("/api/v1/quarantine").await["entries"].as_array().unwrap().len();
+    wait_until("all poison is in quarantine", async || kept().await.try_into() == Ok(KILLS)).await;
+    wait_until("both readers are at the end", async || {
+        let status = server.json("/api/v1/status").await;
+        let partitions = status["kafka"]["topics"][0]["partitions"].as_array().unwrap();
+        partitions.iter().all(|partition| {
+            partition["detect"]["offset"] == partition["end"] && partition["index"]["lag"] == 0
+        })
+    })
+    .await;
     let status = server.json("/api/v1/status").await;
     assert_eq!(status["kafka"]["brokers"]["state"], "connected", "{status:#}");
-    for partition in status["kafka"]["topics"][0]["partitions"].as_array().unwrap() {
-        assert_eq!(partition["detect"]["offset"], partition["end"], "{status:#}");
-        assert_eq!(partition["index"]["lag"], 0, "{status:#}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

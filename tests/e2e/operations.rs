@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{BINARY, Server, event, event_list, free_port};
+use crate::support::{BINARY, Server, event, event_list, free_port, wait_until};
 
 #[tokio::test]
 async fn https_serves_with_the_configured_certificate_and_both_protocols() {
@@ -122,18 +122,19 @@ async fn metrics_tell_the_flow_and_no_secret() {
     server.wait_for_count("cluster:prod", 1).await;
     let refused = server.http.get(format!("{}/metrics", server.base)).send().await.unwrap();
     assert_eq!(refused.status(), 401);
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    let text = server.get("/metrics").send().await.unwrap().text().await.unwrap();
-    for name in [
+    let metrics = async || server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    let names = [
         "watchbell_ingest_events_total",
         "watchbell_index_events_total",
         "watchbell_detect_events_total",
         "watchbell_log_lag_events",
         "watchbell_ingest_answer_seconds_bucket",
         "watchbell_journal_bytes",
-    ] {
-        assert!(text.contains(name), "{name} is missing in\n{text}");
+    ];
+    for name in names {
+        wait_until(name, async || metrics().await.contains(name)).await;
     }
+    let text = metrics().await;
     assert!(!text.contains(&server.admin_token()));
     assert!(!server.log().contains(&server.admin_token()));
 }

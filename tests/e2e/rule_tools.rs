@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, Server, event, event_list, run};
+use crate::support::{BINARY, Server, event, event_list, run, wait_until};
 
 const RULES: &str = "
 title: Settings read
@@ -271,15 +271,8 @@ async fn a_server_tells_what_became_of_its_rules() {
         rules.iter().map(|rule| json!([rule["id"], rule["matches"], rule["not_evaluable"]])).collect()
     };
     let expect = [json!(["settings-read", 2, 0]), json!(["many-reads", 0, 0]), json!(["body", 0, 1])];
-    let mut rules = listed();
-    for _ in 0..100 {
-        if counts(&rules) == expect {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        rules = listed();
-    }
-    assert_eq!(counts(&rules), expect);
+    wait_until("what was counted", async || counts(&listed()) == expect).await;
+    let rules = listed();
     assert_eq!((&rules[0]["silent"], &rules[0]["correlation"]), (&json!(true), &Value::Null));
     assert_eq!(
         (&rules[1]["correlation"]["groups"], &rules[1]["correlation"]["evicted_groups"]),

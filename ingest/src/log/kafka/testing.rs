@@ -16,6 +16,9 @@ use crate::log::Batch;
 use crate::quarantine::QuarantineConfig;
 use crate::redact::Redactor;
 
+/// How long what must come is waited for; machines that test may be slow.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The time at which tests take place.
 pub(super) fn now() -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000)
@@ -73,7 +76,7 @@ impl Cluster {
         let record =
             BaseRecord::<(), [u8]>::to(topic).partition(partition).timestamp(millis).payload(payload);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
-        self.producer.flush(Duration::from_secs(10)).unwrap();
+        self.producer.flush(PATIENCE).unwrap();
     }
 
     pub(super) fn config(&self, topics: &[&str]) -> KafkaConfig {
@@ -156,8 +159,7 @@ pub(super) async fn read(reader: &mut TopicReader, count: usize) -> (Vec<Record>
 
 /// The next records, which must come soon.
 pub(super) async fn next(reader: &mut TopicReader, max_events: usize) -> Batch {
-    let patience = Duration::from_secs(20);
-    tokio::time::timeout(patience, reader.next(max_events, 1 << 20)).await.expect("no records").unwrap()
+    tokio::time::timeout(PATIENCE, reader.next(max_events, 1 << 20)).await.expect("no records").unwrap()
 }
 
 /// Nothing comes for a while.
