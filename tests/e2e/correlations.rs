@@ -76,6 +76,34 @@ async fn a_killed_server_counts_every_event_once() {
     assert!(server.data_dir().join("correlation-state").exists());
 }
 
+/// The very first events already make alerts, whose position is kept at once; so is what correlations know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_right_after_its_first_alert_counts_on() {
+    let rules = tempfile::tempdir().unwrap();
+    let alerting = RULES.replace("name: settings_read\n", "name: settings_read\nid: each\nlevel: high\n");
+    let alerting = alerting.replace("gte: 20", "gte: 3").replace("  rules:", "  generate: true\n  rules:");
+    std::fs::write(rules.path().join("rules.yml"), alerting).unwrap();
+    let config = format!("rules: {{builtin: false, directory: {}}}", rules.path().display());
+    for milliseconds in [0, 5, 10, 20, 40] {
+        let mut server = Server::start(&config).await;
+        server.ingest("prod", &[read("user-a", 0)]).await;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        server.kill();
+        server.restart().await;
+        server.ingest("prod", &[read("user-a", 1), read("user-a", 2)]).await;
+        let counts = |alerts: &[Value]| -> Vec<Value> {
+            let mut counts: Vec<_> =
+                alerts.iter().map(|alert| json!([alert["rule_id"], alert["count"]])).collect();
+            counts.sort_by_key(ToString::to_string);
+            counts
+        };
+        let expect = [json!(["each", 3]), json!(["many-reads", 1])];
+        let found =
+            server.wait_for_alerts("three reads, and that they are many", |alerts| counts(alerts) == expect);
+        found.await;
+    }
+}
+
 /// One event a second.
 fn read(user: &str, number: u64) -> Value {
     let mut event = event(&format!("{user}-{number}"));

@@ -67,6 +67,12 @@ impl StateFile {
     /// alerts were committed last.
     pub(super) fn resume(&self, committed: &Positions) -> (Positions, Option<Vec<u8>>) {
         if !self.path.exists() {
+            if *committed != Positions::default() {
+                tracing::error!(
+                    file = %self.path.display(),
+                    "the file is missing; correlations begin anew, and what they had counted is lost"
+                );
+            }
             return (committed.clone(), None);
         }
         match self.load(committed) {

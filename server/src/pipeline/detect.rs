@@ -51,9 +51,16 @@ pub(super) struct Detect {
 impl Detect {
     /// Runs until told to stop, then commits what was read.
     pub(super) fn run(mut self, stopping: &watch::Receiver<bool>) {
+        let begins_anew = self.snapshot.is_none();
         let mut detector = self.detector();
         let mut detections = Vec::new();
         let mut positions = self.reader.positions();
+        if begins_anew {
+            // The first alert is committed at once; what correlations count from here on must be read again after
+            // a crash, so a file that says where they began has to be there before.
+            self.state.begin(detector.correlator_mut(), &positions);
+            self.save(&mut detector, true);
+        }
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
         loop {
             let wait = if self.state.is_copying() { WAIT_WHILE_COPYING } else { COMMIT_EVERY };
