@@ -167,7 +167,13 @@ async fn read_and_take(
         if error.status == StatusCode::PAYLOAD_TOO_LARGE {
             // The sender will give up on these events: somebody has to know.
             let cluster = &source.cluster;
-            tracing::error!(cluster, %peer, "a batch was too large to be taken; its events will be lost");
+            tracing::error!(
+                cluster,
+                %peer,
+                limit_bytes = app.max_body_bytes,
+                "a body is larger than ingest.max_body and was refused; if its sender does not cut it, its events \
+                 are lost"
+            );
         }
     })?;
     *length = bytes.len() as u64;

@@ -9,7 +9,9 @@ use watchbell_event::Timestamp;
 use watchbell_fuzz::documents::redactor;
 use watchbell_ingest::decode::DecodeLimits;
 use watchbell_ingest::decode::logs::LogLimits;
-use watchbell_ingest::log::kafka::{Connection, Contents, KafkaConfig, Message, Start, TopicConfig, TopicFormat};
+use watchbell_ingest::log::kafka::{
+    Connection, Contents, KafkaConfig, Message, Start, TopicConfig, TopicFormat,
+};
 
 const MESSAGE_BYTES: usize = 4 << 10;
 const ENTRY_BYTES: usize = 64;
