@@ -19,6 +19,7 @@ mod groups;
 mod model;
 mod novelty;
 mod plan;
+mod reach;
 mod snapshot;
 mod state;
 mod waiting;

@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::model::{Condition, Correlation, Kind, Presence};
+use super::reach::Reach;
 use super::window::Entry;
 
 /// Numbers are summed in units of 2^-20, so that sums are exact and do not depend on the order of events.
@@ -26,6 +27,8 @@ pub(crate) enum Aggregate {
     Sum(Sum),
     /// All values, in order.
     Ordered(Vec<i64>),
+    /// No window over the entries fulfils the condition, those that wait to be decided among them.
+    Quiet(Reach),
 }
 
 /// How far rules matched one after the other.
@@ -68,7 +71,7 @@ pub(crate) fn units(number: f64) -> Option<i64> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "more digits than anybody compares")]
-fn number(units: i128) -> f64 {
+pub(super) fn number(units: i128) -> f64 {
     units as f64 / UNIT
 }
 
@@ -113,6 +116,7 @@ impl Aggregate {
                 let at = values.partition_point(|value| *value <= entry.units());
                 values.insert(at, entry.units());
             }
+            Self::Quiet(reach) => reach.add(entry, rule.kind),
         }
     }
 
@@ -139,6 +143,8 @@ impl Aggregate {
                     values.remove(at);
                 }
             }
+            // It reaches no further without it.
+            Self::Quiet(_) => {}
         }
     }
 
@@ -155,7 +161,7 @@ impl Aggregate {
     /// Memory beyond the aggregate itself, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Count(_) | Self::Sum(_) => 0,
+            Self::Count(_) | Self::Sum(_) | Self::Quiet(_) => 0,
             Self::Distinct(values) => values.capacity() * 48,
             Self::Rules(counts) => counts.capacity() * 4,
             Self::Chain(chained) => {
@@ -175,6 +181,7 @@ impl Aggregate {
             Self::Sum(sum) if rule.kind == Kind::Sum => number(sum.units()),
             Self::Sum(sum) => number(sum.units()) / f64::from(sum.values),
             Self::Ordered(values) => ordered(values, rule.kind)?,
+            Self::Quiet(_) => return None,
         })
     }
 

@@ -270,13 +270,13 @@ impl Engine {
         let key = group_key(&planned.key, lane, group());
         let scope =
             || Scope { lane: lane.clone(), values: group().map(|value| value.map(Arc::from)).collect() };
-        let clock = self.clocks.of(lane);
-        if !definition.is_immediate() {
-            clock.waits_since = clock.waits_since.min(entry.time);
-        }
-        let floor = clock.floor;
+        let floor = self.clocks.of(lane).floor;
         let fire =
             self.change(feed.correlation, |state| state.take(key, lane, scope, entry, definition, floor));
+        if let Some(time) = self.states.get(feed.correlation).and_then(|state| state.waits_since(lane)) {
+            let clock = self.clocks.of(lane);
+            clock.waits_since = clock.waits_since.min(time);
+        }
         self.keep_to_budget(feed.correlation);
         if let Some(fire) = fire.flatten() {
             self.announce(plan, feed.correlation, &fire, fired);

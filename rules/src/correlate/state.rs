@@ -121,10 +121,10 @@ impl State {
                 (evicted, hit.and_then(|hit| fire(key, &group.scope, window, hit, rule, self.listed)))
             }
             Content::Window(window) => {
-                let earliest = window.waits_since();
-                let time = entry.time;
+                let waited = window.waits_since();
                 let evicted = window.put(entry, rule, floor, self.listed);
-                if earliest.is_none_or(|earliest| time < earliest) {
+                let waits = window.waits_since();
+                if let Some(time) = waits.filter(|time| waited.is_none_or(|waited| *time < waited)) {
                     self.waiting.add(lane, time, place);
                 }
                 (evicted, None)

@@ -11,6 +11,7 @@ use super::decisive;
 use super::engine::EventRef;
 use super::fields::Value;
 use super::model::{Correlation, Kind};
+use super::reach::Reach;
 
 /// Most entries of one group. The oldest go first, and that is counted.
 pub(crate) const MAX_ENTRIES: usize = 65_536;
@@ -19,6 +20,10 @@ pub(crate) const MAX_ORDERED_ENTRIES: usize = 10_000;
 
 /// With fewer entries, nothing is gained by looking for those that are not needed.
 const FEW_ENTRIES: usize = 16;
+/// Where windows are quiet, old entries go when so many came.
+const FORGET_EVERY: usize = 16;
+/// Least number of entries between two looks for whether windows are quiet.
+const LOOK_AGAIN_IN: usize = 8;
 
 /// One match of a rule that a correlation refers to. There are many, and each is looked at when it is long out of the
 /// fast caches; so it fills one line of a cache, and no more.
@@ -121,8 +126,10 @@ pub(crate) struct Window {
     pub(super) start: usize,
     /// The first entry that waits to be decided.
     pub(super) next: usize,
-    /// Of the entries from `start` to before `next`.
+    /// Of the entries from `start` to before `next`; of all entries while windows are quiet. Then nothing is decided.
     aggregate: Aggregate,
+    /// When so many more entries came, all of them are looked at for whether windows are quiet.
+    look_in: usize,
     /// With so many entries, those that are not needed are looked for.
     prune_at: usize,
     /// When windows ended of which alerts were made; ascending in no order that matters.
@@ -137,7 +144,11 @@ impl Window {
             entries: VecDeque::new(),
             start: 0,
             next: 0,
-            aggregate: Aggregate::new(rule),
+            aggregate: match Reach::new(rule).filter(|_| !rule.is_immediate()) {
+                Some(reach) => Aggregate::Quiet(reach),
+                None => Aggregate::new(rule),
+            },
+            look_in: LOOK_AGAIN_IN,
             prune_at: FEW_ENTRIES,
             fired: Vec::new(),
             chained_bytes: 0,
@@ -154,7 +165,9 @@ impl Window {
     ) -> Self {
         let chained_bytes = entries.iter().map(Entry::bytes).sum();
         let mut window = Self { entries, start, next, fired, chained_bytes, ..Self::new(rule) };
-        window.rebuild(rule);
+        if !window.is_quiet() || !window.look(None, rule) {
+            window.rebuild(rule);
+        }
         window
     }
 
@@ -191,6 +204,7 @@ impl Window {
 
     /// Adds an entry that is decided later. Returns how many old entries went for want of room.
     pub(crate) fn put(&mut self, entry: Entry, rule: &Correlation, floor: i64, listed: usize) -> u64 {
+        self.watch(&entry, rule, floor.min(entry.time));
         let evicted = self.make_room(rule);
         self.prune(rule, floor, listed);
         self.place(entry);
@@ -218,16 +232,16 @@ impl Window {
         None
     }
 
-    /// The time of the first entry that waits.
+    /// The time of the first entry that waits to be decided. In quiet windows, none does.
     pub(crate) fn waits_since(&self) -> Option<i64> {
-        self.entries.get(self.next).map(|entry| entry.time)
+        self.entries.get(self.next).filter(|_| !self.is_quiet()).map(|entry| entry.time)
     }
 
     /// Whether nothing here can matter any more once no entry comes before `floor`.
     pub(crate) fn is_over(&self, rule: &Correlation, floor: i64) -> bool {
         let reach = floor.saturating_sub(rule.span_micros);
         let newest = self.entries.back().is_none_or(|entry| entry.time < reach);
-        newest && self.next >= self.entries.len() && self.fired.iter().all(|ended| *ended < reach)
+        newest && self.waits_since().is_none() && self.fired.iter().all(|ended| *ended < reach)
     }
 
     /// Drops the oldest quarter of the entries, and at least one. Returns how many.
@@ -249,6 +263,52 @@ impl Window {
             + self.aggregate.bytes()
             + self.fired.capacity() * 8
             + self.chained_bytes
+    }
+
+    fn is_quiet(&self) -> bool {
+        matches!(self.aggregate, Aggregate::Quiet(_))
+    }
+
+    /// Before an entry is added that is decided later: sees whether windows are quiet with it.
+    fn watch(&mut self, entry: &Entry, rule: &Correlation, floor: i64) {
+        self.look_in = self.look_in.saturating_sub(1);
+        let mut is_quiet = false;
+        if let Aggregate::Quiet(reach) = &mut self.aggregate {
+            reach.add(entry, rule.kind);
+            is_quiet = !reach.may_hold(rule);
+            let count = self.entries.len();
+            if count == self.entries.capacity() || count.is_multiple_of(FORGET_EVERY) {
+                self.forget(rule, floor);
+            }
+        }
+        if !is_quiet && self.look_in == 0 {
+            self.forget(rule, floor);
+            is_quiet = self.look(Some(entry), rule);
+        }
+        if !is_quiet && self.is_quiet() {
+            self.wake(rule, floor);
+        }
+    }
+
+    /// Looks at all entries, and one to come, for whether windows over them are quiet; then they are from now on.
+    fn look(&mut self, next: Option<&Entry>, rule: &Correlation) -> bool {
+        let Some(mut reach) = Reach::new(rule) else { return false };
+        self.look_in = LOOK_AGAIN_IN.max(self.entries.len() / 2);
+        self.entries.iter().chain(next).for_each(|entry| reach.add(entry, rule.kind));
+        let is_quiet = !reach.may_hold(rule);
+        if is_quiet {
+            (self.start, self.next, self.aggregate) = (0, 0, Aggregate::Quiet(reach));
+        }
+        is_quiet
+    }
+
+    /// Windows are not quiet any more. All that end before `floor` were, and count as decided.
+    fn wake(&mut self, rule: &Correlation, floor: i64) {
+        self.next = self.entries.partition_point(|entry| entry.time < floor);
+        let decided = self.next.checked_sub(1).and_then(|last| self.entries.get(last));
+        let began = decided.map_or(i64::MIN, |last| last.time.saturating_sub(rule.span_micros));
+        self.start = self.entries.partition_point(|entry| entry.time < began);
+        self.rebuild(rule);
     }
 
     /// Moves the window so that it ends at an entry.
