@@ -18,11 +18,13 @@ const DOMAIN: &[u8] = b"watchbell audit event 1\0";
 /// The identity of `event`. `canonical` is memory to be reused.
 pub(crate) fn event_id(cluster: &str, event: Value<'_>, canonical: &mut Vec<u8>) -> EventId {
     canonical.clear();
+    // lengths take more than the quotes, commas and colons that fall away, but rarely as much again
+    canonical.reserve(DOMAIN.len() + cluster.len() + 2 * event.raw().len());
     canonical.extend_from_slice(DOMAIN);
     bytes(cluster.as_bytes(), canonical);
     for (key, value) in event.sorted_members() {
         if !key.is("kind") && !key.is("apiVersion") {
-            write(key, canonical);
+            text(key, canonical);
             write(value, canonical);
         }
     }
@@ -39,33 +41,72 @@ fn write(value: Value<'_>, out: &mut Vec<u8>) {
             out.push(b'd');
             number(value.raw(), out);
         }
-        Kind::Plain | Kind::Escaped => {
-            out.push(b's');
-            bytes(value.as_text().unwrap_or_default().as_bytes(), out);
-        }
+        Kind::Plain | Kind::Escaped => text(value, out),
         Kind::Array => {
-            out.push(b'a');
-            out.extend_from_slice(&value.count().to_le_bytes());
+            head(b'a', &value.count().to_le_bytes(), out);
             value.elements().for_each(|element| write(element, out));
         }
         Kind::Object => {
-            out.push(b'o');
-            out.extend_from_slice(&value.count().to_le_bytes());
+            head(b'o', &value.count().to_le_bytes(), out);
             for (key, value) in value.sorted_members() {
-                write(key, out);
+                text(key, out);
                 write(value, out);
             }
         }
     }
 }
 
+fn text(text: Value<'_>, out: &mut Vec<u8>) {
+    let unescaped;
+    let content = match text.plain() {
+        Some(plain) => plain,
+        None => {
+            unescaped = text.as_text().unwrap_or_default();
+            unescaped.as_bytes()
+        }
+    };
+    head(b's', &length(content), out);
+    out.extend_from_slice(content);
+}
+
+/// The kind and the length of what follows, in one piece.
+#[inline]
+fn head<const N: usize>(kind: u8, length: &[u8; N], out: &mut Vec<u8>) {
+    let mut head = [kind; 1 + size_of::<u64>()];
+    head[1..=N].copy_from_slice(length);
+    out.extend_from_slice(&head[..=N]);
+}
+
 fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(&length(bytes));
     out.extend_from_slice(bytes);
+}
+
+fn length(bytes: &[u8]) -> [u8; size_of::<u64>()] {
+    (bytes.len() as u64).to_le_bytes()
 }
 
 /// Writes a number as its significant digits and a power of ten: 1200, 1.2e3 and 12E2 become `12e2`.
 fn number(raw: &str, out: &mut Vec<u8>) {
+    match small(raw.as_bytes()) {
+        Some((significant, power)) => {
+            out.extend_from_slice(&(significant.len() as u64 + 2).to_le_bytes());
+            out.extend_from_slice(significant);
+            out.extend_from_slice(&[b'e', power]);
+        }
+        None => any_number(raw, out),
+    }
+}
+
+/// The significant digits and the power of a number of at most ten digits and nothing else, as nearly all are.
+fn small(raw: &[u8]) -> Option<(&[u8], u8)> {
+    const POWERS: [u8; 10] = *b"0123456789";
+    let is_small = raw.len() <= POWERS.len() && raw.iter().all(u8::is_ascii_digit);
+    let last = raw.iter().rposition(|digit| *digit != b'0').filter(|_| is_small && raw[0] != b'0')?;
+    Some((&raw[..=last], POWERS[raw.len() - 1 - last]))
+}
+
+fn any_number(raw: &str, out: &mut Vec<u8>) {
     let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
     // an exponent beyond 64 bits is no number anyone means: such spellings count as they are
     let Ok(exponent) = exponent.parse::<i64>() else {

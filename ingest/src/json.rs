@@ -124,7 +124,7 @@ impl<'a> Value<'a> {
     }
 
     /// The bytes of the content, if this is a string without escapes.
-    fn plain(&self) -> Option<&'a [u8]> {
+    pub(crate) fn plain(&self) -> Option<&'a [u8]> {
         let Node { kind, start, end, .. } = self.node();
         let inner = start as usize + 1..(end as usize).saturating_sub(1);
         if kind == Kind::Plain { self.text.as_bytes().get(inner) } else { None }
@@ -141,6 +141,12 @@ impl<'a> Value<'a> {
     /// True if this is an object or a list.
     pub(crate) fn is_container(&self) -> bool {
         matches!(self.kind(), Kind::Object | Kind::Array)
+    }
+
+    /// This, and all keys and values below it at any depth, in the order written.
+    pub(crate) fn flat(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let container = *self;
+        (self.index..self.node().next as usize).map(move |index| container.at(index))
     }
 
     /// Keys and values in the order written; nothing unless this is an object.

@@ -10,6 +10,7 @@ mod identity;
 pub mod intake;
 mod json;
 pub mod log;
+mod mix;
 pub mod quarantine;
 pub mod redact;
 pub mod tail;

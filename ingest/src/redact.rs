@@ -50,8 +50,11 @@ impl Redactor {
         let mut finder = Finder { redactor: self, edits: Vec::new() };
         let [object_ref, request, response, uri] =
             event.pick(["objectRef", "requestObject", "responseObject", "requestURI"]);
+        let subject = Subject::of(object_ref);
         for body in [request, response].into_iter().flatten() {
-            finder.body(body, Subject::of(object_ref));
+            if subject.is_secret() || names_secrets(body) {
+                finder.body(body, subject);
+            }
         }
         if let Some(uri) = uri {
             finder.uri(uri);
@@ -99,6 +102,20 @@ fn is_replacement(text: &str) -> bool {
     })
 }
 
+/// Objects of these kinds hold secrets.
+const SECRETS: [&str; 2] = ["Secret", "SecretList"];
+/// Objects of these kinds hold tokens.
+const TOKENS: [&str; 2] = ["TokenRequest", "TokenReview"];
+
+/// False for nearly all bodies that are not about secrets, which then need not be walked through.
+fn names_secrets(body: Value<'_>) -> bool {
+    body.flat().any(|value| match value.plain() {
+        // as in the lists above, but without a loop for each of many texts
+        Some(text) => matches!(text, b"Secret" | b"SecretList" | b"TokenRequest" | b"TokenReview"),
+        None => value.kind() == Kind::Escaped && SECRETS.iter().chain(&TOKENS).any(|kind| value.is(kind)),
+    })
+}
+
 /// What kind of secrets an object can hold.
 #[derive(Clone, Copy, Default)]
 struct Subject {
@@ -118,11 +135,14 @@ impl Subject {
 
     /// By what the object itself says, on top of what is around it.
     fn within(self, kind: Value<'_>) -> Self {
-        let kinds = |names: &[&str]| names.iter().any(|name| kind.is(name));
         Self {
-            secret: self.secret || kinds(&["Secret", "SecretList"]),
-            token: self.token || kinds(&["TokenRequest", "TokenReview"]),
+            secret: self.secret || SECRETS.iter().any(|name| kind.is(name)),
+            token: self.token || TOKENS.iter().any(|name| kind.is(name)),
         }
+    }
+
+    fn is_secret(self) -> bool {
+        self.secret || self.token
     }
 }
 
@@ -182,7 +202,7 @@ impl Finder<'_> {
     }
 
     fn member(&mut self, key: Value<'_>, value: Value<'_>, subject: Subject) {
-        if !subject.secret && !subject.token {
+        if !subject.is_secret() {
             return if value.is_container() {
                 self.walk(value, subject)
             };

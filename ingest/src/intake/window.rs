@@ -1,11 +1,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use tokio::sync::watch;
 use watchbell_event::{Envelope, EventId, FUTURE_TOLERANCE_MICROS, Positions, Timestamp};
 
 use super::OlderEvent;
 use crate::log::{AppendError, RecentId, RecentIds};
+use crate::mix::Mix;
 
 /// Parts of the window, of which the oldest is forgotten at once. A new event is looked for in each.
 const BUCKETS: usize = 4;
@@ -166,46 +166,5 @@ impl Window {
 fn advance(end: &mut Positions, other: &Positions) {
     for (partition, next) in other.iter() {
         end.set_next(partition, next.max(end.next(partition)));
-    }
-}
-
-/// Hashes identities for tables. They are hashes already, but a sender can make many that agree in some bits;
-/// mixed with two secret numbers, those do not fall into one place of a table.
-#[derive(Clone, Copy, Debug)]
-struct Mix {
-    add: u64,
-    multiply: u64,
-}
-
-/// What is hashed: the last eight bytes written, which are those of the identity.
-struct Mixing(Mix, u64);
-
-impl Mix {
-    fn new() -> Self {
-        let random = || RandomState::new().hash_one(0);
-        Self { add: random(), multiply: random() | 1 }
-    }
-}
-
-impl BuildHasher for Mix {
-    type Hasher = Mixing;
-
-    fn build_hasher(&self) -> Mixing {
-        Mixing(*self, 0)
-    }
-}
-
-impl Hasher for Mixing {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(last) = bytes.last_chunk() {
-            self.1 = u64::from_le_bytes(*last);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        let Self(Mix { add, multiply }, value) = *self;
-        let product = (value ^ add).wrapping_mul(multiply);
-        // tables take the low bits, on which the high ones had no influence so far
-        product ^ product >> 32
     }
 }

@@ -48,6 +48,11 @@ struct Key {
     node: u32,
 }
 
+/// A text is expected to have a key or value in so many bytes, at least.
+const BYTES_PER_NODE: usize = 12;
+/// For so many of them room is made at once: many texts are read once, with a new tape.
+const RESERVED_NODES: usize = 512;
+
 /// Reads one value that starts at `start` into `tape` and returns where it ends. All offsets, those in
 /// errors included, count from `start`.
 pub(crate) fn parse(
@@ -59,8 +64,9 @@ pub(crate) fn parse(
     tape.nodes.clear();
     tape.order.clear();
     tape.flaws.clear();
-    let bytes = bytes.get(start..).unwrap_or_default();
     tape.keys.open.clear();
+    let bytes = bytes.get(start..).unwrap_or_default();
+    tape.reserve((bytes.len() / BYTES_PER_NODE).min(RESERVED_NODES));
     let mut parser = Parser { scan: Scanner::new(bytes, 0), limits, tape, full: false, in_body: false };
     parser.value(0)?;
     let (end, full) = (parser.scan.pos, parser.full);
@@ -70,6 +76,15 @@ pub(crate) fn parse(
         tape.flaws.push(Flaw::TooManyValues);
     }
     Ok(end)
+}
+
+impl Tape {
+    fn reserve(&mut self, nodes: usize) {
+        self.nodes.reserve(nodes);
+        self.order.reserve(nodes / 2);
+        self.keys.open.reserve(nodes / 4);
+        self.keys.sorted.reserve(nodes / 4);
+    }
 }
 
 struct Parser<'a, 't> {
@@ -152,7 +167,10 @@ impl Parser<'_, '_> {
         let key = self.push(kind, start, end);
         let raw = self.scan.bytes.get(start + 1..end - 1).unwrap_or_default();
         if !self.full {
-            let first = first_bytes(&content(raw, kind));
+            let first = match kind {
+                Kind::Plain => first_bytes(self.scan.bytes.get(start + 1..).unwrap_or_default(), raw.len()),
+                _ => first_bytes(&content(raw, kind), usize::MAX),
+            };
             self.tape.keys.open.push(Key { first, node: to_u32(key) });
         }
         if depth > 0 {
@@ -218,10 +236,13 @@ impl Parser<'_, '_> {
         };
         let compare = |a: &Key, b: &Key| a.first.cmp(&b.first).then_with(|| content(a).cmp(&content(b)));
         let mut duplicates = Vec::new();
-        sorted.clear();
-        sorted.extend_from_slice(written);
-        if !sorted.is_sorted_by(|a, b| compare(a, b) == Ordering::Less) {
+        if written.is_sorted_by(|a, b| compare(a, b) == Ordering::Less) {
+            order.extend(written.iter().map(|key| key.node));
+        } else {
+            sorted.clear();
+            sorted.extend_from_slice(written);
             sorted.sort_by(compare);
+            order.extend(sorted.iter().map(|key| key.node));
             for pair in sorted.windows(2).filter(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal) {
                 let next = written.partition_point(|key| key.node <= pair[0].node);
                 let end = written.get(next).map_or(0, |key| nodes[key.node as usize].start);
@@ -229,7 +250,6 @@ impl Parser<'_, '_> {
                 duplicates.push(Flaw::Duplicate { range, in_body: self.in_body });
             }
         }
-        order.extend(sorted.iter().map(|key| key.node));
         open.truncate(first_key);
         duplicates.into_iter().for_each(|duplicate| self.note(duplicate));
     }
@@ -249,12 +269,16 @@ fn content(inner: &[u8], kind: Kind) -> Cow<'_, [u8]> {
     Cow::Owned(super::text::unescape(&String::from_utf8_lossy(inner)).into_bytes())
 }
 
-/// The first eight bytes as a number that is ordered as they are; zeros where there are fewer.
-fn first_bytes(key: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let length = key.len().min(first.len());
-    first[..length].copy_from_slice(&key[..length]);
-    u64::from_be_bytes(first)
+/// The first eight bytes of a key as a number that is ordered as they are; zeros where there are fewer. `text` begins
+/// with the key, of which `len` bytes are there, and may go on behind it.
+fn first_bytes(text: &[u8], len: usize) -> u64 {
+    let first = text.first_chunk().copied().unwrap_or_else(|| {
+        let mut first = [0; 8];
+        first[..text.len()].copy_from_slice(text);
+        first
+    });
+    let behind = u64::MAX.checked_shr(u32::try_from(8 * len.min(8)).unwrap_or(64)).unwrap_or(0);
+    u64::from_be_bytes(first) & !behind
 }
 
 /// Offsets are within one request body, which is far below 4 GiB.

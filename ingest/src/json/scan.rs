@@ -41,9 +41,10 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// One for a quote, backslash or control character, else zero.
+/// One for a quote, backslash or control character, else zero. Control characters are below 0x20 and stay there when
+/// this bit is changed, which makes 0x20 of a quote and something above of all others.
 fn is_special(byte: u8) -> u8 {
-    u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20)
+    u8::from(byte ^ 0x02 <= 0x20) | u8::from(byte == b'\\')
 }
 
 /// Without a branch, so that compilers make a few instructions of a whole block.
@@ -55,14 +56,13 @@ fn has_special(block: &[u8; BLOCK_BYTES]) -> bool {
 fn first_special(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
-    // a byte of these becomes, at the high bit, one if the byte was zero (or, for `below`, less)
+    // a byte of these becomes, at the high bit, one if the byte was zero, or a quote or control character (see above)
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let below_space = |word: u64| word.wrapping_sub(ONES * 0x20) & !word;
+    let is_quote_or_control = |word: u64| (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21) & !word;
     let word = u64::from_le_bytes(word);
-    let quote = is_zero(word ^ (ONES * u64::from(b'"')));
     let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
     // a borrow can only mark bytes above one that is marked rightly, so the lowest is right
-    let special = (quote | backslash | below_space(word)) & HIGH;
+    let special = (backslash | is_quote_or_control(word)) & HIGH;
     (special != 0).then(|| (special.trailing_zeros() / 8) as usize)
 }
 

@@ -81,7 +81,38 @@ fn values_give_their_content() {
     assert!(root.get("c").is_none() && elements[0].get("x").is_none());
 }
 
+#[test]
+fn every_byte_that_ends_the_plain_part_of_a_string_is_found_wherever_it_stands() {
+    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    for byte in 0..=u8::MAX {
+        for at in 0..70 {
+            let mut text = [b'!'; 70];
+            text[at] = byte;
+            assert_eq!(
+                scan::plain_len(&text),
+                if is_special(byte) { at } else { text.len() },
+                "{byte} at {at}"
+            );
+        }
+    }
+}
+
 proptest! {
+    /// Keys are sorted by their content, whatever they begin with and however they are written.
+    #[test]
+    fn members_come_sorted_by_key(keys in prop::collection::vec("[a-b]{0,12}|é{0,5}|\"{0,2}", 0..30)) {
+        let written: Vec<String> = keys.iter().map(|key| format!("{}:1", serde_json::Value::from(key.as_str()))).collect();
+        let text = format!("{{{}}}", written.join(","));
+        let mut tape = Tape::default();
+        parse(text.as_bytes(), 0, LIMITS, &mut tape).unwrap();
+        let expect: std::collections::BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+        prop_assert_eq!(tape.flaws().len(), keys.len() - expect.len());
+        if tape.flaws().is_empty() {
+            let sorted: Vec<_> = tape.root(&text).unwrap().sorted_members().map(|(key, _)| key.as_text().unwrap()).collect();
+            prop_assert_eq!(sorted, expect.into_iter().collect::<Vec<_>>());
+        }
+    }
+
     /// Both readers accept the same texts; where they do not, it is a flaw that the reader names.
     #[test]
     fn agrees_with_serde_json(text in r#"([\[\]{},:"\\ntrue019.eE+-]|"a"|\\u00|\\ud8|true|null){0,24}"#) {

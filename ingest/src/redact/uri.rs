@@ -29,9 +29,11 @@ pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
 /// percent escapes; in values, such as selectors, these are common and mean nothing.
 fn may_hold_token(uri: &str) -> bool {
     let (mut in_query, mut in_name) = (false, false);
-    uri.bytes().enumerate().any(|(at, byte)| {
-        let begins = |word: &[u8]| {
-            uri.as_bytes().get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word))
+    uri.bytes().enumerate().filter(|(_, byte)| IS_TELLING[usize::from(*byte)]).any(|(at, byte)| {
+        let is_within = |word: &[u8], before: usize| {
+            let word_there =
+                at.checked_sub(before).and_then(|start| uri.as_bytes().get(start..start + word.len()));
+            word_there.is_some_and(|there| there.eq_ignore_ascii_case(word))
         };
         match byte {
             b'?' if !in_query => (in_query, in_name) = (true, true),
@@ -40,15 +42,27 @@ fn may_hold_token(uri: &str) -> bool {
             _ => {}
         }
         match byte {
-            b'e' => uri.as_bytes()[at..].starts_with(JWT.as_bytes()),
-            b'b' | b'B' => begins(b"bearer"),
-            b't' | b'T' => in_query && begins(b"token"),
-            b'a' | b'A' => in_query && begins(b"authorization"),
+            b'J' => uri.as_bytes()[..=at].ends_with(JWT.as_bytes()),
+            b'b' | b'B' => is_within(b"bearer", 0),
+            b'k' | b'K' => in_query && is_within(b"token", 2),
+            b'z' | b'Z' => in_query && is_within(b"authorization", 7),
             b'%' => in_name,
             _ => false,
         }
     })
 }
+
+/// The bytes that have to be looked at to tell whether a URI may hold a token: what divides it, and of each word that
+/// introduces one the letter that is rarest in other words.
+const IS_TELLING: [bool; 256] = {
+    let mut is_telling = [false; 256];
+    let mut bytes: &[u8] = b"?&;=%JbBkKzZ";
+    while let [byte, rest @ ..] = bytes {
+        is_telling[*byte as usize] = true;
+        bytes = rest;
+    }
+    is_telling
+};
 
 fn parameter(parameter: &str, replacement: &impl Fn(&str) -> String) -> String {
     match parameter.split_once('=') {
@@ -136,6 +150,8 @@ mod tests {
             ("/x?ID_Token=a", true),
             ("/x?%74oken=a", true),
             ("/x?a=1;Authorization=b", true),
+            ("/x?authorizing=b&tok=k", false),
+            ("/z/k?k=z", false),
             ("/x/BEARER/y", true),
             ("/x/eyJa.b.c", true),
         ] {

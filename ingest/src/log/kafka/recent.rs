@@ -2,19 +2,22 @@ use std::collections::HashSet;
 
 use watchbell_event::EventId;
 
+use crate::mix::Mix;
+
 /// The identities of the newest events of all partitions, at least half of `capacity` of them. Producers that
 /// are not idempotent write a message twice when the first answer was lost, and forwarders start again a little
 /// before the place where they stopped.
 #[derive(Debug)]
 pub(super) struct Recent {
-    newer: HashSet<EventId>,
-    older: HashSet<EventId>,
+    newer: HashSet<EventId, Mix>,
+    older: HashSet<EventId, Mix>,
     capacity: usize,
 }
 
 impl Recent {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { newer: HashSet::new(), older: HashSet::new(), capacity: capacity.max(2) }
+        let empty = || HashSet::with_hasher(Mix::new());
+        Self { newer: empty(), older: empty(), capacity: capacity.max(2) }
     }
 
     /// Remembers an event; false if it was known.
@@ -23,7 +26,8 @@ impl Recent {
             return false;
         }
         if self.newer.len() >= self.capacity / 2 {
-            self.older = std::mem::take(&mut self.newer);
+            std::mem::swap(&mut self.newer, &mut self.older);
+            self.newer.clear();
         }
         true
     }
