@@ -241,7 +241,10 @@ impl Parser<'_, '_> {
         } else {
             sorted.clear();
             sorted.extend_from_slice(written);
-            sorted.sort_by(compare);
+            sorted.sort_unstable_by_key(|key| (key.first, key.node));
+            for alike in sorted.chunk_by_mut(|a, b| a.first == b.first).filter(|alike| alike.len() > 1) {
+                alike.sort_by(compare);
+            }
             order.extend(sorted.iter().map(|key| key.node));
             for pair in sorted.windows(2).filter(|pair| compare(&pair[0], &pair[1]) == Ordering::Equal) {
                 let next = written.partition_point(|key| key.node <= pair[0].node);
