@@ -69,7 +69,7 @@ fn log_record(message: &SyslogMessage, received_at: Timestamp, identity: EventId
     };
     let message = new_header(text, &mut record)
         .or_else(|| old_header(text, received_at, &mut record))
-        .or_else(|| priority_first(text, &mut record));
+        .or_else(|| priority_first(text, received_at, &mut record));
     let Some(message) = message else { return record };
     let message = message.strip_prefix('\u{feff}').unwrap_or(message);
     // rsyslog leaves the space in that stood after the tag
@@ -112,11 +112,25 @@ fn old_header<'a>(text: &'a str, received_at: Timestamp, record: &mut LogRecord<
     Some(know_tag(header.tag, record))
 }
 
-/// `<PRIORITY>[TAG[PID]: ]MESSAGE`
-fn priority_first<'a>(text: &'a str, record: &mut LogRecord<'a>) -> Option<&'a str> {
+/// `<PRIORITY>[TAG[PID]: ]MESSAGE`, or what Cisco's devices write.
+fn priority_first<'a>(text: &'a str, received_at: Timestamp, record: &mut LogRecord<'a>) -> Option<&'a str> {
     let (priority, message) = priority(text)?;
     know_priority(priority, record);
+    if let Some((time, message)) = cisco(message, received_at) {
+        record.time = time;
+        return Some(message);
+    }
     Some(Tag::alone(message).map_or(message, |tag| know_tag(tag, record)))
+}
+
+/// `[NUMBER: ]TIME[ UTC]: %FACILITY-SEVERITY-NAME: MESSAGE`, of which the time and what begins with `%`. A `*` before the
+/// time says that the clock was never set, a `.` that it may be off by now; other zones than UTC have only names.
+fn cisco(text: &str, received_at: Timestamp) -> Option<(Option<Timestamp>, &str)> {
+    let unnumbered = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let text = if unnumbered.len() < text.len() { unnumbered.strip_prefix(": ")? } else { text };
+    let (time, after) = time::syslog(text.strip_prefix(['*', '.']).unwrap_or(text), received_at)?;
+    let message = after.strip_prefix(" UTC").unwrap_or(after).strip_prefix(": ")?;
+    message.starts_with('%').then_some(((!text.starts_with('*')).then_some(time), message))
 }
 
 fn priority(text: &str) -> Option<(u8, &str)> {

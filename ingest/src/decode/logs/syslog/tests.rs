@@ -184,6 +184,26 @@ fn a_message_may_name_no_host() {
 }
 
 #[test]
+fn messages_of_cisco_devices_are_as_old_as_they_say() {
+    const MESSAGE: &str = "%SYS-5-CONFIG_I: Configured from console";
+    let (said, arrived) = ("2026-01-31T08:15:00.123000Z", "2026-01-31T08:20:00.000000Z");
+    for (header, time) in [
+        ("<189>45: Jan 31 08:15:00.123: ", said),
+        ("<189>000045: .Jan 31 2026 08:15:00.123 UTC: ", said),
+        ("<189>Jan 31 2026 08:15:00.123: ", said),
+        ("<189>45: *Mar  1 00:01:02.123: ", arrived),
+    ] {
+        check(
+            &format!("{header}{MESSAGE}"),
+            &[("@timestamp", time.into()), ("message", MESSAGE.into()), ("process.name", Value::Null)],
+        );
+    }
+    for other in ["45: Jan 31 08:15:00 CEST: %A-1-B: c", "45 %A-1-B: c", "45: Jan 31 08:15:00: c"] {
+        check(&format!("<189>{other}"), &[("@timestamp", arrived.into()), ("message", other.into())]);
+    }
+}
+
+#[test]
 fn a_word_before_a_colon_is_not_always_a_tag() {
     for message in [
         "error: disk full",
