@@ -32,6 +32,7 @@ async fn messages_are_found_whatever_brings_them() {
         ("source.ip:203.0.113.9 AND event.outcome:failure AND log.level:info", 2),
         ("user.name:eve AND log.syslog.facility.code:4", 2),
         ("message:endless AND log.flags:truncated", 1),
+        ("log.source.address:127.0.0.1", 5),
     ] {
         assert_eq!(server.count(query).await, expect, "{query}");
     }

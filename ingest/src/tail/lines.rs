@@ -283,9 +283,7 @@ impl<'a> Read<'a> {
                 message: Cow::Borrowed(message),
             };
         }
-        // other programs write JSON lines with a member `log`, but not as their first
-        let docker = line.starts_with(b"{\"log\":\"").then(|| DockerLine::parse(line)).flatten();
-        match docker {
+        match docker(line) {
             Some(DockerLine { time, stream, partial, message }) => {
                 let message = Cow::Owned(message.into_bytes());
                 Self { stream: index(stream.as_deref()), time, partial, message }
@@ -296,6 +294,18 @@ impl<'a> Read<'a> {
             }
         }
     }
+}
+
+/// Other programs write JSON lines with a member `log`, but not as their first.
+fn docker(line: &[u8]) -> Option<DockerLine> {
+    if line.starts_with(b"{\"log\":\"") {
+        return DockerLine::parse(line);
+    }
+    // with spaces it was written anew by something else, or is no line of Docker's
+    let rest = line.strip_prefix(b"{")?.trim_ascii_start().strip_prefix(b"\"log\"")?;
+    let is_text = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().starts_with(b"\"");
+    let docker = is_text.then(|| DockerLine::parse(line)).flatten()?;
+    (docker.time.is_some() && docker.stream.is_some()).then_some(docker)
 }
 
 fn index(stream: Option<&str>) -> usize {

@@ -29,6 +29,7 @@ pub enum Field {
     LogOffset,
     LogOriginFileLine,
     LogOriginFileName,
+    LogSourceAddress,
     LogSyslogAppname,
     LogSyslogFacilityCode,
     LogSyslogMsgid,
@@ -92,6 +93,7 @@ impl Field {
                 | Self::LogFilePath
                 | Self::LogIostream
                 | Self::LogOffset
+                | Self::LogSourceAddress
                 | Self::OrchestratorNamespace
                 | Self::OrchestratorResourceId
                 | Self::OrchestratorResourceName
@@ -129,7 +131,7 @@ impl Field {
     }
 }
 
-const HEADS: [(&str, Field); 54] = [
+const HEADS: [(&str, Field); 55] = [
     (r#","container.id":"#, Field::ContainerId),
     (r#","container.image.name":"#, Field::ContainerImageName),
     (r#","container.name":"#, Field::ContainerName),
@@ -155,6 +157,7 @@ const HEADS: [(&str, Field); 54] = [
     (r#","log.offset":"#, Field::LogOffset),
     (r#","log.origin.file.line":"#, Field::LogOriginFileLine),
     (r#","log.origin.file.name":"#, Field::LogOriginFileName),
+    (r#","log.source.address":"#, Field::LogSourceAddress),
     (r#","log.syslog.appname":"#, Field::LogSyslogAppname),
     (r#","log.syslog.facility.code":"#, Field::LogSyslogFacilityCode),
     (r#","log.syslog.msgid":"#, Field::LogSyslogMsgid),

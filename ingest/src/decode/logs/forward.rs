@@ -62,11 +62,13 @@ impl ForwardFrames {
         let mut reader = Reader { bytes: buffer, pos: self.read };
         let advanced = self.open.advance(&mut reader);
         self.read = reader.pos;
+        // what can never fit is not waited for
+        let is_too_long = advanced == Err(Stop::Short) && self.open.earliest_end(&reader) > self.max_bytes;
         let too_long = ForwardError::TooLong { max_bytes: self.max_bytes };
         match advanced {
             Ok(()) if self.read > self.max_bytes => Err(too_long),
             Ok(()) => Ok(Some(buffer.split_to(std::mem::take(&mut self.read)).freeze())),
-            Err(Stop::Short) if buffer.len() > self.max_bytes => Err(too_long),
+            Err(Stop::Short) if is_too_long || buffer.len() > self.max_bytes => Err(too_long),
             Err(Stop::Short) => Ok(None),
             Err(Stop::Malformed) => Err(ForwardError::Malformed),
         }

@@ -15,7 +15,7 @@ use watchbell_event::{Envelope, EventId, Timestamp};
 pub use frames::{SyslogFrame, SyslogFrames};
 
 use super::super::Origin;
-use super::line::syslog::Header;
+use super::line::syslog::{Header, Tag};
 use super::{Fact, Field, LogDecoder, LogLimits, LogRecord, Sequence, level, time};
 use crate::redact::Redactor;
 
@@ -39,13 +39,14 @@ pub fn decode_syslog(
 ) -> Vec<Envelope> {
     let mut decoder = LogDecoder::new(origin, limits, redactor);
     let envelope = |(message, number): (&SyslogMessage, u64)| {
-        let record = log_record(&message.frame, origin.received_at, delivery.id(number));
+        let record = log_record(message, origin.received_at, delivery.id(number));
         Envelope { peer: Some(message.peer), ..decoder.decode(record) }
     };
     messages.iter().zip(0..).map(envelope).collect()
 }
 
-fn log_record(frame: &SyslogFrame, received_at: Timestamp, identity: EventId) -> LogRecord<'_> {
+fn log_record(message: &SyslogMessage, received_at: Timestamp, identity: EventId) -> LogRecord<'_> {
+    let SyslogMessage { peer, frame } = message;
     let bytes = frame.bytes.trim_ascii_end();
     // headers are ASCII; what is not comes after them
     let text = match str::from_utf8(bytes) {
@@ -57,13 +58,19 @@ fn log_record(frame: &SyslogFrame, received_at: Timestamp, identity: EventId) ->
         line: Cow::Borrowed(bytes),
         cut: frame.cut,
         common: None,
-        known: vec![(Field::EventDataset, "syslog".into())],
+        known: vec![
+            (Field::EventDataset, "syslog".into()),
+            // a message need not name its host, and can name any
+            (Field::LogSourceAddress, peer.to_string().into()),
+        ],
         attributes: Map::new(),
         format: None,
         identity,
     };
-    let message = new_header(text, &mut record).or_else(|| old_header(text, received_at, &mut record));
-    let Some(message) = message.or_else(|| priority_alone(text, &mut record)) else { return record };
+    let message = new_header(text, &mut record)
+        .or_else(|| old_header(text, received_at, &mut record))
+        .or_else(|| priority_first(text, received_at, &mut record));
+    let Some(message) = message else { return record };
     let message = message.strip_prefix('\u{feff}').unwrap_or(message);
     // rsyslog leaves the space in that stood after the tag
     let message = message.strip_prefix(' ').unwrap_or(message);
@@ -96,21 +103,34 @@ fn new_header<'a>(text: &'a str, record: &mut LogRecord<'a>) -> Option<&'a str> 
     Some(message)
 }
 
-/// `<PRIORITY>Jan 31 08:15:00 HOST TAG[PID]: MESSAGE`
+/// `<PRIORITY>Jan 31 08:15:00 [HOST ]TAG[PID]: MESSAGE`
 fn old_header<'a>(text: &'a str, received_at: Timestamp, record: &mut LogRecord<'a>) -> Option<&'a str> {
     let header = Header::read(text, received_at)?;
     know_priority(header.priority?, record);
     record.time = Some(header.time);
     know(record, Field::HostName, header.host);
-    know_process(record, header.tag, header.pid);
-    Some(header.message)
+    Some(know_tag(header.tag, record))
 }
 
-/// `<PRIORITY>MESSAGE`
-fn priority_alone<'a>(text: &'a str, record: &mut LogRecord<'a>) -> Option<&'a str> {
+/// `<PRIORITY>[TAG[PID]: ]MESSAGE`, or what Cisco's devices write.
+fn priority_first<'a>(text: &'a str, received_at: Timestamp, record: &mut LogRecord<'a>) -> Option<&'a str> {
     let (priority, message) = priority(text)?;
     know_priority(priority, record);
-    Some(message)
+    if let Some((time, message)) = cisco(message, received_at) {
+        record.time = time;
+        return Some(message);
+    }
+    Some(Tag::alone(message).map_or(message, |tag| know_tag(tag, record)))
+}
+
+/// `[NUMBER: ]TIME[ UTC]: %FACILITY-SEVERITY-NAME: MESSAGE`, of which the time and what begins with `%`. A `*` before the
+/// time says that the clock was never set, a `.` that it may be off by now; other zones than UTC have only names.
+fn cisco(text: &str, received_at: Timestamp) -> Option<(Option<Timestamp>, &str)> {
+    let unnumbered = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let text = if unnumbered.len() < text.len() { unnumbered.strip_prefix(": ")? } else { text };
+    let (time, after) = time::syslog(text.strip_prefix(['*', '.']).unwrap_or(text), received_at)?;
+    let message = after.strip_prefix(" UTC").unwrap_or(after).strip_prefix(": ")?;
+    message.starts_with('%').then_some(((!text.starts_with('*')).then_some(time), message))
 }
 
 fn priority(text: &str) -> Option<(u8, &str)> {
@@ -128,6 +148,12 @@ fn know_priority(priority: u8, record: &mut LogRecord<'_>) {
         (Field::LogSyslogSeverityCode, u64::from(severity).into()),
         (Field::LogLevel, level::of_syslog_severity(severity).into()),
     ]);
+}
+
+/// Returns what follows the tag.
+fn know_tag<'a>(tag: Tag<'a>, record: &mut LogRecord<'a>) -> &'a str {
+    know_process(record, tag.name, tag.pid);
+    tag.message
 }
 
 fn know_process<'a>(record: &mut LogRecord<'a>, name: &'a str, process: &'a str) {

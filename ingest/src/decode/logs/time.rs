@@ -203,7 +203,7 @@ pub(super) fn access(text: &str) -> Option<Timestamp> {
     Civil { year, month, day, micros }.timestamp().filter(|_| reader.0.is_empty())
 }
 
-/// `Jan 31 08:15:00` at the start of a text, as in syslog, and what follows.
+/// `Jan 31 08:15:00` at the start of a text, as in syslog, and what follows. Some devices write the year behind the day.
 pub(super) fn syslog(text: &str, near: Timestamp) -> Option<(Timestamp, &str)> {
     let mut reader = Reader(text.as_bytes());
     let month = reader.month()?;
@@ -211,8 +211,14 @@ pub(super) fn syslog(text: &str, near: Timestamp) -> Option<(Timestamp, &str)> {
     let padded = reader.byte(b" ").is_some();
     let day = if padded { reader.number::<1>()? } else { reader.number::<2>()? };
     reader.byte(b" ")?;
-    let civil = Civil { year: 0, month, day, micros: reader.time_of_day()? };
-    Some((civil.closest(near)?, rest(text, reader)))
+    let mut with_year = reader;
+    let year = with_year.number::<4>().filter(|_| with_year.byte(b" ").is_some());
+    if year.is_some() {
+        reader = with_year;
+    }
+    let civil = Civil { year: year.unwrap_or(0), month, day, micros: reader.time_of_day()? };
+    let time = if year.is_some() { civil.timestamp() } else { civil.closest(near) };
+    Some((time?, rest(text, reader)))
 }
 
 /// `0131 08:15:00.123456` at the start of a text, as klog writes it, and what follows.
@@ -269,6 +275,7 @@ mod tests {
             (access("21/Feb/2018:17:26:53 -0130"), "2018-02-21T18:56:53.000000Z"),
             (syslog("Dec 31 23:59:59 host", arrival()).map(|t| t.0), "2025-12-31T23:59:59.000000Z"),
             (syslog("Jan  2 00:00:01 host", arrival()).map(|t| t.0), "2026-01-02T00:00:01.000000Z"),
+            (syslog("Oct 11 2019 22:14:15 host", arrival()).map(|t| t.0), "2019-10-11T22:14:15.000000Z"),
             (klog("0102 00:00:00.000007       1 a", arrival()).map(|t| t.0), "2026-01-02T00:00:00.000007Z"),
             (whole("1769847300"), "2026-01-31T08:15:00.000000Z"),
             (whole("1769847300.25"), "2026-01-31T08:15:00.250000Z"),

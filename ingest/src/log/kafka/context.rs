@@ -112,6 +112,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // that a partition was read to its end is told like an error, and is none
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
         self.count(code);
         // that none is left says less than why the last one went
         if code != RDKafkaErrorCode::AllBrokersDown {
@@ -194,6 +198,18 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_partition_is_no_error() {
+        let errors = Arc::<Errors>::default();
+        let context = Context::new(Arc::clone(&errors));
+        for (code, expect) in
+            [(RDKafkaErrorCode::PartitionEOF, None), (RDKafkaErrorCode::Resolve, Some("reason"))]
+        {
+            context.error(KafkaError::Global(code), "reason");
+            assert_eq!(errors.take().as_deref(), expect, "{code:?}");
+        }
+    }
 
     #[test]
     fn ends_are_read_from_statistics_and_only_where_they_were_reached() {

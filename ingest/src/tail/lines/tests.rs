@@ -70,6 +70,10 @@ fn streams_share_a_file_but_not_their_lines() {
         ),
         &["stdout a c", "stderr b"],
     );
+    check(
+        "{\"log\": \"a\\n\", \"stream\": \"stdout\", \"time\": \"2026-01-31T08:15:00Z\"}\n{\"log\": \"b\"}\n",
+        &["stdout a", "- {\"log\": \"b\"}"],
+    );
 }
 
 fn line() -> impl Strategy<Value = String> {

@@ -228,6 +228,16 @@ impl Open {
         self.values = stopped.is_err().then_some(values);
         stopped
     }
+
+    /// Where the value ends at the earliest, by what was announced so far: a value takes a byte at least.
+    pub(super) fn earliest_end(&self, reader: &Reader<'_>) -> usize {
+        let values = usize::try_from(self.values.unwrap_or(1)).unwrap_or(usize::MAX);
+        let announced = match reader.clone().head() {
+            Ok(Head::Text(length) | Head::Binary(length) | Head::Extension(_, length)) => length,
+            _ => 0,
+        };
+        reader.pos.saturating_add(values).saturating_add(announced)
+    }
 }
 
 /// Passes over one value but for those within it, and says how many these are.

@@ -79,14 +79,20 @@ fn messages_are_found_in_a_stream_however_it_arrives() {
 fn what_is_no_message_or_too_large_ends_the_stream() {
     let next = |bytes: &[u8]| ForwardFrames::new(16).next(&mut BytesMut::from(bytes));
     assert_eq!(next(b"\xc1"), Err(ForwardError::Malformed));
-    assert_eq!(next(b"\x93\xa1a\xdb\xff\xff\xff\xff"), Ok(None));
-    // a claim alone takes no memory; what was sent does
-    let long = [&b"\x93\xa1a\xdb\xff\xff\xff\xff"[..], &[0; 16]].concat();
-    assert_eq!(next(&long), Err(ForwardError::TooLong { max_bytes: 16 }));
-    assert_eq!(
-        next(&[&b"\xdd\xff\xff\xff\xff"[..], &[0xc0; 16]].concat()),
-        Err(ForwardError::TooLong { max_bytes: 16 })
-    );
+    // what is announced counts before it comes
+    for long in [
+        &b"\x93\xa1a\xdb\xff\xff\xff\xff"[..],
+        b"\x93\xa1a\xd9\x0c",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdc\x00\x10\xc0",
+        b"\xdf\x00\x00\x00\x06",
+        b"\xd9\x0faaaaaaaaaaaaaaaa",
+    ] {
+        assert_eq!(next(long), Err(ForwardError::TooLong { max_bytes: 16 }), "{long:?}");
+    }
+    for short in [&b"\x93\xa1a\xd9\x09"[..], b"\xdc\x00\x0d\xc0", b"\x93\xa1a\xdb\xff\xff", b""] {
+        assert_eq!(next(short), Ok(None), "{short:?}");
+    }
     let parse = |bytes: &'static [u8]| ForwardMessage::parse(&Bytes::from_static(bytes));
     for bad in [&b"\x01"[..], b"\x91\xa1a", b"\x92\xa1a", b"\x93\x01\x02\x03", b"\x93\xa1a\x01"] {
         assert_eq!(parse(bad), Err(ForwardError::Malformed), "{bad:?}");

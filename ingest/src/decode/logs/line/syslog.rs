@@ -1,5 +1,6 @@
 //! What syslog daemons put in front of a message in a file: `Jan 31 08:15:00 HOST TAG[PID]: message`, or with a
-//! time as `2026-01-31T08:15:00.123456+00:00`, and perhaps `<PRIORITY>` before it.
+//! time as `2026-01-31T08:15:00.123456+00:00`, and perhaps `<PRIORITY>` before it. What a program itself hands to
+//! `syslog()` names no host.
 
 use watchbell_event::Timestamp;
 
@@ -18,11 +19,12 @@ pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) -> Option<()> {
         draft.say(Field::LogSyslogSeverityCode, u64::from(priority % 8));
         draft.say(Field::LogLevel, level::of_syslog_severity(priority % 8));
     }
-    draft.say(Field::HostName, header.host);
-    draft.say(Field::ProcessName, header.tag);
-    draft.say_number(Field::ProcessPid, header.pid);
-    if auth::read(header.message, draft).is_none() && header.tag == "sudo" {
-        auth::sudo(header.message, draft);
+    let Tag { name, pid, message } = header.tag;
+    draft.say_text(Field::HostName, header.host);
+    draft.say(Field::ProcessName, name);
+    draft.say_number(Field::ProcessPid, pid);
+    if auth::read(message, draft).is_none() && name == "sudo" {
+        auth::sudo(message, draft);
     }
     Some(())
 }
@@ -31,10 +33,9 @@ pub(super) fn read<'a>(line: &'a str, draft: &mut Draft<'a>) -> Option<()> {
 pub(in super::super) struct Header<'a> {
     pub(in super::super) priority: Option<u8>,
     pub(in super::super) time: Timestamp,
+    /// Empty if none is named.
     pub(in super::super) host: &'a str,
-    pub(in super::super) tag: &'a str,
-    pub(in super::super) pid: &'a str,
-    pub(in super::super) message: &'a str,
+    pub(in super::super) tag: Tag<'a>,
 }
 
 impl<'a> Header<'a> {
@@ -54,19 +55,61 @@ impl<'a> Header<'a> {
             }
         };
         rest.0 = after.strip_prefix(' ')?;
+        // many other lines begin with a time as well
+        if let Some(tag) = Tag::alone(rest.0) {
+            let is_certain = priority.is_some() || is_old && tag.has_pid();
+            return is_certain.then_some(Self { priority, time, host: "", tag });
+        }
         let host = rest.word().filter(|host| !host.ends_with(':'))?;
-        let tag_end = rest.0.bytes().take(64).position(|byte| matches!(byte, b':' | b'[' | b' '))?;
-        let (tag, after) = rest.0.split_at(tag_end);
-        rest.0 = after;
+        let tag = Tag::read(rest.0)?;
+        let is_certain = is_old || priority.is_some() || tag.has_pid();
+        is_certain.then_some(Self { priority, time, host, tag })
+    }
+}
+
+/// `TAG[PID]: ` and what follows it.
+pub(in super::super) struct Tag<'a> {
+    pub(in super::super) name: &'a str,
+    /// Empty if none is named.
+    pub(in super::super) pid: &'a str,
+    pub(in super::super) message: &'a str,
+}
+
+impl<'a> Tag<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let end = text.bytes().take(64).position(|byte| matches!(byte, b':' | b'[' | b' '))?;
+        let (name, after) = text.split_at(end);
+        let mut rest = Cursor(after);
         let mut pid = "";
         if rest.take("[").is_some() {
             pid = rest.until(b']')?;
         }
         rest.take(":")?;
-        // many other lines begin with a time as well
-        let is_certain =
-            is_old || priority.is_some() || pid.bytes().all(|byte| byte.is_ascii_digit()) && !pid.is_empty();
         let message = rest.0.strip_prefix(' ').unwrap_or(rest.0);
-        (is_certain && !tag.is_empty()).then_some(Self { priority, time, host, tag, pid, message })
+        (!name.is_empty()).then_some(Self { name, pid, message })
+    }
+
+    /// A tag with no host before it, where the first word could as well be one of the message. RFC 3164 (4.1.3) ends
+    /// a tag of at most 32 letters and digits at the first other character, by which any message has one. Here a tag
+    /// without the number of a process must end in `: ` and be a program's name, which is also how rsyslog and
+    /// syslog-ng read `<13>backup: done`; they would take the level in `<13>error: disk full` for a program, too.
+    pub(in super::super) fn alone(text: &'a str) -> Option<Self> {
+        const MAX_NAME_BYTES: usize = 32;
+        let tag = Self::read(text)?;
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./@+".contains(&byte);
+        let is_name =
+            tag.name.bytes().all(is_of_name) && tag.name.bytes().any(|byte| byte.is_ascii_alphabetic());
+        let head = &text[..text.len() - tag.message.len()];
+        let is_certain = tag.has_pid()
+            || tag.pid.is_empty()
+                && !head.contains('[')
+                && tag.name.len() <= MAX_NAME_BYTES
+                && level::known(tag.name).is_none()
+                && (head.ends_with(' ') || tag.message.is_empty());
+        (is_name && is_certain).then_some(tag)
+    }
+
+    fn has_pid(&self) -> bool {
+        !self.pid.is_empty() && self.pid.bytes().all(|byte| byte.is_ascii_digit())
     }
 }

@@ -1,6 +1,7 @@
 //! The request as JSON: Protocol Buffers' mapping, with lower camel case, 64-bit numbers as text, and trace ids as
 //! hexadecimal digits.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -11,7 +12,13 @@ use super::super::super::{DecodeError, Reason};
 use super::super::{LogLimits, line};
 use super::protobuf::double;
 use super::{Context, Export, Record};
-use crate::json::{Scanner, SyntaxError, Tape};
+use crate::json::{self, Edit, Scanner, SyntaxError, Tape};
+
+/// How many keys and values of JSON write one value of a record at most: `{"key": K, "value": {"arrayValue":
+/// {"values": []}}}` are nine, in the body and in the attributes, and some room for what else is in a record.
+const WRITTEN_VALUES: usize = 20;
+/// How deep in one another lists and objects of JSON write one value in another: `{"kvlistValue": {"values": [{"value":`.
+const WRITTEN_DEPTH: usize = 4;
 
 /// A `LogRecord` as it is written.
 #[derive(Deserialize, Default)]
@@ -103,17 +110,23 @@ impl Reader {
             let _ = scan.skip_value();
             let range = start..scan.pos;
             match self.parse::<Written>(range.clone(), export.limits) {
-                Some(written) => export.record(written.into(), context)?,
+                Some(written) => export.record(written.record(export.limits), context)?,
                 None => export.reject(range, Reason::Protocol("not a log record within the limits"))?,
             }
         }
         Ok(())
     }
 
-    /// A part of the request within the limits of one record.
+    /// A part of the request within the limits of one record; of lists with more values the rest is cut.
     fn parse<T: for<'de> Deserialize<'de>>(&mut self, range: Range<usize>, limits: &LogLimits) -> Option<T> {
         let text = String::from_utf8_lossy(self.body.get(range)?);
-        let parsed = line::json::parse(&text, limits, &mut self.tape)?;
+        let kept = without_rest(&text, limits.values);
+        let written = LogLimits {
+            values: limits.values.saturating_mul(WRITTEN_VALUES),
+            depth: limits.depth.saturating_add(1).saturating_mul(WRITTEN_DEPTH),
+            ..limits.clone()
+        };
+        let parsed = line::json::parse(&kept, &written, &mut self.tape)?;
         serde_json::from_str(&parsed).ok()
     }
 
@@ -154,6 +167,82 @@ impl Reader {
     }
 }
 
+/// An object in which the lists below each member hold one element more than `values` together, so that what is cut is
+/// seen where it is kept. All values of attributes and bodies, of whatever kind, are elements of lists.
+fn without_rest(object: &str, values: usize) -> Cow<'_, str> {
+    // an element and its comma
+    const MIN_BYTES: usize = 2;
+    if object.len() / MIN_BYTES <= values {
+        return Cow::Borrowed(object);
+    }
+    match rests(object.as_bytes(), values) {
+        Ok(rests) if !rests.is_empty() => {
+            let edit = |range| Edit { range, replacement: String::new() };
+            Cow::Owned(json::apply(object, rests.into_iter().map(edit).collect()))
+        }
+        // what is not JSON is refused where it is parsed
+        _ => Cow::Borrowed(object),
+    }
+}
+
+fn rests(object: &[u8], values: usize) -> Result<Vec<Range<usize>>, SyntaxError> {
+    let mut scan = Scanner::new(object, 0);
+    let (mut open, mut rests, mut taken) = (Vec::new(), Vec::new(), 0);
+    while let Some(byte) = scan.peek() {
+        if byte == b'"' {
+            scan.string(|| ())?;
+            continue;
+        }
+        let at = scan.pos;
+        scan.pos += 1;
+        let is_element = match byte {
+            b'{' | b'[' => {
+                open.push(byte);
+                scan.skip_space();
+                byte == b'[' && scan.peek() != Some(b']')
+            }
+            b'}' | b']' => {
+                open.pop();
+                false
+            }
+            b',' if open.len() == 1 => {
+                taken = 0;
+                false
+            }
+            b',' => open.last() == Some(&b'['),
+            _ => false,
+        };
+        taken += usize::from(is_element);
+        if is_element && taken > values.saturating_add(1) {
+            let start = if byte == b',' { at } else { scan.pos };
+            scan.skip_space();
+            skip_elements(&mut scan)?;
+            rests.push(start..scan.pos);
+        }
+    }
+    Ok(rests)
+}
+
+/// Passes over elements up to the end of their list.
+fn skip_elements(scan: &mut Scanner<'_>) -> Result<(), SyntaxError> {
+    loop {
+        scan.skip_value()?;
+        if !scan.next_or(b']')? {
+            scan.pos -= 1;
+            return Ok(());
+        }
+    }
+}
+
+/// How many elements the lists in a value hold together.
+fn elements(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.len() + list.iter().map(elements).sum::<usize>(),
+        Value::Object(members) => members.values().map(elements).sum(),
+        _ => 0,
+    }
+}
+
 /// Finds a member in the object that comes next. Names with escapes are not looked into: nobody writes them so.
 fn find(scan: &mut Scanner<'_>, name: &str) -> Result<Option<Range<usize>>, SyntaxError> {
     if !scan.take(b'{') {
@@ -182,23 +271,23 @@ fn find(scan: &mut Scanner<'_>, name: &str) -> Result<Option<Range<usize>>, Synt
     }
 }
 
-impl From<Written> for Record {
-    fn from(written: Written) -> Self {
+impl Written {
+    fn record(self, limits: &LogLimits) -> Record {
         let id = |id: String, digits: usize| {
             let is_id = id.len() == digits && id.bytes().all(|byte| byte.is_ascii_hexdigit());
             if is_id { id.to_ascii_lowercase() } else { String::new() }
         };
-        Self {
-            time: number(&written.time_unix_nano),
-            observed: number(&written.observed_time_unix_nano),
-            severity: number(&written.severity_number),
-            severity_text: written.severity_text,
-            body: any(written.body),
-            body_cut: false,
-            attributes: attributes(written.attributes),
-            trace_id: id(written.trace_id, 32),
-            span_id: id(written.span_id, 16),
-            event_name: written.event_name,
+        Record {
+            time: number(&self.time_unix_nano),
+            observed: number(&self.observed_time_unix_nano),
+            severity: number(&self.severity_number),
+            severity_text: self.severity_text,
+            body_cut: elements(&self.body) > limits.values,
+            body: any(self.body),
+            attributes: attributes(self.attributes),
+            trace_id: id(self.trace_id, 32),
+            span_id: id(self.span_id, 16),
+            event_name: self.event_name,
         }
     }
 }

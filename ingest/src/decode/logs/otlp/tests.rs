@@ -143,6 +143,47 @@ fn request(resource: &[u8], records: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn of_more_values_than_a_record_may_hold_the_rest_is_cut_in_both_forms() {
+    let numbers = |count: u32| -> (Vec<Vec<u8>>, Vec<String>) {
+        let pair = |number: u32| {
+            let key = format!("k{number:05}");
+            let json = format!(r#"{{"key":"{key}","value":{{"intValue":"7"}}}}"#);
+            ([field(1, key.as_bytes()), field(2, &[0x18, 7])].concat(), json)
+        };
+        (0..count).map(pair).unzip()
+    };
+    for (count, kept) in [(1_400, 1_400), (1_600, 1_600), (10_000, 10_000), (15_000, 10_000)] {
+        let (pairs, written) = numbers(count);
+        let attributes: Vec<u8> = pairs.iter().flat_map(|pair| field(6, pair)).collect();
+        let json = format!(
+            r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"attributes":[{}],"severityText":"INFO"}}]}}]}}]}}"#,
+            written.join(" , ")
+        );
+        let record = field(2, &[attributes, field(3, b"INFO")].concat());
+        let protobuf = decode(&request(b"", &record), OtlpForm::Protobuf).unwrap();
+        let json = decode(json.as_bytes(), OtlpForm::Json).unwrap();
+        let document = &documents(&json)[0];
+        assert_eq!(*document, documents(&protobuf)[0], "{count}");
+        let found = document.as_object().unwrap().keys().filter(|key| key.starts_with('k')).count();
+        assert_eq!((found, document["log.level"].as_str()), (kept, Some("info")), "{count}");
+        let flags = if count == 15_000 { serde_json::json!(["members_cut"]) } else { Value::Null };
+        assert_eq!(document["log.flags"], flags, "{count}");
+    }
+
+    let values = numbers(15_000).1.join(",");
+    let body = format!(r#"{{"kvlistValue":{{"values":[{values}]}}}}"#);
+    let deep = r#"{"arrayValue":{"values":["#.repeat(30) + r#"{"stringValue":"deep"}"# + &"]}}".repeat(30);
+    for (record, flag) in [(format!(r#""body":{body}"#), "truncated"), (format!(r#""body":{deep}"#), "")] {
+        let json = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{record}}}]}}]}}]}}"#);
+        let decoded = decode(json.as_bytes(), OtlpForm::Json).unwrap();
+        assert_eq!((decoded.envelopes.len(), decoded.rejected.len()), (1, 0));
+        let document = &documents(&decoded)[0];
+        assert_eq!(document["log.flags"][0].as_str().unwrap_or_default(), flag);
+        assert!(!flag.is_empty() || document["message"].to_string().contains("deep"), "{document}");
+    }
+}
+
+#[test]
 fn what_one_record_and_one_request_may_hold_is_bounded() {
     // a million empty attributes, and a million empty elements in the body
     let many = [0x32, 0].repeat(1 << 20);

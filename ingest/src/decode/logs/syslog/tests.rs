@@ -114,6 +114,14 @@ fn messages_of_rfc_3164_and_what_resembles_them() {
     );
     check("<13>no header at all", &[("message", "no header at all".into()), ("log.level", "notice".into())]);
     check("no priority", &[("message", "no priority".into()), ("log.level", Value::Null)]);
+    // the address is that of the connection, whatever a message says
+    check(
+        r#"<13>{"log.source.address":"192.0.2.1","a":1}"#,
+        &[
+            ("log.source.address", "10.0.0.1".into()),
+            ("line", serde_json::json!({"log.source.address": "192.0.2.1"})),
+        ],
+    );
     for odd in
         ["<192>x", "<>x", "<+1>x", "<1", "<13>1 2026 a b", "<13>1 - h a p m [id", "<13>1 - h a p m [id x=\"]"]
     {
@@ -125,6 +133,106 @@ fn messages_of_rfc_3164_and_what_resembles_them() {
         (&document["message"], &document["log.flags"][0]),
         (&"caf\u{fffd}".into(), &"not_utf8".into())
     );
+}
+
+#[test]
+fn a_message_may_name_no_host() {
+    const FAILED: &str = "Failed password for root from 203.0.113.9 port 4 ssh2";
+    for (header, time) in [
+        ("<38>Jan 31 08:15:00 sshd[99]: ", "2026-01-31T08:15:00.000000Z"),
+        ("<38>Jan 31 08:15:00 sshd: ", "2026-01-31T08:15:00.000000Z"),
+        ("<38>2026-01-31T08:15:00Z sshd[99]: ", "2026-01-31T08:15:00.000000Z"),
+        ("<38>sshd[99]: ", "2026-01-31T08:20:00.000000Z"),
+        ("<38>sshd[99]:", "2026-01-31T08:20:00.000000Z"),
+        ("<38>sshd: ", "2026-01-31T08:20:00.000000Z"),
+        // glibc's syslog() as it stands in a file
+        ("Jan 31 08:15:00 sshd[99]: ", "2026-01-31T08:15:00.000000Z"),
+    ] {
+        check(
+            &format!("{header}{FAILED}"),
+            &[
+                ("@timestamp", time.into()),
+                ("event.dataset", "sshd".into()),
+                ("process.name", "sshd".into()),
+                ("process.pid", if header.contains("99") { 99.into() } else { Value::Null }),
+                ("event.outcome", "failure".into()),
+                ("source.ip", "203.0.113.9".into()),
+                ("host.name", Value::Null),
+                ("log.source.address", "10.0.0.1".into()),
+            ],
+        );
+    }
+    // some devices name the year
+    check(
+        "<38>Oct 11 2025 22:14:15 fw-1 sshd[99]: x",
+        &[
+            ("@timestamp", "2025-10-11T22:14:15.000000Z".into()),
+            ("host.name", "fw-1".into()),
+            ("process.name", "sshd".into()),
+            ("message", "x".into()),
+        ],
+    );
+    check(
+        "<30>Jan 31 08:15:00 postfix/smtpd[7]: connect",
+        &[
+            ("process.name", "postfix/smtpd".into()),
+            ("host.name", Value::Null),
+            ("message", "connect".into()),
+        ],
+    );
+    check("<13>backup: done: 7", &[("process.name", "backup".into()), ("message", "done: 7".into())]);
+}
+
+#[test]
+fn messages_of_cisco_devices_are_as_old_as_they_say() {
+    const MESSAGE: &str = "%SYS-5-CONFIG_I: Configured from console";
+    let (said, arrived) = ("2026-01-31T08:15:00.123000Z", "2026-01-31T08:20:00.000000Z");
+    for (header, time) in [
+        ("<189>45: Jan 31 08:15:00.123: ", said),
+        ("<189>000045: .Jan 31 2026 08:15:00.123 UTC: ", said),
+        ("<189>Jan 31 2026 08:15:00.123: ", said),
+        ("<189>45: *Mar  1 00:01:02.123: ", arrived),
+    ] {
+        check(
+            &format!("{header}{MESSAGE}"),
+            &[("@timestamp", time.into()), ("message", MESSAGE.into()), ("process.name", Value::Null)],
+        );
+    }
+    for other in ["45: Jan 31 08:15:00 CEST: %A-1-B: c", "45 %A-1-B: c", "45: Jan 31 08:15:00: c"] {
+        check(&format!("<189>{other}"), &[("@timestamp", arrived.into()), ("message", other.into())]);
+    }
+}
+
+#[test]
+fn a_word_before_a_colon_is_not_always_a_tag() {
+    for message in [
+        "error: disk full",
+        "WARNING: disk full",
+        "12:30: lunch",
+        "10.0.0.1: unreachable",
+        "http://example.org: gone",
+        "std::vector: empty",
+        "C:\\ is full",
+        "level=info msg=\"a: b\"",
+        "the disk: full",
+        "%SYS-5-CONFIG_I: configured",
+        "sshd[x]: y",
+        "sshd[]: y",
+        "a-name-of-more-than-thirty-two-characters: y",
+        ": y",
+    ] {
+        check(&format!("<13>{message}"), &[("message", message.into()), ("process.name", Value::Null)]);
+    }
+    // a host is one, whatever follows
+    check(
+        "<13>Jan 31 08:15:00 web error: disk full",
+        &[("host.name", "web".into()), ("process.name", "error".into()), ("message", "disk full".into())],
+    );
+    // what stands in no header stays where it is
+    let line = "<13>Jan 31 08:15:00 error: disk full";
+    check(line, &[("message", line[4..].into()), ("host.name", Value::Null), ("process.name", Value::Null)]);
+    let line = "Jan 31 08:15:00 note: x";
+    check(line, &[("message", line.into()), ("process.name", Value::Null)]);
 }
 
 /// Feeds a stream in pieces of this size.
