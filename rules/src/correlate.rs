@@ -6,6 +6,9 @@
 //!                        Watermark ──────┘ decides what waited; forgets what no window can reach
 //! ```
 //!
+//! Most groups stay far from what a condition asks for. As long as `reach.rs` tells that no window of a group can
+//! fulfil it, the group waits for no watermark, and is touched only when an entry comes.
+//!
 //! The engine has no clock and does no I/O. What it holds is a function of the records it was given, so that
 //! a snapshot and the records after it lead to the same state again. What correlations mean is decided in
 //! `SEMANTICS.md`; `naive.rs` says it once more as plainly as possible.

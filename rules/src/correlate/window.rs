@@ -19,11 +19,11 @@ pub(crate) const MAX_ENTRIES: usize = 65_536;
 pub(crate) const MAX_ORDERED_ENTRIES: usize = 10_000;
 
 /// With fewer entries, nothing is gained by looking for those that are not needed.
-const FEW_ENTRIES: usize = 16;
+const FEW_ENTRIES: u32 = 16;
 /// Where windows are quiet, old entries go when so many came.
 const FORGET_EVERY: usize = 16;
 /// Least number of entries between two looks for whether windows are quiet.
-const LOOK_AGAIN_IN: usize = 8;
+const LOOK_AGAIN_IN: u32 = 8;
 
 /// One match of a rule that a correlation refers to. There are many, and each is looked at when it is long out of the
 /// fast caches; so it fills one line of a cache, and no more.
@@ -129,9 +129,9 @@ pub(crate) struct Window {
     /// Of the entries from `start` to before `next`; of all entries while windows are quiet. Then nothing is decided.
     aggregate: Aggregate,
     /// When so many more entries came, all of them are looked at for whether windows are quiet.
-    look_in: usize,
+    look_in: u32,
     /// With so many entries, those that are not needed are looked for.
-    prune_at: usize,
+    prune_at: u32,
     /// When windows ended of which alerts were made; ascending in no order that matters.
     pub(super) fired: Vec<i64>,
     chained_bytes: usize,
@@ -293,7 +293,7 @@ impl Window {
     /// Looks at all entries, and one to come, for whether windows over them are quiet; then they are from now on.
     fn look(&mut self, next: Option<&Entry>, rule: &Correlation) -> bool {
         let Some(mut reach) = Reach::new(rule) else { return false };
-        self.look_in = LOOK_AGAIN_IN.max(self.entries.len() / 2);
+        self.look_in = LOOK_AGAIN_IN.max(small(self.entries.len() / 2));
         self.entries.iter().chain(next).for_each(|entry| reach.add(entry, rule.kind));
         let is_quiet = !reach.may_hold(rule);
         if is_quiet {
@@ -401,7 +401,7 @@ impl Window {
     /// the latest `listed` entries of it. That is done when there are half as many entries again as were left the
     /// last time, so that the cost per entry stays constant.
     fn prune(&mut self, rule: &Correlation, floor: i64, listed: usize) {
-        if self.entries.len() < self.prune_at.max(listed) || !decisive::drops(rule.kind) {
+        if self.entries.len() < (self.prune_at as usize).max(listed) || !decisive::drops(rule.kind) {
             return;
         }
         let decided = self.entries.partition_point(|entry| entry.time < floor).min(self.next);
@@ -420,8 +420,8 @@ impl Window {
             !unneeded
         });
         (self.start, self.next) = (start, next);
-        self.prune_at = FEW_ENTRIES.max(with_half(self.entries.len()));
-        self.entries.shrink_to(self.prune_at);
+        self.prune_at = FEW_ENTRIES.max(small(with_half(self.entries.len())));
+        self.entries.shrink_to(self.prune_at as usize);
     }
 
     fn make_room(&mut self, rule: &Correlation) -> u64 {
@@ -452,6 +452,11 @@ impl Window {
         let decided = self.entries.iter().take(self.next).skip(self.start);
         decided.for_each(|entry| self.aggregate.add(entry, rule));
     }
+}
+
+/// There are never so many entries that their number does not fit.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn with_half(count: usize) -> usize {
