@@ -8,7 +8,7 @@ use rustc_hash::FxHasher;
 use crate::compile::AtomId;
 
 /// Values that are remembered for one field.
-const SLOTS: usize = 64;
+const SLOTS: usize = 256;
 /// Longer values are not remembered.
 const MAX_TEXT_BYTES: usize = 256;
 /// Values that decide more are not remembered either.
