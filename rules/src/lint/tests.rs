@@ -87,6 +87,7 @@ fn comparisons_that_exclude_each_other_are_named() {
         ("s: {CODE|gt: [9, 7], CODE|lt: 6.5}, condition: s", Some("CODE cannot be > 7 and at once < 6.5")),
         ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s and t", Some("CODE cannot be > 5 and at once < 3")),
         ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s or t", None),
+        ("s: {CODE|gt: 9007199254740992, CODE|lte: 9007199254740993}, condition: s", None),
         (
             "s: {CODE|gte: 400}, f: {CODE|gte: 300}, condition: s and not f",
             Some("CODE cannot be >= 400 and at once < 300"),
