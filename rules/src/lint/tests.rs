@@ -250,6 +250,19 @@ fn documents_that_share_a_selection_are_looked_at_together() {
 }
 
 #[test]
+fn attributes_that_are_no_text_are_named() {
+    let text = "title: t\nfalsepositives:\n  - Unknown\n  - Tools: backup\ndescription: [a]\nauthor:\n\
+        references: https://example.com\ndetection: {s: {verb: get}, condition: s}\n";
+    let findings = lint_text("r.yml", text);
+    let found: Vec<_> = findings.iter().map(|finding| (finding.line, finding.message.as_str())).collect();
+    let expect = [
+        (5, "description takes text, not a list; it is left out"),
+        (4, "falsepositives takes text, not a mapping; it is left out"),
+    ];
+    assert_eq!(found, expect);
+}
+
+#[test]
 fn nothing_is_found_in_the_library() {
     let files = library::files();
     let mut findings: Vec<_> = files.iter().flat_map(|(name, text)| lint_text(name, text)).collect();
