@@ -153,7 +153,9 @@ impl<'a> Layer<'a> {
                     falco.read(items, problems);
                     continue;
                 }
-                let Some(mut rule) = sigma::read(document, lists, pipelines, filters, problems) else { continue };
+                let Some(mut rule) = sigma::read(document, lists, pipelines, filters, problems) else {
+                    continue;
+                };
                 totals.tell_apart(&mut rule);
                 match totals.admit(&rule) {
                     Ok(()) => rules.push(rule),
