@@ -31,8 +31,8 @@ pub enum Value {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
-    Integer(i64),
+    /// A whole number, with the text it was written as.
+    Integer(i64, String),
     /// Any other number, with the text it was written as.
     Float(f64, String),
     /// Text.
@@ -103,8 +103,7 @@ impl Node {
     pub fn scalar_text(&self) -> Option<String> {
         match &self.value {
             Value::Bool(value) => Some(value.to_string()),
-            Value::Integer(number) => Some(number.to_string()),
-            Value::Float(_, text) | Value::String(text) => Some(text.clone()),
+            Value::Integer(_, text) | Value::Float(_, text) | Value::String(text) => Some(text.clone()),
             Value::Null | Value::Sequence(_) | Value::Mapping(_) => None,
         }
     }
@@ -115,7 +114,7 @@ impl Node {
         match self.value {
             Value::Null => "null",
             Value::Bool(_) => "true or false",
-            Value::Integer(_) | Value::Float(..) => "a number",
+            Value::Integer(..) | Value::Float(..) => "a number",
             Value::String(_) => "text",
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
@@ -264,7 +263,7 @@ fn resolve(text: &str) -> Value {
     }
     let radix = |prefix, radix| i64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
     if let Some(number) = text.parse().ok().or_else(|| radix("0x", 16)).or_else(|| radix("0o", 8)) {
-        return Value::Integer(number);
+        return Value::Integer(number, text.to_owned());
     }
     let numeric = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
     match text.parse::<f64>() {
@@ -289,9 +288,9 @@ mod tests {
             documents[0].items().unwrap().iter().map(|node| node.value.clone()).collect();
         let text = |text: &str| Value::String(text.to_owned());
         let expect = vec![
-            Value::Integer(1),
-            Value::Integer(-2),
-            Value::Integer(31),
+            Value::Integer(1, "1".to_owned()),
+            Value::Integer(-2, "-2".to_owned()),
+            Value::Integer(31, "0x1f".to_owned()),
             Value::Float(1.5, "1.50".to_owned()),
             Value::Float(0.5, ".5".to_owned()),
             text("1"),
@@ -313,7 +312,7 @@ mod tests {
         let list = documents[0].get("b").unwrap().items().unwrap();
         assert_eq!((list[0].line, list[1].line), (3, 4));
         assert_eq!(documents[1].get("e").unwrap().line, 7);
-        assert_eq!(documents[1].get("e").unwrap().get("d").unwrap().value, Value::Integer(1));
+        assert_eq!(documents[1].get("e").unwrap().get("d").unwrap().value, Value::Integer(1, "1".to_owned()));
     }
 
     #[test]

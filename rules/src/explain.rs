@@ -140,7 +140,7 @@ pub(crate) fn predicate(test: &Test) -> String {
                 Order::Greater => ">",
                 Order::GreaterOrEqual => ">=",
             };
-            format!("{sign} {}", threshold.get())
+            format!("{sign} {threshold}")
         }
         Check::Network(network) => format!("is in {network}"),
         Check::Time(unit, number) => format!("is a time whose {} is {number}", unit.name()),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use watchbell_event::predicate::Number;
 
 use crate::derived::Derived;
 use crate::expression::Expression;
@@ -222,7 +223,7 @@ pub(crate) enum Check {
     /// Its text, as it is, matches a regular expression.
     Expression(Expression),
     /// It is a number, or text that is one, on this side of a threshold.
-    Compare(Order, Threshold),
+    Compare(Order, Number),
     /// It is an address in this block.
     Network(IpNet),
     /// It is a moment, and this part of it in UTC is this number.
@@ -247,7 +248,7 @@ impl Check {
             Self::Cased(pattern) => pattern.matches(text),
             Self::Expression(expression) => expression.matches(text),
             Self::Compare(order, threshold) => {
-                number(text).is_some_and(|number| order.holds(number, threshold.get()))
+                exact_number(text).is_some_and(|number| order.holds(number, *threshold))
             }
             Self::Network(network) => address(text).is_some_and(|address| network.contains(&address)),
             Self::Time(unit, number) => {
@@ -342,30 +343,23 @@ pub(crate) enum Order {
 
 impl Order {
     /// Whether `value` is on this side of `threshold`.
-    pub(crate) fn holds(self, value: f64, threshold: f64) -> bool {
+    pub(crate) fn holds(self, value: Number, threshold: Number) -> bool {
+        let order = value.compare(threshold);
         match self {
-            Self::Less => value < threshold,
-            Self::LessOrEqual => value <= threshold,
-            Self::Greater => value > threshold,
-            Self::GreaterOrEqual => value >= threshold,
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
         }
     }
 }
 
-/// A finite number, comparable and hashable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Threshold(u64);
-
-impl Threshold {
-    /// Takes a finite number.
-    pub(crate) fn new(number: f64) -> Option<Self> {
-        number.is_finite().then(|| Self((number + 0.0).to_bits()))
-    }
-
-    /// The number.
-    pub(crate) fn get(self) -> f64 {
-        f64::from_bits(self.0)
-    }
+/// Reads text as a finite number; whole numbers of 64 bits as they are, all others as the nearest floating point
+/// number.
+pub(crate) fn exact_number(text: &str) -> Option<Number> {
+    let signed = || text.parse::<i64>().ok().map(Number::from);
+    let unsigned = || text.parse::<u64>().ok().map(Number::from);
+    signed().or_else(unsigned).or_else(|| number(text).map(Number::from))
 }
 
 /// Reads text as a finite number.

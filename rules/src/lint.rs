@@ -48,6 +48,8 @@ pub enum FindingKind {
     UnusedSelection,
     /// An exclusion that excludes nothing, as its condition lacks `not`.
     FilterWithoutNot,
+    /// Something that the rule says about itself is no text, and left out.
+    NotText,
     /// The audit policy does not log what the rule reads.
     Starved,
 }
@@ -62,6 +64,7 @@ impl FindingKind {
             Self::UnknownField => "unknown-field",
             Self::UnusedSelection => "unused-selection",
             Self::FilterWithoutNot => "filter-without-not",
+            Self::NotText => "not-text",
             Self::Starved => "starved",
         }
     }

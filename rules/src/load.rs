@@ -35,7 +35,8 @@ pub struct Loaded {
 }
 
 /// Reads files, given as name and text. Each rule loads or is refused on its own; a file that is not YAML is
-/// refused as a whole. Of two rules with one id, the second is refused.
+/// refused as a whole. Of two rules with one id, the second is refused; rules without one that share a title in a
+/// file are numbered.
 #[must_use]
 pub fn load(files: &[(String, String)], lists: &Lists) -> Loaded {
     load_over(&[], files, lists)
@@ -152,7 +153,10 @@ impl<'a> Layer<'a> {
                     falco.read(items, problems);
                     continue;
                 }
-                let Some(rule) = sigma::read(document, lists, pipelines, filters, problems) else { continue };
+                let Some(mut rule) = sigma::read(document, lists, pipelines, filters, problems) else {
+                    continue;
+                };
+                totals.tell_apart(&mut rule);
                 match totals.admit(&rule) {
                     Ok(()) => rules.push(rule),
                     Err(reason) => problems.add(rule.line, reason),
@@ -197,11 +201,37 @@ impl<'a> File<'a> {
 #[derive(Default)]
 struct Totals {
     keys: HashMap<Arc<str>, (Arc<str>, usize)>,
+    /// How many rules without an id share a title within a file, and on which lines they begin.
+    unnamed: HashMap<Arc<str>, (usize, HashSet<usize>)>,
     nodes: usize,
     expression_bytes: usize,
 }
 
 impl Totals {
+    /// Rules without an id that have one title in one file are told apart by their number, from the second on. The
+    /// same document read twice stays what it is, so that it is refused.
+    fn tell_apart(&mut self, rule: &mut Rule) {
+        if rule.id.is_some() {
+            return;
+        }
+        let (count, lines) = self.unnamed.entry(rule.key.clone()).or_default();
+        if !lines.insert(rule.line) {
+            return;
+        }
+        // A title may itself end in a number.
+        let mut key = rule.key.clone();
+        loop {
+            *count += 1;
+            if *count > 1 {
+                key = format!("{}#{count}", rule.key).into();
+            }
+            if !self.keys.contains_key(&key) {
+                break;
+            }
+        }
+        rule.key = key;
+    }
+
     fn admit(&mut self, rule: &Rule) -> Result<(), String> {
         if let Some((file, line)) = self.keys.get(&rule.key) {
             return Err(format!("a rule with the id {:?} is already in {file}, line {line}", rule.key));

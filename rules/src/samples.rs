@@ -240,8 +240,8 @@ pub(crate) fn json(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value) => (*value).into(),
-        Value::Integer(number) => (*number).into(),
-        Value::Float(number, _) => (*number).into(),
+        Value::Integer(number, _) => (*number).into(),
+        Value::Float(number, written) => written.parse::<u64>().map_or_else(|_| (*number).into(), Json::from),
         Value::String(text) => text.as_str().into(),
         Value::Sequence(items) => items.iter().map(json).collect(),
         Value::Mapping(entries) => {

@@ -16,7 +16,7 @@ mod selection;
 use std::sync::Arc;
 
 use watchbell_event::Level;
-use watchbell_event::yaml::Node;
+use watchbell_event::yaml::{Node, Value};
 
 use self::detection::Detection;
 use self::expand::Placeholders;
@@ -33,6 +33,8 @@ pub(crate) use selection::MAX_VALUE_BYTES;
 
 /// Longest title, id or name of a field to group by, in bytes.
 pub(crate) const MAX_TITLE_BYTES: usize = 512;
+/// The latest major version of the specification of which something is supported: arrays.
+const MAX_VERSION: u32 = 3;
 /// Most fields that a rule groups by.
 pub(crate) const MAX_GROUP_FIELDS: usize = 16;
 
@@ -49,12 +51,13 @@ pub(crate) fn read(
         problems.add(document.line, format!("a Sigma rule is a mapping, not {}", document.kind()));
         return None;
     }
+    check_version(document, problems);
     let title = title(document, problems);
     let id = id(document, problems);
     let level = level(document, problems);
     let name = text(document, "name");
     let mut placeholders = Placeholders::new(lists);
-    let mut draft = Draft { document, log_source: log_source(document), detections: Vec::new() };
+    let mut draft = Draft { document, log_source: log_source(document, problems), detections: Vec::new() };
     let correlation = document.get("correlation");
     let formula = match correlation {
         // Its matches come from those of other rules.
@@ -69,6 +72,7 @@ pub(crate) fn read(
     };
     let correlation = correlation.and_then(|node| correlation::read(document, node, problems));
     let (group_by, next_steps) = extension(document, problems);
+    let tags = tags(document, problems);
     if problems.count() > before {
         return None;
     }
@@ -84,7 +88,7 @@ pub(crate) fn read(
         description: text(document, "description").unwrap_or_default().trim().to_owned(),
         author: text(document, "author"),
         references: texts(document, "references"),
-        tags: texts(document, "tags").into_iter().map(Arc::from).collect(),
+        tags: tags.into_iter().map(Arc::from).collect(),
         false_positives: texts(document, "falsepositives"),
         format: draft.log_source.format(),
         log_source: draft.log_source,
@@ -213,9 +217,39 @@ fn extension(document: &Node, problems: &mut Problems<'_>) -> (Vec<String>, Vec<
     (group_by, texts(extension, "next-steps"))
 }
 
-fn log_source(document: &Node) -> LogSource {
-    let part = |key| text(document.get("logsource")?, key);
+/// What says which events the rule sees must not be overlooked.
+fn log_source(document: &Node, problems: &mut Problems<'_>) -> LogSource {
+    let Some(node) = document.get("logsource") else { return LogSource::default() };
+    if node.entries().is_none() {
+        problems.add(node.line, format!("logsource must be a mapping, not {}", node.kind()));
+    }
+    let mut part = |key| match node.get(key)? {
+        part if part.as_str().is_none() && part.value != Value::Null => {
+            problems.add(part.line, format!("{key} of logsource must be text, not {}", part.kind()));
+            None
+        }
+        part => part.scalar_text(),
+    };
     LogSource { category: part("category"), product: part("product"), service: part("service") }
+}
+
+fn tags(document: &Node, problems: &mut Problems<'_>) -> Vec<String> {
+    let Some(node) = document.get("tags").filter(|node| node.value != Value::Null) else { return Vec::new() };
+    let items = node.items().unwrap_or(std::slice::from_ref(node));
+    for item in items.iter().filter(|item| item.as_str().is_none()) {
+        problems.add(item.line, format!("a tag must be text, not {}", item.kind()));
+    }
+    items.iter().filter_map(Node::scalar_text).collect()
+}
+
+/// The specification may be named by its major version alone.
+fn check_version(document: &Node, problems: &mut Problems<'_>) {
+    let Some(node) = document.get("sigma-version") else { return };
+    let version = node.scalar_text().unwrap_or_else(|| node.kind().to_owned());
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if !major.is_some_and(|major| (1..=MAX_VERSION).contains(&major)) {
+        problems.add(node.line, format!("sigma-version {version:?} is not known; known: 1 to {MAX_VERSION}"));
+    }
 }
 
 fn text(node: &Node, key: &str) -> Option<String> {

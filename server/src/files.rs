@@ -28,7 +28,8 @@ pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
 /// As [`read`], and where the file is not UTF-8.
 pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String> {
     String::from_utf8(read(path, max_bytes)?)
-        .map_err(|_| anyhow::anyhow!("failed to read {}: it is not UTF-8 text", path.display()))
+        .map_err(|_| anyhow::anyhow!("it is not UTF-8 text"))
+        .with_context(|| format!("failed to read {}", path.display()))
 }
 
 /// Writes a file that only its owner can read, atomically and durably.

@@ -1,5 +1,6 @@
 //! Rule files on disk, read under limits.
 
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use watchbell_rules::{LoadError, samples};
@@ -22,9 +23,12 @@ pub(crate) struct RuleFiles {
 
 /// Reads a file, or all `.yml` and `.yaml` files below a directory that do not hold samples.
 pub(crate) fn read(path: &Path) -> RuleFiles {
-    let mut found = RuleFiles::default();
-    let mut paths = Vec::new();
-    collect(path, 0, &mut paths, &mut found.unreadable);
+    let mut search = Search::default();
+    search.visit(path, 0);
+    while let Some((link, depth)) = search.links.pop_front() {
+        search.visit(&link, depth);
+    }
+    let Search { mut paths, found, .. } = search;
     paths.sort();
     paths.retain(|path| !samples::is_sample_file(&path.to_string_lossy()));
     read_all(paths, found)
@@ -39,39 +43,70 @@ fn read_all(paths: Vec<PathBuf>, mut found: RuleFiles) -> RuleFiles {
     for path in paths {
         match files::read_text(&path, MAX_FILE_BYTES) {
             Ok(text) => found.files.push((path.display().to_string(), text)),
-            Err(error) => found.unreadable.push(unreadable(&path, format!("{error:#}"))),
+            // What stands around the cause names the file once more.
+            Err(error) => found.unreadable.push(unreadable(&path, error.root_cause().to_string())),
         }
     }
     found
 }
 
-fn collect(path: &Path, depth: usize, paths: &mut Vec<PathBuf>, problems: &mut Vec<LoadError>) {
-    let kind = match path.metadata() {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) => return problems.push(unreadable(path, error.to_string())),
-    };
-    if kind.is_file() {
-        if paths.len() < MAX_FILES {
-            paths.push(path.to_owned());
-        } else if paths.len() == MAX_FILES && !problems.iter().any(|problem| problem.reason == TOO_MANY) {
-            problems.push(unreadable(path, TOO_MANY.to_owned()));
+/// The search for files below a path.
+#[derive(Default)]
+struct Search {
+    paths: Vec<PathBuf>,
+    /// Where files and directories really are: links may lead to one by many ways, and in circles.
+    visited: HashSet<PathBuf>,
+    /// Links still to be followed, with their depth: rules are known by the name of their file, and that is its own
+    /// before that of a link to it.
+    links: VecDeque<(PathBuf, usize)>,
+    found: RuleFiles,
+}
+
+impl Search {
+    fn visit(&mut self, path: &Path, depth: usize) {
+        let (kind, place) = match path.metadata().and_then(|it| Ok((it.file_type(), path.canonicalize()?))) {
+            Ok(known) => known,
+            Err(error) => return self.refuse(path, error.to_string()),
+        };
+        if !kind.is_file() && !kind.is_dir() {
+            // Reading a pipe would wait for ever.
+            return self.refuse(path, "not a regular file".to_owned());
         }
-        return;
+        if !self.visited.insert(place) {
+            return;
+        }
+        if kind.is_dir() {
+            return self.visit_members(path, depth);
+        }
+        if self.paths.len() < MAX_FILES {
+            self.paths.push(path.to_owned());
+        } else if !self.found.unreadable.iter().any(|problem| problem.reason == TOO_MANY) {
+            self.refuse(path, TOO_MANY.to_owned());
+        }
     }
-    if !kind.is_dir() {
-        // Reading a pipe would wait for ever.
-        return problems.push(unreadable(path, "not a regular file".to_owned()));
-    }
-    if depth > MAX_DEPTH {
-        return problems.push(unreadable(path, format!("nested deeper than {MAX_DEPTH} directories")));
-    }
-    match path.read_dir() {
-        Err(error) => problems.push(unreadable(path, error.to_string())),
-        Ok(entries) => {
-            for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_wanted(path)) {
-                collect(&path, depth + 1, paths, problems);
+
+    fn visit_members(&mut self, directory: &Path, depth: usize) {
+        if depth > MAX_DEPTH {
+            return self.refuse(directory, format!("nested deeper than {MAX_DEPTH} directories"));
+        }
+        let entries = match directory.read_dir() {
+            Ok(entries) => entries,
+            Err(error) => return self.refuse(directory, error.to_string()),
+        };
+        let mut paths: Vec<_> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_wanted(path)).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_symlink() {
+                self.links.push_back((path, depth + 1));
+            } else {
+                self.visit(&path, depth + 1);
             }
         }
+    }
+
+    fn refuse(&mut self, path: &Path, reason: String) {
+        self.found.unreadable.push(unreadable(path, reason));
     }
 }
 
@@ -112,17 +147,37 @@ mod tests {
         std::fs::write(dir.path().join("binary.yml"), [0xff, 0xfe]).unwrap();
         let pipe = dir.path().join("pipe.yml");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("loop")).unwrap();
         let found = read(dir.path());
         assert!(found.files.iter().any(|(name, _)| name.ends_with("good.yml")));
-        for (name, reason) in
-            [("binary.yml", "not UTF-8"), ("pipe.yml", "not a regular file"), ("loop", "nested deeper")]
-        {
+        for (name, reason) in [("binary.yml", "it is not UTF-8 text"), ("pipe.yml", "not a regular file")] {
             let told = found
                 .unreadable
                 .iter()
-                .any(|problem| problem.file.contains(name) && problem.reason.contains(reason));
+                .any(|problem| problem.file.contains(name) && problem.reason == reason);
             assert!(told, "{name}: {:?}", found.unreadable);
         }
+    }
+
+    #[test]
+    fn links_are_followed_and_each_file_is_read_once() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["rules/..data/mounted.yml", "rules/z/own.yml", "elsewhere/far.yml"] {
+            std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+            std::fs::write(path(name), "x").unwrap();
+        }
+        symlink(path("rules"), path("rules/loop")).unwrap();
+        symlink(path("rules"), path("rules/z/up")).unwrap();
+        std::fs::create_dir(path("rules/a")).unwrap();
+        symlink("../z", path("rules/a/z")).unwrap();
+        symlink("z/own.yml", path("rules/own-again.yml")).unwrap();
+        symlink("..data/mounted.yml", path("rules/mounted.yml")).unwrap();
+        symlink(path("elsewhere"), path("rules/outside")).unwrap();
+        let found = read(&path("rules"));
+        let names: Vec<_> =
+            found.files.iter().map(|(name, _)| name.rsplit_once("rules/").unwrap().1).collect();
+        assert_eq!(names, ["mounted.yml", "outside/far.yml", "z/own.yml"]);
+        assert!(found.unreadable.is_empty(), "{:?}", found.unreadable);
     }
 }

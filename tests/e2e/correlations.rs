@@ -118,9 +118,14 @@ fn eval_lists_the_lines_of_a_correlation() {
     let rules = RULES.replace("gte: 20", "gte: 3");
     std::fs::write(dir.path().join("rules.yml"), rules).unwrap();
     let events = ["user-a", "user-b", "user-a", "nobody", "user-a"];
-    let lines: String = (0..).zip(events).map(|(number, user)| format!("{}\n", read(user, number))).collect();
+    let mut lines: Vec<Value> = (0..).zip(events).map(|(number, user)| read(user, number)).collect();
+    // It must not make those after it too late.
+    lines[1]["stageTimestamp"] = json!("2999-01-31T08:15:00.000000Z");
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(dir.path().join("events.jsonl"), lines).unwrap();
     let output = run(&["rules", "eval", "--rules", "rules.yml", "--events", "events.jsonl"], dir.path());
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(notes.contains("1 events say that they are from the future"), "{notes}");
     let text = String::from_utf8(output.stdout).unwrap();
     let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(found.len(), 1, "{text}");

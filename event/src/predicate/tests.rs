@@ -164,6 +164,33 @@ fn ranges_compare_as_their_bounds_say() {
 }
 
 #[test]
+fn whole_numbers_compare_exactly() {
+    let parse = |text: &str| Number::parse(text).unwrap();
+    let ascending = [
+        "-9223372036854775808",
+        "-0.5",
+        "0",
+        "9007199254740992",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808.0",
+        "12345678901234567890",
+        "18446744073709551615",
+        "18446744073709551616",
+        "1e300",
+    ];
+    for (at, one) in ascending.iter().enumerate() {
+        for (other_at, other) in ascending.iter().enumerate() {
+            let (number, other_number) = (parse(one), parse(other));
+            assert_eq!(number.compare(other_number), at.cmp(&other_at), "{one} to {other}");
+            assert_eq!(number == other_number, at == other_at, "{one} is {other}");
+        }
+    }
+    assert_eq!(parse("9223372036854775808.0"), parse("9223372036854775808"));
+    assert_eq!(parse("-0.0"), parse("0"));
+}
+
+#[test]
 fn patterns_describe_the_whole_value() {
     for (pattern, text, expect) in [
         ("system:*", "system:node", true),

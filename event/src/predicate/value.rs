@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::Timestamp;
@@ -68,24 +69,41 @@ impl Number {
     pub fn compare(self, other: Self) -> Ordering {
         match (self.whole(), other.whole()) {
             (Some(one), Some(two)) => one.cmp(&two),
-            _ => self.float().total_cmp(&other.float()),
+            _ => self.to_f64().total_cmp(&other.to_f64()),
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
     fn whole(self) -> Option<i128> {
         match self {
             Self::I64(number) => Some(i128::from(number)),
             Self::U64(number) => Some(i128::from(number)),
-            Self::F64(_) => None,
+            Self::F64(number) => (number.fract() == 0.0 && number.abs() < 1e38).then_some(number as i128),
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "only compared with a number that is not whole")]
-    fn float(self) -> f64 {
+    /// The nearest floating point number.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "nearest, not equal")]
+    pub fn to_f64(self) -> f64 {
         match self {
             Self::I64(number) => number as f64,
             Self::U64(number) => number as f64,
             Self::F64(number) => number,
+        }
+    }
+}
+
+/// A finite number equals itself.
+impl Eq for Number {}
+
+impl Hash for Number {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::I64(number) => number.hash(state),
+            Self::U64(number) => number.hash(state),
+            // Zero is an `I64`, so equal numbers have equal bits.
+            Self::F64(number) => number.to_bits().hash(state),
         }
     }
 }
@@ -104,13 +122,13 @@ impl From<u64> for Number {
 
 impl From<f64> for Number {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
-    #[expect(clippy::cast_precision_loss, reason = "the limits of the range")]
+    #[expect(clippy::cast_precision_loss, reason = "the limits, rounded up to the power of two")]
     fn from(number: f64) -> Self {
         if number.fract() != 0.0 {
             Self::F64(number)
-        } else if number >= i64::MIN as f64 && number <= i64::MAX as f64 {
+        } else if number >= i64::MIN as f64 && number < i64::MAX as f64 {
             Self::I64(number as i64)
-        } else if number >= 0.0 && number <= u64::MAX as f64 {
+        } else if number >= 0.0 && number < u64::MAX as f64 {
             Self::U64(number as u64)
         } else {
             Self::F64(number)

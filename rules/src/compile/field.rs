@@ -6,13 +6,14 @@ mod texts;
 mod words;
 
 use rustc_hash::FxHashMap;
+use watchbell_event::predicate::Number;
 
 use self::edges::{Edge, Edges};
 use self::networks::Networks;
 use self::texts::Texts;
 use self::words::Words;
 use super::atoms::{Atom, AtomId, Timing};
-use crate::formula::{Check, Order, address, number};
+use crate::formula::{Check, Order, address, exact_number};
 use crate::moment::{self, Unit};
 use crate::pattern::Pattern;
 use crate::text::folded;
@@ -114,7 +115,7 @@ impl TextChecks {
             Check::Folded(pattern) => self.folded.add(pattern, atom),
             Check::Cased(pattern) => self.others().cased.add(pattern, atom),
             Check::Compare(order, threshold) => {
-                Thresholds::add(&mut self.others().compare, *order, threshold.get(), atom);
+                Thresholds::add(&mut self.others().compare, *order, *threshold, atom);
             }
             Check::Network(network) => self.others().networks.add(*network, atom),
             Check::Time(unit, number) => {
@@ -169,7 +170,7 @@ impl OtherChecks {
             self.cased.find(text, mark);
         }
         if !self.compare.is_empty()
-            && let Some(number) = number(text)
+            && let Some(number) = exact_number(text)
         {
             self.compare.iter().for_each(|thresholds| thresholds.find(number, mark));
         }
@@ -281,11 +282,11 @@ impl Tables {
 /// Thresholds of one order, those that hold most easily first.
 struct Thresholds {
     order: Order,
-    atoms: Vec<(f64, AtomId)>,
+    atoms: Vec<(Number, AtomId)>,
 }
 
 impl Thresholds {
-    fn add(all: &mut Vec<Self>, order: Order, threshold: f64, atom: AtomId) {
+    fn add(all: &mut Vec<Self>, order: Order, threshold: Number, atom: AtomId) {
         match all.iter_mut().find(|thresholds| thresholds.order == order) {
             Some(thresholds) => thresholds.atoms.push((threshold, atom)),
             None => all.push(Self { order, atoms: vec![(threshold, atom)] }),
@@ -293,13 +294,13 @@ impl Thresholds {
     }
 
     fn sort(&mut self) {
-        self.atoms.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        self.atoms.sort_by(|(a, _), (b, _)| a.compare(*b));
         if matches!(self.order, Order::Less | Order::LessOrEqual) {
             self.atoms.reverse();
         }
     }
 
-    fn find(&self, value: f64, mark: &mut impl FnMut(AtomId)) {
+    fn find(&self, value: Number, mark: &mut impl FnMut(AtomId)) {
         let holding = self.atoms.iter().take_while(|(threshold, _)| self.order.holds(value, *threshold));
         holding.for_each(|(_, atom)| mark(*atom));
     }

@@ -10,7 +10,9 @@ use watchbell_event::Format;
 use watchbell_event::audit::AuditEvent;
 
 use crate::derived::scalar_text;
-use crate::formula::{Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, number};
+use crate::formula::{
+    Body, Check, Field, Formula, ITSELF, Members, Reference, Test, Which, address, exact_number,
+};
 use crate::moment;
 use crate::text::fold;
 
@@ -255,7 +257,7 @@ fn satisfies(value: &Value, check: &Check) -> bool {
         Check::Expression(expression) => text_is(&|text| expression.matches(text)),
         Check::Compare(order, threshold) => {
             !value.is_boolean()
-                && text_is(&|text| number(text).is_some_and(|number| order.holds(number, threshold.get())))
+                && text_is(&|text| exact_number(text).is_some_and(|number| order.holds(number, *threshold)))
         }
         Check::Network(network) => {
             text_is(&|text| address(text).is_some_and(|address| network.contains(&address)))

@@ -68,7 +68,8 @@ fn scalar() -> impl Strategy<Value = Value> {
         6 => select(&TEXTS[..]).prop_map(Value::from),
         1 => Just(Value::Null),
         1 => any::<bool>().prop_map(Value::from),
-        2 => select(&[403i64, 0, -1, 17][..]).prop_map(Value::from),
+        2 => select(&[403i64, 0, -1, 17, (1 << 53) + 1][..]).prop_map(Value::from),
+        1 => select(&[1u64 << 63, u64::MAX][..]).prop_map(Value::from),
         1 => select(&[1.5f64, 403.0, -0.5][..]).prop_map(Value::from),
     ]
 }

@@ -4,7 +4,7 @@
 use super::condition::Operator;
 use super::fields::Source;
 use crate::expression::{Expression, Flags};
-use crate::formula::{Check, Field, Formula, Order, Threshold, number};
+use crate::formula::{Check, Field, Formula, Order, exact_number};
 use crate::pattern::{Pattern, Piece};
 
 /// Longest value, in bytes.
@@ -105,7 +105,7 @@ fn text_check(mut pieces: Vec<Piece>, cased: bool) -> Check {
 }
 
 fn compare(order: Order, value: &str) -> Result<Check, String> {
-    match number(value).and_then(Threshold::new) {
+    match exact_number(value) {
         Some(threshold) => Ok(Check::Compare(order, threshold)),
         None => Err(format!("{value:?} is not a number")),
     }

@@ -105,7 +105,7 @@ impl Definition {
     /// Reads a rule that stands on its own.
     pub(super) fn read(name: &str, item: &Node, file: &str) -> Result<Self, Problem> {
         let required = |key: &str| match item.get(key) {
-            Some(node) => text(node, file),
+            Some(node) => text(key, node, file),
             None => Err((item.line, format!("{key} is missing"))),
         };
         let mut rule = Self {
@@ -176,9 +176,9 @@ impl Definition {
 
     fn set(&mut self, key: &str, node: &Node, change: Change, file: &str) -> Result<(), Problem> {
         match key {
-            "condition" => self.condition.set(text(node, file)?, change),
-            "output" => self.output.set(text(node, file)?, change),
-            "desc" => self.description.set(text(node, file)?, change),
+            "condition" => self.condition.set(text(key, node, file)?, change),
+            "output" => self.output.set(text(key, node, file)?, change),
+            "desc" => self.description.set(text(key, node, file)?, change),
             "priority" => level(node).map(|level| self.level = level),
             "enabled" => flag(key, node).map(|enabled| self.enabled = enabled),
             "tags" => {
@@ -237,10 +237,11 @@ pub(super) fn texts(node: &Node) -> Result<Vec<String>, Problem> {
     read.collect()
 }
 
-fn text(node: &Node, file: &str) -> Result<Text, Problem> {
-    match node.scalar_text().filter(|text| !text.trim().is_empty()) {
+fn text(key: &str, node: &Node, file: &str) -> Result<Text, Problem> {
+    match node.scalar_text() {
+        Some(text) if text.trim().is_empty() => Err((node.line, format!("{key} is empty"))),
         Some(text) => Ok(Text { text, file: file.to_owned(), line: node.line }),
-        None => Err((node.line, format!("expected text, not {}", node.kind()))),
+        None => Err((node.line, format!("{key} must be text, not {}", node.kind()))),
     }
 }
 

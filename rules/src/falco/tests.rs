@@ -459,6 +459,8 @@ fn what_is_refused_is_named_with_its_line() {
         (with("ka.verb bcontains 00"), 1, "compares buffers"),
         (with("ka.verb like x"), 1, "not an operator"),
         (with("tolower(ka.verb) = x"), 1, "tolower() is not supported"),
+        (with(""), 1, "condition is empty"),
+        (with("x").replace("\"x\"", "[x]"), 1, "condition must be text, not a list"),
         (with("ka.verb = "), 1, "ends where a value should stand"),
         (with("ka.verb = a b"), 1, "goes on with \"b\""),
         (with("(ka.verb = a"), 1, "\")\""),

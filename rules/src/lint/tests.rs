@@ -87,6 +87,7 @@ fn comparisons_that_exclude_each_other_are_named() {
         ("s: {CODE|gt: [9, 7], CODE|lt: 6.5}, condition: s", Some("CODE cannot be > 7 and at once < 6.5")),
         ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s and t", Some("CODE cannot be > 5 and at once < 3")),
         ("s: {CODE|gt: 5}, t: {CODE|lt: 3}, condition: s or t", None),
+        ("s: {CODE|gt: 9007199254740992, CODE|lte: 9007199254740993}, condition: s", None),
         (
             "s: {CODE|gte: 400}, f: {CODE|gte: 300}, condition: s and not f",
             Some("CODE cannot be >= 400 and at once < 300"),
@@ -246,6 +247,19 @@ fn documents_that_share_a_selection_are_looked_at_together() {
         detection: {t: {verb: list}, condition: t}\n";
     let messages: Vec<_> = lint_text("r.yml", text).into_iter().map(|finding| finding.message).collect();
     assert_eq!(messages, ["no condition uses the selection \"s\""]);
+}
+
+#[test]
+fn attributes_that_are_no_text_are_named() {
+    let text = "title: t\nfalsepositives:\n  - Unknown\n  - Tools: backup\ndescription: [a]\nauthor:\n\
+        references: https://example.com\ndetection: {s: {verb: get}, condition: s}\n";
+    let findings = lint_text("r.yml", text);
+    let found: Vec<_> = findings.iter().map(|finding| (finding.line, finding.message.as_str())).collect();
+    let expect = [
+        (5, "description takes text, not a list; it is left out"),
+        (4, "falsepositives takes text, not a mapping; it is left out"),
+    ];
+    assert_eq!(found, expect);
 }
 
 #[test]

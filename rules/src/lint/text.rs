@@ -1,10 +1,15 @@
-//! What shows only in the text of a Sigma file: selections that no condition names, exclusions that do not exclude.
+//! What shows only in the text of a Sigma file: selections that no condition names, exclusions that do not exclude,
+//! attributes that are no text.
 
-use watchbell_event::yaml::{self, Node};
+use watchbell_event::yaml::{self, Node, Value};
 
 use super::{Finding, FindingKind};
 use crate::problems::Problems;
 use crate::sigma::collection;
+
+/// Attributes that people read; what is no text in them is left out.
+const TEXT_ATTRIBUTES: [&str; 7] =
+    ["name", "status", "description", "author", "license", "references", "falsepositives"];
 
 /// Looks at the documents of one file. What is not YAML has been refused before, and yields nothing.
 #[must_use]
@@ -29,6 +34,13 @@ pub fn lint_text(file: &str, text: &str) -> Vec<Finding> {
                 }
             }
         }
+        for (name, node) in TEXT_ATTRIBUTES.iter().filter_map(|name| Some((name, document.get(name)?))) {
+            let is_list = matches!(*name, "references" | "falsepositives");
+            for part in no_texts(node, is_list) {
+                let message = format!("{name} takes text, not {}; it is left out", part.kind());
+                add(part.line, FindingKind::NotText, message);
+            }
+        }
         if let Some(filter) = document.get("filter") {
             for condition in conditions(filter) {
                 if !words(&condition).any(|word| word.eq_ignore_ascii_case("not")) {
@@ -40,6 +52,12 @@ pub fn lint_text(file: &str, text: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The members of an attribute, or the attribute itself, that are neither text nor nothing.
+fn no_texts(node: &Node, is_list: bool) -> impl Iterator<Item = &Node> {
+    let items = node.items().filter(|_| is_list).unwrap_or(std::slice::from_ref(node));
+    items.iter().filter(|item| item.scalar_text().is_none() && item.value != Value::Null)
 }
 
 fn conditions(detection: &Node) -> Vec<String> {

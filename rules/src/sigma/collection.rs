@@ -99,15 +99,14 @@ impl Collection {
     }
 }
 
-/// Rules that share an id are told apart by their number, from the second on; where there is no id, by their
-/// title.
+/// Rules that share an id are told apart by their number, from the second on. Those without any are told apart once
+/// they are rules.
 fn with_own_id(mut document: Node, number: usize) -> Node {
     if number < 2 {
         return document;
     }
-    let key = if document.get("id").is_some() { "id" } else { "title" };
     let Value::Mapping(entries) = &mut document.value else { return document };
-    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == key)
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == "id")
         && let Some(text) = entry.value.scalar_text()
     {
         entry.value.value = Value::String(format!("{text}#{number}"));

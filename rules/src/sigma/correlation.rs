@@ -227,7 +227,8 @@ fn bounds(entries: &[Entry], kind: Kind, problems: &mut Problems<'_>) -> Vec<Bou
 
 fn scalar_number(node: &Node) -> Option<f64> {
     match &node.value {
-        Value::Integer(_) | Value::Float(..) | Value::String(_) => number(&number_text(&node.scalar_text()?)),
+        Value::Integer(whole, _) => number(&whole.to_string()),
+        Value::Float(..) | Value::String(_) => number(&number_text(&node.scalar_text()?)),
         _ => None,
     }
 }
@@ -349,7 +350,7 @@ fn warm_up(node: &Node, kind: Kind, span: Option<i64>, problems: &mut Problems<'
     if kind != Kind::NewValue {
         problems.add(warm_up.line, "warm-up belongs to new_value");
     }
-    if warm_up.value == Value::Integer(0) {
+    if matches!(warm_up.value, Value::Integer(0, _)) {
         return Some(0);
     }
     problems.check(warm_up.line, span_text(warm_up).and_then(|text| micros(&text)))

@@ -58,8 +58,9 @@ impl Filter {
     /// Reads a document with `filter`. What is wrong goes to `problems`, and then there is none.
     pub(crate) fn read(document: &Node, lists: &Lists, problems: &mut Problems<'_>) -> Option<Self> {
         let before = problems.count();
+        super::check_version(document, problems);
         let title = title(document, problems);
-        let log_source = log_source(document);
+        let log_source = log_source(document, problems);
         if log_source == LogSource::default() {
             problems.add(document.line, "a filter needs a logsource, which that of its rules must match");
         }

@@ -4,15 +4,15 @@ use watchbell_event::yaml::{Node, Value};
 
 use super::condition::Selections;
 use super::detection::{Detection, Item, Selection, named};
-use super::encode::texts;
+use super::encode;
 use super::expand::Placeholders;
 use super::modifier::{Key, Operator, field};
 use crate::expression::Expression;
-use crate::formula::{Check, Field, Formula, Place, Reference, Threshold, network, number};
+use crate::formula::{Check, Field, Formula, Place, Reference, exact_number, network};
 use crate::moment::Unit;
 use crate::pattern::{Pattern, Piece};
 use crate::problems::Problems;
-use crate::text::{float_text, number_text};
+use crate::text::number_text;
 
 /// Longest value that a field is compared to, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 8 << 10;
@@ -101,22 +101,26 @@ fn comparison(key: &Key, value: &Node) -> Result<Formula, String> {
             _ => Err(format!("modifier {:?} cannot compare to null", operator.name())),
         };
     }
-    let Some(text) = canonical_text(value) else {
+    let (Some(text), Some(written)) = (canonical_text(value), value.scalar_text()) else {
         return Err(format!("a value must be text, a number, true, false or null, not {}", value.kind()));
     };
-    if text.len() > MAX_VALUE_BYTES {
+    if written.len() > MAX_VALUE_BYTES {
         return Err(format!("a value is longer than {MAX_VALUE_BYTES} bytes"));
     }
     match operator {
         Operator::Equals | Operator::Contains | Operator::StartsWith | Operator::EndsWith => {
-            if key.reference { test(reference(key, &text)?) } else { text_tests(key, value, &text) }
+            if key.reference {
+                test(reference(key, &written)?)
+            } else {
+                text_tests(key, value, &text, &written)
+            }
         }
-        Operator::Expression(flags) => test(Check::Expression(Expression::new(&text, flags)?)),
+        Operator::Expression(flags) => test(Check::Expression(Expression::new(&written, flags)?)),
         Operator::Network => match network(&text) {
             Some(network) => test(Check::Network(network)),
             None => Err(format!("{text:?} is not a block of addresses such as 10.0.0.0/8")),
         },
-        Operator::Compare(order) => match number(&text).and_then(Threshold::new) {
+        Operator::Compare(order) => match exact_number(&text) {
             Some(threshold) => test(Check::Compare(order, threshold)),
             None => Err(format!("modifier {:?} needs a number, not {text:?}", operator.name())),
         },
@@ -158,16 +162,21 @@ fn part_of_time(unit: Unit, text: &str) -> Result<i16, String> {
 /// The value's text, by which values of different types are compared.
 fn canonical_text(value: &Node) -> Option<String> {
     match &value.value {
-        Value::Float(number, _) => Some(float_text(*number)),
-        Value::Integer(_) => value.scalar_text().map(|text| number_text(&text).into_owned()),
+        Value::Float(_, written) => Some(number_text(written).into_owned()),
+        Value::Integer(number, _) => Some(number.to_string()),
         _ => value.scalar_text(),
     }
 }
 
-/// One test for each text that the encodings make of the value.
-fn text_tests(key: &Key, value: &Node, text: &str) -> Result<Formula, String> {
+/// One test for each text that the encodings make of the value. What YAML takes for a number may be meant as text
+/// (`010`, `1e5`), so both texts count.
+fn text_tests(key: &Key, value: &Node, text: &str, written: &str) -> Result<Formula, String> {
+    let is_number = matches!(value.value, Value::Integer(..) | Value::Float(..));
     let wildcards = matches!(value.value, Value::String(_));
-    let texts = texts(&key.encodings, text, wildcards)?;
+    let mut texts = encode::texts(&key.encodings, text, wildcards)?;
+    if is_number && written != text {
+        texts.extend(encode::texts(&key.encodings, written, wildcards)?);
+    }
     let tests = texts.into_iter().map(|pieces| Formula::test(key.field.clone(), text_check(key, pieces)));
     let mut tests: Vec<_> = tests.collect();
     Ok(if tests.len() == 1 { tests.remove(0) } else { Formula::Any(tests) })

@@ -56,6 +56,44 @@ fn values_compare_by_text_without_regard_to_case_and_type() {
 }
 
 #[test]
+fn whole_numbers_compare_exactly() {
+    check(
+        "n: 12345678901234567890",
+        &[r#"{"n":12345678901234567890}"#, r#"{"n":"12345678901234567890"}"#],
+        &[r#"{"n":12345678901234567891}"#],
+    );
+    check("n: 9007199254740993", &[r#"{"n":9007199254740993}"#], &[r#"{"n":9007199254740992}"#]);
+    check("n: 18446744073709551615", &[r#"{"n":18446744073709551615}"#], &[r#"{"n":18446744073709551614}"#]);
+    check(
+        "n|gt: 9007199254740992",
+        &[r#"{"n":9007199254740993}"#, r#"{"n":"9007199254740993"}"#, r#"{"n":1e300}"#],
+        &[r#"{"n":9007199254740992}"#, r#"{"n":9007199254740991.5}"#],
+    );
+    check(
+        "n|lt: 18446744073709551615",
+        &[r#"{"n":18446744073709551614}"#, r#"{"n":-9223372036854775808}"#],
+        &[r#"{"n":18446744073709551615}"#, r#"{"n":18446744073709551616}"#],
+    );
+    check("n|gte: 0x20000000000001", &[r#"{"n":9007199254740993}"#], &[r#"{"n":9007199254740992}"#]);
+}
+
+#[test]
+fn a_number_without_quotes_also_equals_its_spelling() {
+    for (written, number) in
+        [("1e5", "100000"), ("0x1F", "31"), ("0o17", "15"), ("010", "10"), ("1.10", "1.1"), ("+5", "5")]
+    {
+        let text = |text: &str| format!(r#"{{"a":"{text}"}}"#);
+        let json = format!(r#"{{"a":{number}}}"#);
+        check(&format!("a: {written}"), &[&text(written), &text(number), &json], &[&text("7")]);
+        check(&format!("a: '{written}'"), &[&text(written)], &[&text(number), &json]);
+        check(&format!("a|contains: {written}"), &[&text(&format!("x{written}x"))], &[&text("x7x")]);
+        check(&format!("a|neq: {written}"), &[&text("7")], &[&text(written), &json]);
+    }
+    check("a|re: 1e5", &[r#"{"a":"x1e5"}"#], &[r#"{"a":"100000"}"#]);
+    check("a|gte: 1e5", &[r#"{"a":100000}"#], &[r#"{"a":99999}"#]);
+}
+
+#[test]
 fn null_empty_missing_and_star_differ() {
     check(
         "a: null",
@@ -261,6 +299,8 @@ fn a_list_of_maps_is_or() {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     let rule = |detection: &str| format!("title: t\ndetection:\n{detection}\n");
+    let document =
+        |attribute: &str| format!("title: t\n{attribute}\ndetection: {{s: {{a: 1}}, condition: s}}\n");
     for (text, line, reason) in [
         (rule("  s: {a: 1}"), 3, "no condition"),
         (rule("  s: {a: 1}\n  condition: x"), 4, "no such selection"),
@@ -307,6 +347,16 @@ fn what_is_wrong_is_said_with_its_line() {
             4,
             "quote it",
         ),
+        (document("logsource: []"), 2, "logsource must be a mapping, not a list"),
+        (document("logsource: 5"), 2, "logsource must be a mapping, not a number"),
+        (document("logsource: {product: [linux]}"), 2, "product of logsource must be text, not a list"),
+        (document("logsource: {service: 5}"), 2, "service of logsource must be text, not a number"),
+        (document("tags: 5"), 2, "a tag must be text, not a number"),
+        (document("tags: {a: b}"), 2, "a tag must be text, not a mapping"),
+        (document("tags:\n  - attack.t1552\n  - a: b"), 4, "a tag must be text, not a mapping"),
+        (document("sigma-version: 9"), 2, "sigma-version \"9\" is not known; known: 1 to 3"),
+        (document("sigma-version: abc"), 2, "sigma-version \"abc\" is not known"),
+        (document("sigma-version: [2]"), 2, "sigma-version \"a list\" is not known"),
         ("- rule: x\n  condition: y".to_owned(), 1, "output is missing"),
         ("just text".to_owned(), 1, "a mapping, not text"),
         ("".to_owned(), 0, "no rule"),
@@ -316,7 +366,23 @@ fn what_is_wrong_is_said_with_its_line() {
         assert_eq!(errors.len(), 1, "{text}: {errors:?}");
         assert!(errors[0].reason.contains(reason), "{text}: {}", errors[0]);
         assert_eq!(errors[0].line, line, "{text}: {}", errors[0]);
-        assert!(errors[0].to_string().starts_with(&format!("rule.yml:{line}: ")));
+        let place = if line == 0 { "rule.yml: ".to_owned() } else { format!("rule.yml:{line}: ") };
+        assert!(errors[0].to_string().starts_with(&place), "{}", errors[0]);
+    }
+}
+
+#[test]
+fn attributes_may_be_empty_and_name_a_version() {
+    for attribute in [
+        "tags:",
+        "tags: []",
+        "tags: attack.t1552",
+        "logsource: {category: }",
+        "sigma-version: 2.1.0",
+        "sigma-version: 3",
+    ] {
+        let text = format!("title: t\n{attribute}\ndetection: {{s: {{a: 1}}, condition: s}}\n");
+        assert_eq!(errors(&text), [], "{attribute}");
     }
 }
 

@@ -65,7 +65,7 @@ fn config(node: &Node) -> Result<CorrelationConfig, Failed> {
     for entry in node.entries().unwrap_or_default() {
         let line = entry.value.line;
         let span = || match entry.value.value {
-            Value::Integer(0) => Ok(0),
+            Value::Integer(0, _) => Ok(0),
             _ => timespan_micros(&entry.value.scalar_text().unwrap_or_default())
                 .map_err(|reason| (line, reason)),
         };
@@ -155,7 +155,7 @@ fn items<'a>(node: &'a Node, key: &str) -> Result<&'a [Node], Failed> {
 
 fn unsigned(node: &Node) -> Result<u64, Failed> {
     match node.value {
-        Value::Integer(number) => u64::try_from(number).map_err(|_| (node.line, "below zero".to_owned())),
+        Value::Integer(number, _) => u64::try_from(number).map_err(|_| (node.line, "below zero".to_owned())),
         _ => Err((node.line, format!("a number is expected, not {}", node.kind()))),
     }
 }

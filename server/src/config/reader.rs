@@ -134,7 +134,7 @@ impl<'a> Section<'a> {
     pub(crate) fn integer(&self, key: &'static str, default: u64, min: u64, max: u64) -> u64 {
         let expected = format!("a whole number from {min} to {max}");
         self.convert(key, &expected, |node| match node.value {
-            Value::Integer(number) => {
+            Value::Integer(number, _) => {
                 u64::try_from(number).ok().filter(|number| (min..=max).contains(number))
             }
             _ => None,
@@ -145,7 +145,7 @@ impl<'a> Section<'a> {
     /// A time span such as `10s`, `5m`, `12h`, `30d`.
     pub(crate) fn duration(&self, key: &'static str, default: Duration) -> Duration {
         self.convert(key, "a time span such as 500ms, 30s, 5m, 12h or 30d", |node| match &node.value {
-            Value::Integer(0) => Some(Duration::ZERO),
+            Value::Integer(0, _) => Some(Duration::ZERO),
             Value::String(text) => humantime::parse_duration(text).ok(),
             _ => None,
         })

@@ -25,7 +25,7 @@ fn value(node: &Node) -> Value {
     match &node.value {
         yaml::Value::Null => Value::Null,
         yaml::Value::Bool(flag) => Value::from(*flag),
-        yaml::Value::Integer(number) => Value::from(*number),
+        yaml::Value::Integer(number, _) => Value::from(*number),
         yaml::Value::Float(number, _) => Value::from(*number),
         yaml::Value::String(text) => Value::from(text.as_str()),
         yaml::Value::Sequence(items) => items.iter().map(value).collect(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use watchbell_event::predicate::Number;
+
 use crate::correlate::{Bound, Comparison};
 use crate::formula::{Check, Field, Formula, Order};
 
@@ -14,7 +16,7 @@ pub(super) struct Range {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Edge {
-    at: f64,
+    at: Number,
     included: bool,
 }
 
@@ -37,7 +39,7 @@ impl Range {
             }
             Formula::Test(test) => match (&test.field, &test.check) {
                 (Field::Path(path), Check::Compare(order, threshold)) => {
-                    Some((&**path, Self::on_side(*order, threshold.get())))
+                    Some((&**path, Self::on_side(*order, *threshold)))
                 }
                 _ => None,
             },
@@ -51,12 +53,13 @@ impl Range {
     /// The numbers from one to the other, or to any.
     pub(super) fn between(low: u32, high: Option<usize>) -> Self {
         let high = high.and_then(|high| u32::try_from(high).ok());
-        let edge = |at| Edge { at: f64::from(at), included: true };
+        let edge = |at| Edge { at: Number::from(i64::from(at)), included: true };
         Self { low: Some(edge(low)), high: high.map(edge) }
     }
 
     /// The numbers that one part of the condition of a correlation lets pass; all if it only excludes one.
     pub(super) fn beside(Bound { comparison, number }: Bound) -> Self {
+        let number = Number::from(number);
         match comparison {
             Comparison::Less => Self::on_side(Order::Less, number),
             Comparison::LessOrEqual => Self::on_side(Order::LessOrEqual, number),
@@ -69,7 +72,7 @@ impl Range {
         }
     }
 
-    fn on_side(order: Order, at: f64) -> Self {
+    fn on_side(order: Order, at: Number) -> Self {
         let edge = |included| Some(Edge { at, included });
         match order {
             Order::Less => Self { low: None, high: edge(false) },
@@ -112,7 +115,8 @@ impl Range {
     pub(super) fn is_empty(self) -> bool {
         match (self.low, self.high) {
             (Some(low), Some(high)) => {
-                low.at > high.at || (low.at >= high.at && !(low.included && high.included))
+                let order = low.at.compare(high.at);
+                order.is_gt() || (order.is_eq() && !(low.included && high.included))
             }
             _ => false,
         }
@@ -120,23 +124,27 @@ impl Range {
 
     /// Whether no whole number lies in it.
     pub(super) fn has_no_whole_number(self) -> bool {
-        let whole = |at| Edge { at, included: true };
-        let low =
-            self.low.map(|Edge { at, included }| whole(if included { at.ceil() } else { at.floor() + 1.0 }));
-        let high =
-            self.high.map(|Edge { at, included }| whole(if included { at.floor() } else { at.ceil() - 1.0 }));
+        let whole = |at: f64| Edge { at: at.into(), included: true };
+        let low = self.low.map(|Edge { at, included }| {
+            whole(if included { at.to_f64().ceil() } else { at.to_f64().floor() + 1.0 })
+        });
+        let high = self.high.map(|Edge { at, included }| {
+            whole(if included { at.to_f64().floor() } else { at.to_f64().ceil() - 1.0 })
+        });
         Self { low, high }.is_empty()
     }
 }
 
 /// Whether a lower edge leaves less than another.
 fn above(edge: Edge, other: Edge) -> bool {
-    edge.at > other.at || (edge.at >= other.at && !edge.included)
+    let order = edge.at.compare(other.at);
+    order.is_gt() || (order.is_eq() && !edge.included)
 }
 
 /// Whether an upper edge leaves less than another.
 fn below(edge: Edge, other: Edge) -> bool {
-    edge.at < other.at || (edge.at <= other.at && !edge.included)
+    let order = edge.at.compare(other.at);
+    order.is_lt() || (order.is_eq() && !edge.included)
 }
 
 impl fmt::Display for Range {

@@ -37,7 +37,7 @@ pub(super) fn pipeline(document: &Node, problems: &mut Problems<'_>) -> Option<P
         problems.add(entry.line, format!("{:?} {what}", entry.key));
     }
     let priority = document.get("priority").map_or(Some(0), |node| match node.value {
-        Value::Integer(priority) => Some(priority),
+        Value::Integer(priority, _) => Some(priority),
         _ => None,
     });
     if priority.is_none() {

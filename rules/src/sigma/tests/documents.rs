@@ -44,6 +44,30 @@ fn a_repeated_document_is_the_one_before_with_changes() {
 }
 
 #[test]
+fn rules_without_an_id_are_told_apart_by_their_number() {
+    let detection = "detection: {s: {a: 1}, condition: s}";
+    let global = "action: global\ntitle: G\ndetection: {condition: s}\n---\n";
+    let rule = "detection: {s: {a: 1}}\n---\n";
+    for (text, keys) in [
+        (format!("{global}{rule}{rule}{rule}"), &["rule.yml: G", "rule.yml: G#2", "rule.yml: G#3"][..]),
+        (format!("{global}{rule}{rule}action: repeat\n"), &["rule.yml: G", "rule.yml: G#2", "rule.yml: G#3"]),
+        (format!("title: R\n{detection}\n---\naction: repeat\n"), &["rule.yml: R", "rule.yml: R#2"]),
+        (
+            ["T", "T#2", "T", "U", "T"].map(|title| format!("title: {title}\n{detection}\n---\n")).concat(),
+            &["rule.yml: T", "rule.yml: T#2", "rule.yml: T#3", "rule.yml: U", "rule.yml: T#4"],
+        ),
+    ] {
+        let loaded = read(&*text);
+        assert!(loaded.rules.iter().all(|rule| &*rule.title == "T#2" || rule.title.len() == 1), "{text}");
+        assert_eq!(found(loaded, r#"{"a":1}"#), keys, "{text}");
+    }
+    let files = ["a.yml", "a.yml"].map(|name| (name.to_owned(), format!("title: T\n{detection}\n")));
+    let twice = load(&files, &Lists::shipped());
+    assert_eq!(twice.rules.len(), 1, "a file that is given twice");
+    assert!(twice.errors[0].reason.contains("already in a.yml, line 1"), "{:?}", twice.errors);
+}
+
+#[test]
 fn a_filter_narrows_rules_by_id_name_or_log_source() {
     let rule = |id: &str, service: &str| {
         format!(

@@ -16,6 +16,7 @@ use watchbell_rules::{Correlated, CorrelationConfig, Correlator, Evaluator, Lang
 use super::events::each_event;
 use super::{ListOverrides, exit_code, load_rules, report};
 use crate::cli::output;
+use crate::clock::now;
 
 /// Which rules to try on which events.
 #[derive(Args)]
@@ -67,7 +68,8 @@ impl EvalArgs {
             bail!("none of the rules can be used");
         }
         let lateness_micros = i64::try_from(self.lateness.as_micros()).unwrap_or(i64::MAX);
-        let mut trial = Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros);
+        let mut trial =
+            Trial::new(Arc::new(RuleSet::compile(loaded.rules)), self.matching, lateness_micros, now());
         let unreadable = each_event(&self.events, |number, event| trial.take(number, event))?;
         trial.finish()?;
         Ok(exit_code(!self.strict || (loaded.errors.is_empty() && unreadable == 0)))
@@ -83,12 +85,14 @@ struct Trial {
     matches: Vec<usize>,
     correlated: Vec<Correlated>,
     cluster: Arc<str>,
+    now: Timestamp,
     latest: Timestamp,
+    from_the_future: u64,
     taken: u64,
 }
 
 impl Trial {
-    fn new(set: Arc<RuleSet>, matching: Matching, lateness_micros: i64) -> Self {
+    fn new(set: Arc<RuleSet>, matching: Matching, lateness_micros: i64, now: Timestamp) -> Self {
         let listed_events = usize::MAX;
         let config = CorrelationConfig { lateness_micros, listed_events, ..CorrelationConfig::default() };
         Self {
@@ -99,7 +103,9 @@ impl Trial {
             matches: Vec::new(),
             correlated: Vec::new(),
             cluster: Arc::from(""),
+            now,
             latest: Timestamp::default(),
+            from_the_future: 0,
             taken: 0,
         }
     }
@@ -116,13 +122,7 @@ impl Trial {
             output::line(&found.to_string())?;
         }
         if self.set.has_correlations() {
-            // An event without a time is taken to have happened with the one before it.
-            let time = match format {
-                Format::Log => LogDocument::parse(event).time(),
-                _ => AuditEvent::parse(event).claimed_time(),
-            };
-            let time = time.unwrap_or(self.latest);
-            self.latest = time;
+            let time = self.time_of(format, event);
             let mut id = [0; 16];
             id[..8].copy_from_slice(&self.taken.to_be_bytes());
             self.taken += 1;
@@ -140,11 +140,30 @@ impl Trial {
         Ok(readable)
     }
 
+    /// An event without a time is taken to have happened with the one before it. So is one from the future: it would make
+    /// all those after it too late.
+    fn time_of(&mut self, format: Format, event: &[u8]) -> Timestamp {
+        let claimed = match format {
+            Format::Log => LogDocument::parse(event).time(),
+            _ => AuditEvent::parse(event).claimed_time(),
+        };
+        let believable = claimed.filter(|time| Timestamp::event_time(Some(*time), self.now) == *time);
+        self.from_the_future += u64::from(claimed.is_some() && believable.is_none());
+        self.latest = believable.unwrap_or(self.latest);
+        self.latest
+    }
+
     /// No more events come: decides what still waited for some.
     fn finish(&mut self) -> Result<()> {
         self.correlator.finish(&mut self.correlated);
         self.print_correlated()?;
         let late = self.correlator.late_events();
+        if self.from_the_future > 0 {
+            let events = self.from_the_future;
+            output::note(&format!(
+                "{events} events say that they are from the future; each was taken to have happened with the one before it"
+            ));
+        }
         if late > 0 {
             output::note(&format!("{late} matches came too late to be counted; see --lateness"));
         }
