@@ -125,7 +125,7 @@ fn eval_lists_the_lines_of_a_correlation() {
     std::fs::write(dir.path().join("events.jsonl"), lines).unwrap();
     let output = run(&["rules", "eval", "--rules", "rules.yml", "--events", "events.jsonl"], dir.path());
     let notes = String::from_utf8(output.stderr).unwrap();
-    assert!(notes.contains("1 events say that they are from the future"), "{notes}");
+    assert!(notes.contains("1 event(s) say that they are from the future"), "{notes}");
     let text = String::from_utf8(output.stdout).unwrap();
     let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(found.len(), 1, "{text}");

@@ -161,7 +161,7 @@ impl Trial {
         if self.from_the_future > 0 {
             let events = self.from_the_future;
             output::note(&format!(
-                "{events} events say that they are from the future; each was taken to have happened with the one before it"
+                "{events} event(s) say that they are from the future; each was taken to have happened with the one before it"
             ));
         }
         if late > 0 {
