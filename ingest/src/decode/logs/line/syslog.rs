@@ -68,6 +68,7 @@ impl<'a> Header<'a> {
 }
 
 /// `TAG[PID]: ` and what follows it.
+#[derive(Clone, Copy)]
 pub(in super::super) struct Tag<'a> {
     pub(in super::super) name: &'a str,
     /// Empty if none is named.
