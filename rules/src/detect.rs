@@ -228,6 +228,8 @@ impl<'a> Subject<'a> {
         labels.push((Cow::Borrowed("correlation.reached"), float_text(correlated.value)));
         labels.push((Cow::Borrowed("correlation.window"), describe::window(&correlated)));
         let summary = describe::correlation(rule, &correlated, is_last.then_some(self.summary.as_str()));
+        // Found again after a restart, in another order, it may begin with another event; the one it ends with stays.
+        let last = correlated.events.last().map_or(correlated.first.id, |last| last.id);
         let events = correlated.events.iter().map(|event| ContributingEvent {
             id: event.id,
             position: event.position,
@@ -243,7 +245,7 @@ impl<'a> Subject<'a> {
             event_id: first.id,
             event_time: window_end,
             cluster: Arc::clone(cluster),
-            request_key: occurrence_key(&group_key, first.id, window_end.as_micros()),
+            request_key: occurrence_key(&group_key, last, window_end.as_micros()),
             group_key,
             history: correlated.history,
             correlation: Some(Box::new(CorrelationMatch {
@@ -315,9 +317,9 @@ impl<'a> Subject<'a> {
 }
 
 /// One match of a correlation, however often it is found: it must not be counted twice after a restart.
-fn occurrence_key(group_key: &EventId, first: EventId, window_end: i64) -> EventId {
+fn occurrence_key(group_key: &EventId, last: EventId, window_end: i64) -> EventId {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&group_key.0).update(&first.0).update(&window_end.to_le_bytes());
+    hasher.update(&group_key.0).update(&last.0).update(&window_end.to_le_bytes());
     EventId::from_hash(&hasher.finalize())
 }
 

@@ -86,6 +86,45 @@ fn stages_of_a_request_share_its_key_and_groups_follow_the_rule() {
     assert_ne!(by_address, keys(&nobody.replace("10.0.0.7", "10.0.0.8"), "prod").1);
 }
 
+/// After a crash partitions of the log may be read in another order, and what was found is found again.
+#[test]
+fn a_chain_is_one_occurrence_however_much_of_its_start_had_come() {
+    let rules = "
+title: Marked
+name: marked
+detection: {s: {objectRef.name: marked}, condition: s}
+---
+title: Unmarked
+name: unmarked
+detection: {s: {objectRef.name: unmarked}, condition: s}
+---
+title: Unmarked after marked
+id: chain
+correlation: {type: temporal_ordered, rules: [marked, unmarked], group-by: [user.name], timespan: 10m}
+";
+    let event = |number: u8, name: &str| {
+        let event = format!(r#"{{"user":{{"username":"bob"}},"objectRef":{{"name":"{name}"}}}}"#);
+        let mut record = record(&event, "prod");
+        record.position.offset = number.into();
+        record.envelope.id = EventId([number; 16]);
+        record.envelope.event_time = record.envelope.event_time.plus_micros(i64::from(number) * 1_000_000);
+        record
+    };
+    let (first, second, end) = (event(1, "marked"), event(2, "marked"), event(3, "unmarked"));
+    let occurrences =
+        [[&first, &second, &end], [&second, &end, &first], [&end, &second, &first]].map(|order| {
+            let loaded = load(&[("rules.yml".to_owned(), rules.to_owned())], &Lists::default());
+            let set = Arc::new(RuleSet::compile(loaded.rules));
+            let mut detector = Detector::new(set, CorrelationConfig::default());
+            let mut detections = Vec::new();
+            order.into_iter().for_each(|record| detector.detect(record, &mut detections));
+            detections.retain(|detection| detection.correlation.is_some());
+            assert_eq!(detections.len(), 1);
+            detections[0].request_key
+        });
+    assert!(occurrences.iter().all(|occurrence| *occurrence == occurrences[0]), "{occurrences:?}");
+}
+
 const COUNTED: &str = "
 title: Secrets listed
 name: listed
