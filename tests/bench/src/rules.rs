@@ -37,10 +37,10 @@ pub(crate) struct RulesArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     /// How often each engine takes its turn.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     rounds: u64,
     /// How long each turn takes, in milliseconds.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     round_ms: u64,
     /// Measure watchbell alone.
     #[arg(long)]
