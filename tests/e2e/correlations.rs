@@ -98,9 +98,8 @@ async fn a_server_killed_right_after_its_first_alert_counts_on() {
             counts
         };
         let expect = [json!(["each", 3]), json!(["many-reads", 1])];
-        let found =
-            server.wait_for_alerts("three reads, and that they are many", |alerts| counts(alerts) == expect);
-        found.await;
+        let is_told = |alerts: &[Value]| counts(alerts) == expect;
+        server.wait_for_alerts("three reads, and that they are many", is_told).await;
     }
 }
 

@@ -1,7 +1,5 @@
 //! HTTPS with client certificates, and certificates that change while the server runs.
 
-use std::time::{Duration, Instant};
-
 use reqwest::{Client, StatusCode, Version};
 
 use crate::pki::Authority;
@@ -79,7 +77,7 @@ async fn certificates_change_while_the_server_runs() {
     }
     // A connection that is open already does not outlive the right to it.
     authority.revoke(&[8]);
-    wait_for("a revoked certificate to be refused", async || {
+    wait_until("a revoked certificate to be refused", async || {
         let url = format!("{}/ingest/audit/prod", server.base);
         match revoked.post(url).body(event("r-1").to_string()).send().await {
             Ok(response) => response.status() == 401,
@@ -94,7 +92,8 @@ async fn certificates_change_while_the_server_runs() {
     let (certificate, key) = other.server();
     std::fs::write(authority.path("tls.crt"), certificate).unwrap();
     let trusts_old = || authority.http(None).get(format!("{}/readyz", server.base)).send();
-    wait_for("a broken change to be reported", async || server.log().contains("failed to reload tls")).await;
+    wait_until("a broken change to be reported", async || server.log().contains("failed to reload tls"))
+        .await;
     assert_eq!(trusts_old().await.unwrap().status(), 200);
     let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
     for line in [
@@ -107,7 +106,7 @@ async fn certificates_change_while_the_server_runs() {
 
     std::fs::write(authority.path("tls.key"), key).unwrap();
     let trusts_new = other.http(None);
-    wait_for("the new certificate", async || {
+    wait_until("the new certificate", async || {
         trusts_new.get(format!("{}/readyz", server.base)).send().await.is_ok()
     })
     .await;
@@ -129,12 +128,4 @@ async fn a_refused_body_over_http2_ends_with_the_answer() {
         assert!(response.text().await.unwrap().contains("unauthenticated"));
     }
     assert_eq!(server.get("/api/v1/status").send().await.unwrap().status(), 200);
-}
-
-async fn wait_for(what: &str, done: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !done().await {
-        assert!(started.elapsed() < Duration::from_secs(60), "waited for {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
