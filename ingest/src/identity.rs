@@ -13,15 +13,17 @@ use watchbell_event::EventId;
 use crate::json::{Kind, Value};
 
 /// Keeps these hashes apart from all others.
-const DOMAIN: &[u8] = b"watchbell audit event 1\0";
+const DOMAIN: &[u8] = b"watchbell audit event 2\0";
+/// In place of a length that takes more than a byte.
+const LONG: u8 = u8::MAX;
 
 /// The identity of `event`. `canonical` is memory to be reused.
 pub(crate) fn event_id(cluster: &str, event: Value<'_>, canonical: &mut Vec<u8>) -> EventId {
     canonical.clear();
-    // lengths take more than the quotes, commas and colons that fall away, but rarely as much again
+    // kinds and lengths take about as much as the quotes, commas and colons that fall away
     canonical.reserve(DOMAIN.len() + cluster.len() + 2 * event.raw().len());
     canonical.extend_from_slice(DOMAIN);
-    bytes(cluster.as_bytes(), canonical);
+    bytes(b'c', cluster.as_bytes(), canonical);
     for (key, value) in event.sorted_members() {
         if !key.is("kind") && !key.is("apiVersion") {
             text(key, canonical);
@@ -37,17 +39,14 @@ fn write(value: Value<'_>, out: &mut Vec<u8>) {
     match value.kind() {
         Kind::Null => out.push(b'n'),
         Kind::Bool => out.push(if value.raw() == "true" { b't' } else { b'f' }),
-        Kind::Number => {
-            out.push(b'd');
-            number(value.raw(), out);
-        }
+        Kind::Number => number(value.raw(), out),
         Kind::Plain | Kind::Escaped => text(value, out),
         Kind::Array => {
-            head(b'a', &value.count().to_le_bytes(), out);
+            head(b'a', value.count() as usize, out);
             value.elements().for_each(|element| write(element, out));
         }
         Kind::Object => {
-            head(b'o', &value.count().to_le_bytes(), out);
+            head(b'o', value.count() as usize, out);
             for (key, value) in value.sorted_members() {
                 text(key, out);
                 write(value, out);
@@ -65,32 +64,31 @@ fn text(text: Value<'_>, out: &mut Vec<u8>) {
             unescaped.as_bytes()
         }
     };
-    head(b's', &length(content), out);
-    out.extend_from_slice(content);
+    bytes(b's', content, out);
 }
 
-/// The kind and the length of what follows, in one piece.
+/// The kind and the length of what follows: one byte below 255, nine from there on, because all of it is hashed.
 #[inline]
-fn head<const N: usize>(kind: u8, length: &[u8; N], out: &mut Vec<u8>) {
-    let mut head = [kind; 1 + size_of::<u64>()];
-    head[1..=N].copy_from_slice(length);
-    out.extend_from_slice(&head[..=N]);
+fn head(kind: u8, length: usize, out: &mut Vec<u8>) {
+    match u8::try_from(length) {
+        Ok(length @ ..LONG) => out.extend_from_slice(&[kind, length]),
+        _ => {
+            out.extend_from_slice(&[kind, LONG]);
+            out.extend_from_slice(&(length as u64).to_le_bytes());
+        }
+    }
 }
 
-fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&length(bytes));
+fn bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    head(kind, bytes.len(), out);
     out.extend_from_slice(bytes);
-}
-
-fn length(bytes: &[u8]) -> [u8; size_of::<u64>()] {
-    (bytes.len() as u64).to_le_bytes()
 }
 
 /// Writes a number as its significant digits and a power of ten: 1200, 1.2e3 and 12E2 become `12e2`.
 fn number(raw: &str, out: &mut Vec<u8>) {
     match small(raw.as_bytes()) {
         Some((significant, power)) => {
-            out.extend_from_slice(&(significant.len() as u64 + 2).to_le_bytes());
+            head(b'd', significant.len() + 2, out);
             out.extend_from_slice(significant);
             out.extend_from_slice(&[b'e', power]);
         }
@@ -110,7 +108,7 @@ fn any_number(raw: &str, out: &mut Vec<u8>) {
     let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
     // an exponent beyond 64 bits is no number anyone means: such spellings count as they are
     let Ok(exponent) = exponent.parse::<i64>() else {
-        return bytes(raw.as_bytes(), out);
+        return bytes(b'd', raw.as_bytes(), out);
     };
     let unsigned = mantissa.trim_start_matches('-');
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
@@ -118,11 +116,11 @@ fn any_number(raw: &str, out: &mut Vec<u8>) {
     let significant = digits.trim_start_matches('0').trim_end_matches('0');
     let trailing = digits.len() - digits.trim_end_matches('0').len();
     if significant.is_empty() {
-        return bytes(b"0", out);
+        return bytes(b'd', b"0", out);
     }
     let shift = i128::from(exponent) + trailing as i128 - fraction.len() as i128;
     let sign = if mantissa.starts_with('-') { "-" } else { "" };
-    bytes(format!("{sign}{significant}e{shift}").as_bytes(), out);
+    bytes(b'd', format!("{sign}{significant}e{shift}").as_bytes(), out);
 }
 
 #[cfg(test)]

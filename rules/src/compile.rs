@@ -22,7 +22,7 @@ use std::sync::Arc;
 use watchbell_event::Format;
 
 use crate::correlate;
-use crate::formula::{Field, Formula};
+use crate::formula::{Field, Formula, Test};
 use crate::rule::Rule;
 
 pub(crate) use atoms::{Atom, AtomId, FieldId, Timing, index};
@@ -79,6 +79,24 @@ pub(crate) enum Facet {
     Outcome,
 }
 
+/// What traffic has taught about the atoms of a set.
+struct Learned {
+    /// What they test, those first that are true most often: what belongs to these lies close together then, and stays
+    /// in fast caches however many others there are.
+    tests: Vec<Arc<Test>>,
+    /// In that order, too.
+    traffic: Traffic,
+}
+
+impl Learned {
+    fn new(atoms: &[Atom], traffic: &Traffic) -> Self {
+        let mut order: Vec<usize> = (0..atoms.len()).collect();
+        order.sort_by_key(|atom| std::cmp::Reverse(traffic.count_of(*atom)));
+        let tests = order.iter().map(|atom| Arc::clone(&atoms[*atom].test)).collect();
+        Self { tests, traffic: traffic.in_order(&order) }
+    }
+}
+
 impl RuleSet {
     /// Compiles rules; their order is that of the indexes in [`Evaluator::matches`](crate::Evaluator::matches).
     #[must_use]
@@ -92,7 +110,8 @@ impl RuleSet {
     /// [`Evaluator`](crate::Evaluator) of this set has seen. It takes as long as compiling, and matches the same.
     #[must_use]
     pub fn replan(&self, traffic: &Traffic) -> Self {
-        Self::of_rules(self.rules.clone(), self.correlations.clone(), self.logs.clone(), Some(traffic))
+        let learned = Learned::new(&self.atoms, traffic);
+        Self::of_rules(self.rules.clone(), self.correlations.clone(), self.logs.clone(), Some(&learned))
     }
 
     /// Whether another set is of the same rules and differs at most in how they are found.
@@ -101,14 +120,13 @@ impl RuleSet {
         Arc::ptr_eq(&self.rules, &other.rules)
     }
 
-    /// Equal rules get equal atoms, whatever the traffic: it is counted by their ids.
     fn of_rules(
         rules: Arc<[Rule]>,
         correlations: Arc<correlate::Plan>,
         logs: Option<Arc<Self>>,
-        traffic: Option<&Traffic>,
+        learned: Option<&Learned>,
     ) -> Self {
-        let set = Self::of_format(&rules, &correlations, Format::KubernetesAudit, traffic);
+        let set = Self::of_format(&rules, &correlations, Format::KubernetesAudit, learned);
         Self { rules, correlations, logs, ..set }
     }
 
@@ -123,10 +141,10 @@ impl RuleSet {
         rules: &[Rule],
         correlations: &correlate::Plan,
         format: Format,
-        traffic: Option<&Traffic>,
+        learned: Option<&Learned>,
     ) -> Self {
         let subject = if format == Format::Log { Subject::Log } else { Subject::Event };
-        let mut table = atoms::Table::default();
+        let mut table = learned.map(|learned| atoms::Table::of(&learned.tests)).unwrap_or_default();
         let never = Formula::Any(Vec::new());
         let mut conditions = Vec::with_capacity(rules.len());
         for rule in rules {
@@ -137,6 +155,7 @@ impl RuleSet {
         let read: BTreeSet<&str> = of_format.flat_map(|(index, _)| correlations.fields_read(index)).collect();
         let names = correlations.fields.iter().map(|name| Some(&**name).filter(|name| read.contains(name)));
         let counted = table.keep(names);
+        let traffic = learned.map(|learned| &learned.traffic);
         Self { counted, ..Self::of_conditions(subject, conditions, table, traffic) }
     }
 

@@ -95,6 +95,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// A table in which tests have their ids in this order.
+    pub(super) fn of(tests: &[Arc<Test>]) -> Self {
+        let mut table = Self::default();
+        for test in tests {
+            table.intern(test);
+        }
+        table
+    }
+
     /// The id of a test.
     pub(crate) fn intern(&mut self, test: &Arc<Test>) -> AtomId {
         if let Some(&id) = self.ids.get(test) {

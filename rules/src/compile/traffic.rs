@@ -41,9 +41,19 @@ impl Traffic {
         }
     }
 
+    /// In how many of the events an atom was true.
+    pub(super) fn count_of(&self, atom: usize) -> u32 {
+        self.counts.get(atom).copied().unwrap_or_default()
+    }
+
+    /// The same counts for atoms in another order.
+    pub(super) fn in_order(&self, atoms: &[usize]) -> Self {
+        Self { events: self.events, counts: atoms.iter().map(|atom| self.count_of(*atom)).collect() }
+    }
+
     /// The share of events in which an atom is expected to be true, given what was expected before.
     pub(super) fn rate(&self, atom: usize, prior: f64) -> f64 {
-        let count = self.counts.get(atom).copied().unwrap_or_default();
+        let count = self.count_of(atom);
         (f64::from(count) + prior * PRIOR_EVENTS) / (f64::from(self.events) + PRIOR_EVENTS)
     }
 }

@@ -380,6 +380,21 @@ fn what_was_learned_makes_fewer_candidates_and_no_other_matches() {
     assert!(learned_candidates < guessed_candidates, "{learned_candidates} of {guessed_candidates}");
 }
 
+/// What belongs to them lies close together then.
+#[test]
+fn tests_that_hold_most_often_come_first() {
+    let detection = json!({"s": {"a": ["one", "two"], "b": "three", "c|contains": "four"}, "condition": "s"});
+    let set = rule_set(&[json!({"title": "t", "detection": detection})]);
+    let tests = |set: &RuleSet| set.atoms.iter().map(|atom| atom.test.clone()).collect::<Vec<_>>();
+    let (first, counts) = (tests(&set), (0..).map(|atom| atom * 7 % 5).take(set.atoms.len()).collect());
+    let planned = set.replan(&Traffic::of(100, counts));
+    let expected: Vec<_> = [2, 1, 3, 0].map(|atom| first[atom].clone()).into();
+    assert_eq!(tests(&planned), expected);
+    // what was counted with that order is not taken for what the first one counted
+    let again = planned.replan(&Traffic::of(100, vec![1, 2, 3, 4]));
+    assert_eq!(tests(&again), expected.into_iter().rev().collect::<Vec<_>>());
+}
+
 /// A look at every value of every event costs more than all other rules together.
 #[test]
 fn keywords_are_looked_for_in_events_that_may_match() {

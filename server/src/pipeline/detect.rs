@@ -22,6 +22,9 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 8 << 20;
 /// Without detections the position is committed this often; replaying what lies between is cheap.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// So long after a commit, detections are committed in the next one: under load many share a transaction and its sync,
+/// which the journal's own syncs wait for, too. The first after a quiet moment waits for nothing.
+const COMMIT_GAP: Duration = Duration::from_millis(50);
 /// While a snapshot is made, its next part does not wait longer for events than this.
 const WAIT_WHILE_COPYING: Duration = Duration::from_millis(5);
 /// A hostile rule set could match every event many times; what is beyond goes into the next transaction.
@@ -63,7 +66,13 @@ impl Detect {
         }
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
         loop {
-            let wait = if self.state.is_copying() { WAIT_WHILE_COPYING } else { COMMIT_EVERY };
+            let wait = if self.state.is_copying() {
+                WAIT_WHILE_COPYING
+            } else if detections.is_empty() {
+                COMMIT_EVERY
+            } else {
+                COMMIT_GAP.saturating_sub(committed_at.elapsed())
+            };
             let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else {
                 break;
             };
@@ -76,8 +85,8 @@ impl Detect {
             if let Some(traffic) = detector.learned() {
                 self.rules.learn(detector.evaluator().rules(), traffic);
             }
-            let due = positions != committed && committed_at.elapsed() >= COMMIT_EVERY;
-            if due || !detections.is_empty() {
+            let waiting = if detections.is_empty() { COMMIT_EVERY } else { COMMIT_GAP };
+            if positions != committed && committed_at.elapsed() >= waiting {
                 if !self.commit(&mut detections, &positions, stopping) {
                     return;
                 }
