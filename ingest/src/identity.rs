@@ -71,7 +71,7 @@ fn text(text: Value<'_>, out: &mut Vec<u8>) {
 #[inline]
 fn head(kind: u8, length: usize, out: &mut Vec<u8>) {
     match u8::try_from(length) {
-        Ok(length @ ..LONG) => out.extend_from_slice(&[kind, length]),
+        Ok(length) if length != LONG => out.extend_from_slice(&[kind, length]),
         _ => {
             out.extend_from_slice(&[kind, LONG]);
             out.extend_from_slice(&(length as u64).to_le_bytes());
