@@ -35,7 +35,7 @@ fn spelling_does_not_matter() {
 fn write_plainly(value: Value<'_>, is_event: bool, out: &mut Vec<u8>) {
     let head = |kind: u8, length: usize, out: &mut Vec<u8>| {
         let long = (length >= 255).then(|| (length as u64).to_le_bytes());
-        out.extend([kind, length.min(255) as u8]);
+        out.extend([kind, u8::try_from(length).unwrap_or(255)]);
         out.extend(long.iter().flatten());
     };
     let text = |text: &str, out: &mut Vec<u8>| {
