@@ -42,7 +42,10 @@ fn may_hold_token(uri: &str) -> bool {
             _ => {}
         }
         match byte {
-            b'J' => uri.as_bytes()[..=at].ends_with(JWT.as_bytes()),
+            b'J' => {
+                let start = (at + 1).saturating_sub(JWT.len());
+                uri[start..].starts_with(JWT) && is_jwt(&uri[start..])
+            }
             b'b' | b'B' => is_within(b"bearer", 0),
             b'k' | b'K' => in_query && is_within(b"token", 2),
             b'z' | b'Z' => in_query && is_within(b"authorization", 7),
@@ -81,9 +84,20 @@ fn is_token_name(name: &str) -> bool {
     TOKEN_PARAMETERS.contains(&name.as_str())
 }
 
+/// Whether a text that begins as a JSON Web Token goes on as one. Where a list is to be continued is written much the
+/// same, but without dots.
+fn is_jwt(text: &str) -> bool {
+    let word = text.bytes().take_while(|byte| is_part(char::from(*byte)));
+    word.filter(|byte| *byte == b'.').count() >= 2
+}
+
+/// Whether a character is part of a word.
+fn is_part(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '~' | ':')
+}
+
 /// Replaces JSON Web Tokens, and what follows the word `Bearer`.
 fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
-    let is_part = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '-' | '_' | '.' | '~' | ':');
     let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
     let mut after_bearer = false;
@@ -95,8 +109,8 @@ fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
             continue;
         }
         let (word, tail) = rest.split_at(rest.find(|byte| !is_part(byte)).unwrap_or(rest.len()));
-        let is_jwt = word.find(JWT).is_some_and(|at| word[at..].matches('.').count() >= 2);
-        if (is_jwt || after_bearer) && !super::is_replacement(word) {
+        let holds_jwt = word.find(JWT).is_some_and(|at| is_jwt(&word[at..]));
+        if (holds_jwt || after_bearer) && !super::is_replacement(word) {
             redacted.push_str(&replacement(word));
         } else {
             redacted.push_str(word);

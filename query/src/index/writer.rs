@@ -14,8 +14,8 @@ use super::{Config, Index, Partition, Sealing};
 use crate::IndexError;
 use crate::bare::{self, EventDocument};
 
-/// Documents handed over together.
-const BATCH_DOCUMENTS: usize = 64;
+/// Documents handed over together; each time, threads wait for one another.
+const BATCH_DOCUMENTS: usize = 256;
 /// Bytes of events handed over together, unless one event alone is bigger.
 const BATCH_BYTES: usize = 1 << 20;
 
