@@ -106,6 +106,9 @@ fn what_is_no_secret_stays_as_it_is() {
     for event in [
         r#"{"objectRef":{"resource":"configmaps"},"requestObject":{"kind":"ConfigMap","data":{"a":"b"},"token":"x"}}"#,
         r#"{"requestURI":"/api/v1/secrets?limit=500&continue=eyJ2Ijoib&fieldSelector=metadata.name%3Dtoken","verb":"list"}"#,
+        // a letter by which tokens are found, behind characters of two, three and four bytes
+        r#"{"requestURI":"/é…J/…J?é=😀J","verb":"list"}"#,
+        r#"{"requestURI":"J?eyJ.a=eyJhbGciOi.eyJzdWIi…","verb":"list"}"#,
         r#"{"requestURI":"/apis/bearer/x?token=","annotations":{"authorization.k8s.io/reason":"token"}}"#,
         r#"{"objectRef":{"resource":"secrets"},"requestObject":{"data":null,"stringData":{"a":null}},"responseObject":null}"#,
         r#"{"objectRef":"secrets","requestObject":{"data":{"a":"b"}}}"#,

@@ -6,9 +6,10 @@ const JWT: &str = "eyJ";
 
 /// The URI with its tokens replaced; none if it has none.
 pub(super) fn redact(uri: &str, replacement: impl Fn(&str) -> String) -> Option<String> {
-    if !may_hold_token(uri) {
-        return None;
-    }
+    if may_hold_token(uri) { redact_thoroughly(uri, replacement) } else { None }
+}
+
+fn redact_thoroughly(uri: &str, replacement: impl Fn(&str) -> String) -> Option<String> {
     let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
     let mut redacted = words(path, &replacement);
     if let Some(query) = query {
@@ -43,8 +44,8 @@ fn may_hold_token(uri: &str) -> bool {
         }
         match byte {
             b'J' => {
-                let start = (at + 1).saturating_sub(JWT.len());
-                uri[start..].starts_with(JWT) && is_jwt(&uri[start..])
+                let from = at.checked_sub(JWT.len() - 1).and_then(|start| uri.get(start..));
+                from.is_some_and(|text| text.starts_with(JWT) && is_jwt(text))
             }
             b'b' | b'B' => is_within(b"bearer", 0),
             b'k' | b'K' => in_query && is_within(b"token", 2),
@@ -150,6 +151,8 @@ fn percent_decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -185,6 +188,23 @@ mod tests {
         ] {
             let once = redact(uri, replacement).unwrap();
             assert_eq!(redact(&once, replacement), None, "{uri} became {once}");
+        }
+    }
+
+    proptest! {
+        /// The quick look misses nothing.
+        #[test]
+        fn what_is_not_taken_apart_holds_no_token(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "eyJ", "ey", "J", "a.b.c", ".", "é", "…", "😀", "?", "&", ";", "=", "%", "%6B", "%65yJ", "/", " ",
+                    "Bearer", "bEARER", "token", "toKen", "id_token", "to%6ben", "authorization", "z", "k", "x",
+                ]),
+                0..12,
+            ),
+        ) {
+            let (uri, replacement) = (parts.concat(), |_: &str| "redacted".to_owned());
+            prop_assert_eq!(redact(&uri, replacement), redact_thoroughly(&uri, replacement), "{}", uri);
         }
     }
 }
