@@ -95,6 +95,16 @@ fn identities_stay_what_they_are() {
 }
 
 #[test]
+fn lists_of_many_members_have_the_same_form() {
+    for count in [254, 255, 256, 300] {
+        let members: Vec<String> = (0..count).map(|number| format!(r#""{number}":{number}"#)).collect();
+        let elements = "0,".repeat(count - 1);
+        let event = format!(r#"{{"a":[{elements}0],"o":{{{}}}}}"#, members.join(","));
+        assert_eq!(id(&event), plain_id(&event), "{count}");
+    }
+}
+
+#[test]
 fn content_and_cluster_do_matter() {
     let events = [
         r"{}",

@@ -30,6 +30,8 @@ fn redact_thoroughly(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
 /// percent escapes; in values, such as selectors, these are common and mean nothing.
 fn may_hold_token(uri: &str) -> bool {
     let (mut in_query, mut in_name) = (false, false);
+    // of each word only the first place is looked at, which decides for the others, too
+    let mut looked_to = 0;
     uri.bytes().enumerate().filter(|(_, byte)| IS_TELLING[usize::from(*byte)]).any(|(at, byte)| {
         let is_within = |word: &[u8], before: usize| {
             let word_there =
@@ -43,9 +45,13 @@ fn may_hold_token(uri: &str) -> bool {
             _ => {}
         }
         match byte {
-            b'J' => {
+            b'J' if at >= looked_to => {
                 let from = at.checked_sub(JWT.len() - 1).and_then(|start| uri.get(start..));
-                from.is_some_and(|text| text.starts_with(JWT) && is_jwt(text))
+                from.filter(|text| text.starts_with(JWT)).is_some_and(|text| {
+                    let word = word(text);
+                    looked_to = at + word.len();
+                    is_jwt(word)
+                })
             }
             b'b' | b'B' => is_within(b"bearer", 0),
             b'k' | b'K' => in_query && is_within(b"token", 2),
@@ -85,11 +91,15 @@ fn is_token_name(name: &str) -> bool {
     TOKEN_PARAMETERS.contains(&name.as_str())
 }
 
-/// Whether a text that begins as a JSON Web Token goes on as one. Where a list is to be continued is written much the
+/// Whether a word that begins as a JSON Web Token goes on as one. Where a list is to be continued is written much the
 /// same, but without dots.
-fn is_jwt(text: &str) -> bool {
-    let word = text.bytes().take_while(|byte| is_part(char::from(*byte)));
-    word.filter(|byte| *byte == b'.').count() >= 2
+fn is_jwt(word: &str) -> bool {
+    word.bytes().filter(|byte| *byte == b'.').count() >= 2
+}
+
+/// The word that a text begins with.
+fn word(text: &str) -> &str {
+    text.split(|character| !is_part(character)).next().unwrap_or_default()
 }
 
 /// Whether a character is part of a word.
@@ -109,7 +119,8 @@ fn words(text: &str, replacement: &impl Fn(&str) -> String) -> String {
             rest = tail;
             continue;
         }
-        let (word, tail) = rest.split_at(rest.find(|byte| !is_part(byte)).unwrap_or(rest.len()));
+        let word = word(rest);
+        let tail = &rest[word.len()..];
         let holds_jwt = word.find(JWT).is_some_and(|at| is_jwt(&word[at..]));
         if (holds_jwt || after_bearer) && !super::is_replacement(word) {
             redacted.push_str(&replacement(word));
@@ -189,6 +200,12 @@ mod tests {
             let once = redact(uri, replacement).unwrap();
             assert_eq!(redact(&once, replacement), None, "{uri} became {once}");
         }
+    }
+
+    #[test]
+    fn a_long_word_is_looked_at_once() {
+        let uri = "eyJ".repeat(1 << 20);
+        assert!(!may_hold_token(&uri) && may_hold_token(&format!("{uri}..")));
     }
 
     proptest! {

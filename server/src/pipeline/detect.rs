@@ -22,8 +22,8 @@ const MAX_EVENTS: usize = 1_000;
 const MAX_BYTES: usize = 8 << 20;
 /// Without detections the position is committed this often; replaying what lies between is cheap.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// So long after a commit, detections are committed in the next one: under load many share a transaction and its sync,
-/// which the journal's own syncs wait for, too. The first after a quiet moment waits for nothing.
+/// Detections are committed so long after others: under load many share a transaction and its sync, which the journal's
+/// own syncs wait for, too. The first after a quiet moment waits for nothing.
 const COMMIT_GAP: Duration = Duration::from_millis(50);
 /// While a snapshot is made, its next part does not wait longer for events than this.
 const WAIT_WHILE_COPYING: Duration = Duration::from_millis(5);
@@ -65,13 +65,15 @@ impl Detect {
             self.save(&mut detector, true);
         }
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
+        let mut told_at: Option<Instant> = None;
         loop {
+            let gap = || told_at.map_or(Duration::ZERO, |at| COMMIT_GAP.saturating_sub(at.elapsed()));
             let wait = if self.state.is_copying() {
                 WAIT_WHILE_COPYING
             } else if detections.is_empty() {
                 COMMIT_EVERY
             } else {
-                COMMIT_GAP.saturating_sub(committed_at.elapsed())
+                gap()
             };
             let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else {
                 break;
@@ -85,8 +87,13 @@ impl Detect {
             if let Some(traffic) = detector.learned() {
                 self.rules.learn(detector.evaluator().rules(), traffic);
             }
-            let waiting = if detections.is_empty() { COMMIT_EVERY } else { COMMIT_GAP };
-            if positions != committed && committed_at.elapsed() >= waiting {
+            let is_due = if detections.is_empty() {
+                positions != committed && committed_at.elapsed() >= COMMIT_EVERY
+            } else {
+                gap().is_zero()
+            };
+            if is_due {
+                told_at = if detections.is_empty() { told_at } else { Some(Instant::now()) };
                 if !self.commit(&mut detections, &positions, stopping) {
                     return;
                 }
