@@ -21,7 +21,7 @@ const LONG: u8 = u8::MAX;
 pub(crate) fn event_id(cluster: &str, event: Value<'_>, canonical: &mut Vec<u8>) -> EventId {
     canonical.clear();
     // kinds and lengths take about as much as the quotes, commas and colons that fall away
-    canonical.reserve(DOMAIN.len() + cluster.len() + 2 * event.raw().len());
+    canonical.reserve(DOMAIN.len() + cluster.len() + event.raw().len());
     canonical.extend_from_slice(DOMAIN);
     bytes(b'c', cluster.as_bytes(), canonical);
     for (key, value) in event.sorted_members() {

@@ -65,15 +65,14 @@ impl Detect {
             self.save(&mut detector, true);
         }
         let (mut committed, mut committed_at) = (positions.clone(), Instant::now());
-        let mut told_at: Option<Instant> = None;
+        let mut tell_from = Instant::now();
         loop {
-            let gap = || told_at.map_or(Duration::ZERO, |at| COMMIT_GAP.saturating_sub(at.elapsed()));
             let wait = if self.state.is_copying() {
                 WAIT_WHILE_COPYING
             } else if detections.is_empty() {
                 COMMIT_EVERY
             } else {
-                gap()
+                tell_from.saturating_duration_since(Instant::now())
             };
             let Some(batch) = stage::next(&mut self.reader, MAX_EVENTS, MAX_BYTES, wait, stopping) else {
                 break;
@@ -90,10 +89,12 @@ impl Detect {
             let is_due = if detections.is_empty() {
                 positions != committed && committed_at.elapsed() >= COMMIT_EVERY
             } else {
-                gap().is_zero()
+                Instant::now() >= tell_from
             };
             if is_due {
-                told_at = if detections.is_empty() { told_at } else { Some(Instant::now()) };
+                if !detections.is_empty() {
+                    tell_from = Instant::now() + COMMIT_GAP;
+                }
                 if !self.commit(&mut detections, &positions, stopping) {
                     return;
                 }
