@@ -77,17 +77,24 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 /// `password=…`, `"token": "…"`, `API_KEY: …`
 fn named(text: &str, found: &mut Vec<Range<usize>>) {
     let lower = text.to_ascii_lowercase();
+    // ASCII of at most one character more than there may be
+    let few = |start: usize, is_so: fn(&u8) -> bool| {
+        text.as_bytes()[start..].iter().take(MAX_GAP + 1).take_while(|byte| is_so(byte)).count()
+    };
     for name in NAMES {
+        let mut looked_to = 0;
         for (at, _) in lower.match_indices(name) {
             let mut start = at + name.len();
-            start +=
-                count(&text[start..], |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-            start += count(&text[start..], |byte| matches!(byte, b'"' | b'\'' | b'\\' | b' '));
+            start += few(start, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            start += few(start, |byte| matches!(byte, b'"' | b'\'' | b'\\' | b' '));
             if start - at > name.len() + MAX_GAP || !text[start..].starts_with(['=', ':']) {
                 continue;
             }
             start += 1 + count(&text[start + 1..], |byte| matches!(byte, b'"' | b'\'' | b'\\' | b' '));
-            push(text, start, count(&text[start..], is_value), found);
+            if start >= looked_to && !text[start..].starts_with(REDACTED) {
+                looked_to = start + count(&text[start..], is_value);
+                push(text, start, looked_to - start, found);
+            }
         }
     }
 }
@@ -107,12 +114,18 @@ fn schemes(text: &str, found: &mut Vec<Range<usize>>) {
 }
 
 fn private_keys(text: &str, found: &mut Vec<Range<usize>>) {
-    for (at, _) in text.match_indices("-----BEGIN ") {
+    let mut looked_to = 0;
+    for (at, begin) in text.match_indices("-----BEGIN ") {
+        // one that only shares the dashes behind the key before it begins another
+        if at + begin.len() <= looked_to {
+            continue;
+        }
         let (head, rest) = text[at..].split_at(first_line_end(&text[at..]));
         if head.contains("PRIVATE KEY") {
             let end =
                 rest.find("-----END ").and_then(|end| Some(end + 9 + rest[end + 9..].find("-----")? + 5));
-            found.push(at..end.map_or(text.len(), |end| at + head.len() + end));
+            looked_to = end.map_or(text.len(), |end| at + head.len() + end);
+            found.push(at..looked_to);
         }
     }
 }
@@ -125,8 +138,14 @@ fn first_line_end(text: &str) -> usize {
 
 /// `eyJ….….…`
 fn web_tokens(text: &str, found: &mut Vec<Range<usize>>) {
+    // what begins within a word that was looked at ends where that ends
+    let mut looked_to = 0;
     for (at, _) in text.match_indices("eyJ") {
+        if at < looked_to {
+            continue;
+        }
         let length = count(&text[at..], |byte| is_token(byte) || byte == b'.');
+        looked_to = at + length;
         if length > 20 && text[at..at + length].matches('.').count() >= 2 {
             found.push(at..at + length);
         }
@@ -135,8 +154,13 @@ fn web_tokens(text: &str, found: &mut Vec<Range<usize>>) {
 
 fn prefixed(text: &str, found: &mut Vec<Range<usize>>) {
     for (prefix, least) in PREFIXES {
+        let mut looked_to = 0;
         for (at, _) in text.match_indices(prefix) {
+            if at + prefix.len() <= looked_to {
+                continue;
+            }
             let length = count(&text[at + prefix.len()..], is_token);
+            looked_to = at + prefix.len() + length;
             if length >= least {
                 found.push(at..at + prefix.len() + length);
             }
@@ -180,6 +204,25 @@ fn is_token(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_words_are_looked_at_once() {
+        for part in [
+            "eyJ",
+            "ghp_",
+            "AKIA",
+            "-----BEGIN PRIVATE KEY-----",
+            "password=",
+            "password",
+            "Bearer ",
+            "://a:",
+        ] {
+            let text = part.repeat((1 << 20) / part.len());
+            assert!(redact(&text).len() <= 2 * text.len(), "{part}");
+        }
+        let key = "-----BEGIN PRIVATE KEY-----hush-----END PRIVATE KEY-----";
+        assert!(!redact(&format!("{key}{}", &key[5..])).contains("hush"));
+    }
 
     #[test]
     fn secrets_are_left_out_and_nothing_else() {
