@@ -17,7 +17,7 @@ use crate::words;
 pub(super) const DIR: &str = "partitions";
 /// Begins the name of a partition that is being removed.
 pub(super) const GONE: &str = "gone-";
-/// How many blocks of stored events each segment keeps decompressed; a block has 64 kB.
+/// How many blocks of stored events each segment keeps decompressed; a block has 256 kB.
 const STORE_CACHE_BLOCKS: usize = 4;
 const DAY_MICROS: i64 = 86_400_000_000;
 
