@@ -24,7 +24,7 @@ const FILE: &str = "correlation-state";
 /// Largest file that is read: more than the snapshot of all the memory that correlations may take.
 const MAX_BYTES: u64 = 3 << 30;
 /// How often the file is written, at most.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(20);
 /// Making and writing a snapshot takes at most this part of the time.
 const SHARE: u32 = 50;
 /// So much of a snapshot is copied between two batches of events, which takes about a millisecond: alerts must not
