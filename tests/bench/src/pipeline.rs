@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::load::Load;
-use self::process::MemoryWatch;
+use self::process::{MemoryWatch, cpu_seconds};
 use self::report::Report;
 use self::server::{Progress, Server};
 use self::sink::Sink;
@@ -56,6 +56,10 @@ const WARM_UP: Duration = Duration::from_secs(45);
 /// The index may take this long to catch up once nothing is sent any more.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(120);
 
+/// A server is quiet if it takes less than this share of one processor for so long.
+const QUIET_SHARE: f64 = 0.1;
+const QUIET_FOR: Duration = Duration::from_secs(1);
+
 impl PipelineArgs {
     pub(crate) fn run(self) -> Result<ExitCode> {
         output::warn_of_debug_build();
@@ -65,7 +69,7 @@ impl PipelineArgs {
         Ok(if missed && self.strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    /// Baselines, the whole path, the baselines again, because machines drift.
+    /// Baselines, the whole path, and when its steady rate is known the baselines again, because machines drift.
     fn measure(&self) -> Result<Report> {
         let binary = server::binary()?;
         let dir = self.working_dir()?;
@@ -83,8 +87,6 @@ impl PipelineArgs {
         runtime.block_on(self.whole_path(&binary, dir.path(), &generator, &mut report))?;
         output::note("measuring the disk");
         report.fdatasync = sync::fdatasync(dir.path(), report.frame_bytes)?;
-        let mut generator = generator.lock().unwrap_or_else(PoisonError::into_inner);
-        self.baselines(&mut generator, dir.path(), 1, &mut report)?;
         Ok(report)
     }
 
@@ -97,20 +99,16 @@ impl PipelineArgs {
             .with_context(|| format!("failed to make a directory in {}", parent.display()))
     }
 
-    fn baselines(
-        &self,
-        generator: &mut Generator,
-        dir: &Path,
-        round: usize,
-        report: &mut Report,
-    ) -> Result<()> {
+    fn baselines(&self, generator: &mut Generator, dir: &Path, round: u8, report: &mut Report) -> Result<()> {
         let (parse, index) = (self.window() / 12, self.window() / 2);
         output::note(&format!("parsing alone for {parse:?}, then tantivy alone for {index:?}"));
         generator.restart(self.seed);
-        report.value_parse_per_second[round] = baseline::value_parse(generator, parse)?.round();
+        report.value_parse_per_second[usize::from(round)] = baseline::value_parse(generator, parse)?.round();
         generator.restart(self.seed);
-        report.bare_tantivy_per_second[round] = baseline::bare_tantivy(generator, dir, index)?.round();
-        generator.restart(self.seed);
+        report.bare_tantivy_per_second[usize::from(round)] =
+            baseline::bare_tantivy(generator, dir, index)?.round();
+        // No event may come to the server twice.
+        generator.restart(self.seed.wrapping_add(1 + u64::from(round)));
         Ok(())
     }
 
@@ -123,7 +121,7 @@ impl PipelineArgs {
     ) -> Result<()> {
         let sink = Sink::start().await?;
         let server = Server::start(binary, dir, sink.address).await?;
-        let measured = self.through(&server, &sink, generator, report).await;
+        let measured = self.through(&server, &sink, generator, dir, report).await;
         measured.map_err(|error| error.context(server::log_tail(dir)))?;
         server.stop().await
     }
@@ -133,6 +131,7 @@ impl PipelineArgs {
         server: &Server,
         sink: &Sink,
         generator: &Arc<Mutex<Generator>>,
+        dir: &Path,
         report: &mut Report,
     ) -> Result<()> {
         let memory = MemoryWatch::start(server.process());
@@ -144,6 +143,8 @@ impl PipelineArgs {
         // A batch is a frame of its own unless others come in the same moment.
         let frame_bytes = server.disk_bytes("journal") / total.batches.max(1);
         report.frame_bytes = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
+        quiet(server).await?;
+        self.baselines(&mut generator.lock().unwrap_or_else(PoisonError::into_inner), dir, 1, report)?;
 
         report.half_load_per_second = report.whole_path.indexed_per_second / 2.0;
         output::note(&format!(
@@ -173,6 +174,20 @@ impl PipelineArgs {
 
     fn window(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+}
+
+/// Waits until the server has done what goes on behind the last commit, such as merges.
+async fn quiet(server: &Server) -> Result<()> {
+    let deadline = Instant::now() + CATCH_UP_DEADLINE;
+    loop {
+        let used = || cpu_seconds(server.process()).context("the server has ended");
+        let before = used()?;
+        tokio::time::sleep(QUIET_FOR).await;
+        if used()? - before < QUIET_SHARE * QUIET_FOR.as_secs_f64() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the server is still busy after {CATCH_UP_DEADLINE:?}");
     }
 }
 

@@ -91,7 +91,8 @@ impl Report {
     }
 
     fn throughput_rows(&self) -> Vec<[String; 3]> {
-        let both = |[before, after]: [f64; 2]| format!("{before:.0} before, {after:.0} after the whole path");
+        let both =
+            |[before, after]: [f64; 2]| format!("{before:.0} before, {after:.0} after its steady rate");
         let path = &self.whole_path;
         vec![
             row(
