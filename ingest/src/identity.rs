@@ -16,6 +16,8 @@ use crate::json::{Kind, Value};
 const DOMAIN: &[u8] = b"watchbell audit event 2\0";
 /// In place of a length that takes more than a byte.
 const LONG: u8 = u8::MAX;
+/// The length of most texts, at most.
+const SHORT: usize = 32;
 
 /// The identity of `event`. `canonical` is memory to be reused.
 pub(crate) fn event_id(cluster: &str, event: Value<'_>, canonical: &mut Vec<u8>) -> EventId {
@@ -56,15 +58,20 @@ fn write(value: Value<'_>, out: &mut Vec<u8>) {
 }
 
 fn text(text: Value<'_>, out: &mut Vec<u8>) {
-    let unescaped;
-    let content = match text.plain() {
-        Some(plain) => plain,
-        None => {
-            unescaped = text.as_text().unwrap_or_default();
-            unescaped.as_bytes()
-        }
-    };
-    bytes(b's', content, out);
+    match text.plain_and_rest() {
+        Some((len, rest)) if len <= SHORT => match rest.first_chunk::<SHORT>() {
+            // Most texts are short: to copy a fixed number of bytes, and forget those beyond, takes a few instructions.
+            Some(beyond) => {
+                head(b's', len, out);
+                let end = out.len() + len;
+                out.extend_from_slice(beyond);
+                out.truncate(end);
+            }
+            None => bytes(b's', &rest[..len], out),
+        },
+        Some((len, rest)) => bytes(b's', &rest[..len], out),
+        None => bytes(b's', text.as_text().unwrap_or_default().as_bytes(), out),
+    }
 }
 
 /// The kind and the length of what follows: one byte below 255, nine from there on, because all of it is hashed.

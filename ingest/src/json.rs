@@ -130,6 +130,14 @@ impl<'a> Value<'a> {
         if kind == Kind::Plain { self.text.as_bytes().get(inner) } else { None }
     }
 
+    /// The length of the content, if this is a string without escapes, and the text from there on, which goes on behind it.
+    pub(crate) fn plain_and_rest(&self) -> Option<(usize, &'a [u8])> {
+        let Node { kind, start, end, .. } = self.node();
+        let rest = self.text.as_bytes().get(start as usize + 1..)?;
+        let len = (end as usize).checked_sub(start as usize + 2).filter(|len| *len <= rest.len())?;
+        (kind == Kind::Plain).then_some((len, rest))
+    }
+
     /// True if this is a string with this content.
     pub(crate) fn is(&self, expect: &str) -> bool {
         match self.plain() {

@@ -66,6 +66,9 @@ pub(crate) fn parse(
     tape.flaws.clear();
     tape.keys.open.clear();
     let bytes = bytes.get(start..).unwrap_or_default();
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(SyntaxError { offset: 0, reason: "the text is longer than 4 GiB" });
+    }
     tape.reserve((bytes.len() / BYTES_PER_NODE).min(RESERVED_NODES));
     let mut parser = Parser { scan: Scanner::new(bytes, 0), limits, tape, full: false, in_body: false };
     parser.value(0)?;
@@ -284,7 +287,8 @@ fn first_bytes(text: &[u8], len: usize) -> u64 {
     u64::from_be_bytes(first) & !behind
 }
 
-/// Offsets are within one request body, which is far below 4 GiB.
+/// Offsets and numbers of nodes are within one text, which [`parse`] refuses if it is too long for them.
+#[expect(clippy::cast_possible_truncation, reason = "checked once for all")]
 fn to_u32(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
+    offset as u32
 }

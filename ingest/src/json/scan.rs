@@ -17,28 +17,26 @@ pub(crate) struct Scanner<'a> {
     pub(crate) pos: usize,
 }
 
-/// Names and short values end within so many bytes; what is longer is passed over in blocks.
-const SHORT_BYTES: usize = 16;
+/// Names and short values mostly end within so many bytes, which are looked at together.
+const WORD_BYTES: usize = 16;
+/// What is longer is passed over in blocks.
 const BLOCK_BYTES: usize = 32;
 
 /// Length of the part of a string before the first quote, backslash or control character.
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     while let Some(word) = bytes.get(len..).and_then(|rest| rest.first_chunk()) {
-        match first_special(*word) {
+        match first_special(word) {
             Some(at) => return len + at,
-            None => len += 8,
+            None => len += WORD_BYTES,
         }
-        if len == SHORT_BYTES {
+        if len == 2 * WORD_BYTES {
             let (blocks, _) = bytes[len..].as_chunks();
             len += BLOCK_BYTES * blocks.iter().take_while(|block| !has_special(block)).count();
         }
     }
-    match bytes.last_chunk() {
-        // a part of it was looked at before, and is plain
-        Some(last) => first_special(*last).map_or(bytes.len(), |at| bytes.len() - 8 + at),
-        None => bytes.iter().position(|byte| is_special(*byte) != 0).unwrap_or(bytes.len()),
-    }
+    let rest = bytes.get(len..).unwrap_or_default();
+    len + rest.iter().position(|byte| is_special(*byte) != 0).unwrap_or(rest.len())
 }
 
 /// One for a quote, backslash or control character, else zero. Control characters are below 0x20 and stay there when
@@ -52,18 +50,12 @@ fn has_special(block: &[u8; BLOCK_BYTES]) -> bool {
     block.iter().fold(0, |any, byte| any | is_special(*byte)) != 0
 }
 
-/// The place of the first quote, backslash or control character among eight bytes.
-fn first_special(word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    // a byte of these becomes, at the high bit, one if the byte was zero, or a quote or control character (see above)
-    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let is_quote_or_control = |word: u64| (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21) & !word;
-    let word = u64::from_le_bytes(word);
-    let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
-    // a borrow can only mark bytes above one that is marked rightly, so the lowest is right
-    let special = (backslash | is_quote_or_control(word)) & HIGH;
-    (special != 0).then(|| (special.trailing_zeros() / 8) as usize)
+/// The place of the first quote, backslash or control character. Without a branch for each byte, so that compilers look
+/// at all of them at once.
+fn first_special(word: &[u8; WORD_BYTES]) -> Option<usize> {
+    let specials = word.map(|byte| if is_special(byte) == 0 { 0 } else { u8::MAX });
+    let specials = u128::from_le_bytes(specials);
+    (specials != 0).then(|| (specials.trailing_zeros() / 8) as usize)
 }
 
 impl<'a> Scanner<'a> {
@@ -106,14 +98,16 @@ impl<'a> Scanner<'a> {
     /// After a member or element: true if another one follows, false at `close`.
     pub(crate) fn next_or(&mut self, close: u8) -> Result<bool, SyntaxError> {
         self.skip_space();
-        if self.take(close) {
-            return Ok(false);
+        let more = match self.peek() {
+            Some(b',') => true,
+            Some(byte) if byte == close => false,
+            _ => return self.error("expected a comma or the end of the list or object"),
+        };
+        self.pos += 1;
+        if more {
+            self.skip_space();
         }
-        if !self.take(b',') {
-            return self.error("expected a comma or the end of the list or object");
-        }
-        self.skip_space();
-        Ok(true)
+        Ok(more)
     }
 
     /// Reads a string, quotes included. `lone_surrogate` is called for each `\u` escape that is half a

@@ -26,40 +26,59 @@ fn redact_thoroughly(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
     (redacted != uri).then_some(redacted)
 }
 
-/// False for nearly all URIs, which then need not be taken apart. Names of parameters may be written with
-/// percent escapes; in values, such as selectors, these are common and mean nothing.
+/// False for nearly all URIs, which then need not be taken apart. Names of parameters tell of tokens, and may be written
+/// with percent escapes; in values, such as selectors, such words and escapes mean nothing.
 fn may_hold_token(uri: &str) -> bool {
-    let (mut in_query, mut in_name) = (false, false);
-    // of each word only the first place is looked at, which decides for the others, too
-    let mut looked_to = 0;
-    uri.bytes().enumerate().filter(|(_, byte)| IS_TELLING[usize::from(*byte)]).any(|(at, byte)| {
-        let is_within = |word: &[u8], before: usize| {
-            let word_there =
-                at.checked_sub(before).and_then(|start| uri.as_bytes().get(start..start + word.len()));
-            word_there.is_some_and(|there| there.eq_ignore_ascii_case(word))
-        };
+    let mut look = Look { uri, in_query: false, in_name: false, looked_to: 0 };
+    for (at, byte) in uri.bytes().enumerate() {
+        if IS_TELLING[usize::from(byte)] && look.at(at, byte) {
+            return true;
+        }
+    }
+    false
+}
+
+/// How far a URI was looked at.
+struct Look<'a> {
+    uri: &'a str,
+    in_query: bool,
+    in_name: bool,
+    /// Of each word only the first place is looked at, which decides for the others, too.
+    looked_to: usize,
+}
+
+impl Look<'_> {
+    /// Whether a token may stand at a byte that is telling.
+    fn at(&mut self, at: usize, byte: u8) -> bool {
         match byte {
-            b'?' if !in_query => (in_query, in_name) = (true, true),
-            b'&' | b';' => in_name = in_query,
-            b'=' => in_name = false,
+            b'?' if !self.in_query => (self.in_query, self.in_name) = (true, true),
+            b'&' | b';' => self.in_name = self.in_query,
+            b'=' => self.in_name = false,
+            b'J' if at >= self.looked_to => return self.is_jwt(at),
+            b'b' | b'B' => return self.is_within(at, b"bearer", 0),
+            b'k' | b'K' => return self.in_name && self.is_within(at, b"token", 2),
+            b'z' | b'Z' => return self.in_name && self.is_within(at, b"authorization", 7),
+            b'%' => return self.in_name,
             _ => {}
         }
-        match byte {
-            b'J' if at >= looked_to => {
-                let from = at.checked_sub(JWT.len() - 1).and_then(|start| uri.get(start..));
-                from.filter(|text| text.starts_with(JWT)).is_some_and(|text| {
-                    let word = word(text);
-                    looked_to = at + word.len();
-                    is_jwt(word)
-                })
-            }
-            b'b' | b'B' => is_within(b"bearer", 0),
-            b'k' | b'K' => in_query && is_within(b"token", 2),
-            b'z' | b'Z' => in_query && is_within(b"authorization", 7),
-            b'%' => in_name,
-            _ => false,
-        }
-    })
+        false
+    }
+
+    fn is_jwt(&mut self, at: usize) -> bool {
+        let from = at.checked_sub(JWT.len() - 1).and_then(|start| self.uri.get(start..));
+        from.filter(|text| text.starts_with(JWT)).is_some_and(|text| {
+            let word = word(text);
+            self.looked_to = at + word.len();
+            is_jwt(word)
+        })
+    }
+
+    /// Whether `word` stands there, so many bytes of it before.
+    fn is_within(&self, at: usize, word: &[u8], before: usize) -> bool {
+        let there =
+            at.checked_sub(before).and_then(|start| self.uri.as_bytes().get(start..start + word.len()));
+        there.is_some_and(|there| there.eq_ignore_ascii_case(word))
+    }
 }
 
 /// The bytes that have to be looked at to tell whether a URI may hold a token: what divides it, and of each word that
@@ -179,6 +198,7 @@ mod tests {
             ("/x?%74oken=a", true),
             ("/x?a=1;Authorization=b", true),
             ("/x?authorizing=b&tok=k", false),
+            ("/x?labelSelector=token%3Da&fieldSelector=authorization", false),
             ("/z/k?k=z", false),
             ("/x/BEARER/y", true),
             ("/x/eyJa.b.c", true),
