@@ -16,7 +16,7 @@ use crate::json::{Kind, Value};
 const DOMAIN: &[u8] = b"watchbell audit event 2\0";
 /// In place of a length that takes more than a byte.
 const LONG: u8 = u8::MAX;
-/// The length of most texts, at most.
+/// Most texts are no longer than this, in bytes.
 const SHORT: usize = 32;
 
 /// The identity of `event`. `canonical` is memory to be reused.
@@ -61,10 +61,10 @@ fn text(text: Value<'_>, out: &mut Vec<u8>) {
     match text.plain_and_rest() {
         Some((len, rest)) if len <= SHORT => match rest.first_chunk::<SHORT>() {
             // Most texts are short: to copy a fixed number of bytes, and forget those beyond, takes a few instructions.
-            Some(beyond) => {
+            Some(chunk) => {
                 head(b's', len, out);
                 let end = out.len() + len;
-                out.extend_from_slice(beyond);
+                out.extend_from_slice(chunk);
                 out.truncate(end);
             }
             None => bytes(b's', &rest[..len], out),

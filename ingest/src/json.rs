@@ -130,7 +130,8 @@ impl<'a> Value<'a> {
         if kind == Kind::Plain { self.text.as_bytes().get(inner) } else { None }
     }
 
-    /// The length of the content, if this is a string without escapes, and the text from there on, which goes on behind it.
+    /// If this is a string without escapes: how many bytes its content has, and the text from its content on, which goes
+    /// on behind it.
     pub(crate) fn plain_and_rest(&self) -> Option<(usize, &'a [u8])> {
         let Node { kind, start, end, .. } = self.node();
         let rest = self.text.as_bytes().get(start as usize + 1..)?;

@@ -109,13 +109,13 @@ const SECRETS: [&str; 2] = ["Secret", "SecretList"];
 /// Objects of these kinds hold tokens.
 const TOKENS: [&str; 2] = ["TokenRequest", "TokenReview"];
 
-/// How texts begin that name one of these kinds, or may because they are written with escapes.
-const TELLING: [&[u8]; 3] = [b"\"Secret", b"\"Token", b"\\u"];
+/// What is in every body that names one of these kinds: how their names begin, or the only escape that makes letters.
+const HINTS: [&[u8]; 3] = [b"\"Secret", b"\"Token", b"\\u"];
 
 /// False for nearly all bodies that are not about secrets, which then need not be walked through.
 fn names_secrets(body: Value<'_>) -> bool {
     let raw = body.raw().as_bytes();
-    if !TELLING.iter().any(|telling| memmem::find(raw, telling).is_some()) {
+    if !HINTS.iter().any(|hint| memmem::find(raw, hint).is_some()) {
         return false;
     }
     body.flat().any(|value| match value.plain() {

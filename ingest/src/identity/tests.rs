@@ -95,6 +95,20 @@ fn identities_stay_what_they_are() {
 }
 
 #[test]
+fn texts_of_any_length_have_the_same_form_wherever_they_stand() {
+    for length in [0, 1, 15, 16, 31, 32, 33, 63, 64, 254, 255, 256] {
+        let text = "x".repeat(length);
+        for event in [
+            format!(r#"{{"a":"{text}"}}"#),
+            format!(r#"{{"{text}":"{text}","b":"y"}}"#),
+            format!(r#"{{"a":["{text}","{text}é"],"b":"{}"}}"#, "y".repeat(64)),
+        ] {
+            assert_eq!(id(&event), plain_id(&event), "{event}");
+        }
+    }
+}
+
+#[test]
 fn lists_of_many_members_have_the_same_form() {
     for count in [254, 255, 256, 300] {
         let members: Vec<String> = (0..count).map(|number| format!(r#""{number}":{number}"#)).collect();

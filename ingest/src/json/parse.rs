@@ -67,7 +67,7 @@ pub(crate) fn parse(
     tape.keys.open.clear();
     let bytes = bytes.get(start..).unwrap_or_default();
     if u32::try_from(bytes.len()).is_err() {
-        return Err(SyntaxError { offset: 0, reason: "the text is longer than 4 GiB" });
+        return Err(SyntaxError { offset: 0, reason: "from here on the text is longer than 4 GiB" });
     }
     tape.reserve((bytes.len() / BYTES_PER_NODE).min(RESERVED_NODES));
     let mut parser = Parser { scan: Scanner::new(bytes, 0), limits, tape, full: false, in_body: false };

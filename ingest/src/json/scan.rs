@@ -35,8 +35,11 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
             len += BLOCK_BYTES * blocks.iter().take_while(|block| !has_special(block)).count();
         }
     }
-    let rest = bytes.get(len..).unwrap_or_default();
-    len + rest.iter().position(|byte| is_special(*byte) != 0).unwrap_or(rest.len())
+    match bytes.last_chunk() {
+        // a part of it was looked at before, and is plain
+        Some(last) => first_special(last).map_or(bytes.len(), |at| bytes.len() - WORD_BYTES + at),
+        None => bytes.iter().position(|byte| is_special(*byte) != 0).unwrap_or(bytes.len()),
+    }
 }
 
 /// One for a quote, backslash or control character, else zero. Control characters are below 0x20 and stay there when

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::json::{Limits, Tape, apply, parse};
 
@@ -129,4 +131,32 @@ fn equal_values_have_equal_replacements_under_one_key() {
     assert_ne!(replacement, Redactor::new([8; 32], Vec::new()).replacement("hush"));
     assert!(is_replacement(&replacement) && replacement.len() == 25);
     assert!(!format!("{:?}", Redactor::new([0xAB; 32], Vec::new())).contains("171"));
+}
+
+proptest! {
+    /// The quick look at bodies misses nothing.
+    #[test]
+    fn what_names_no_secrets_holds_none(
+        key in sample(&["kind", r"\u006bind", r"k\u0069nd", "Kind", "name"]),
+        kind in sample(&[
+            "Secret", r"\u0053ecret", r"Secre\u0074", "SecretList", "TokenRequest", r"Token\u0052eview", "TokenReviews",
+            "ConfigMap", r"a\/b", r"\\u0053ecret", r"Sec\u0072et\u004cist",
+        ]),
+        around in proptest::collection::vec(sample(&[r#"{"items":["#, r#"{"x":["#, r#"{"kind":"List","x":["#]), 0..4),
+    ) {
+        let end = "]}".repeat(around.len());
+        let object = format!(r#"{{"{key}":"{kind}","data":{{"a":"hush"}},"status":{{"token":"hush"}}}}"#);
+        let text = format!("{}{object}{end}", around.concat());
+        let mut tape = Tape::default();
+        parse(text.as_bytes(), 0, Limits { depth: 64, values: 10_000 }, &mut tape).unwrap();
+        let body = tape.root(&text).unwrap();
+        let redactor = redactor();
+        let mut finder = Finder { redactor: &redactor, edits: Vec::new() };
+        finder.body(body, Subject::default());
+        prop_assert!(names_secrets(body) || finder.edits.is_empty(), "{text}");
+    }
+}
+
+fn sample(texts: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(texts)
 }

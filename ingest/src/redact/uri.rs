@@ -26,8 +26,8 @@ fn redact_thoroughly(uri: &str, replacement: impl Fn(&str) -> String) -> Option<
     (redacted != uri).then_some(redacted)
 }
 
-/// False for nearly all URIs, which then need not be taken apart. Names of parameters tell of tokens, and may be written
-/// with percent escapes; in values, such as selectors, such words and escapes mean nothing.
+/// False for nearly all URIs, which then need not be taken apart. Names of parameters that tell of tokens may be written
+/// with percent escapes; in values, such as selectors, these words and escapes mean nothing.
 fn may_hold_token(uri: &str) -> bool {
     let mut look = Look { uri, in_query: false, in_name: false, looked_to: 0 };
     for (at, byte) in uri.bytes().enumerate() {
@@ -54,7 +54,7 @@ impl Look<'_> {
             b'?' if !self.in_query => (self.in_query, self.in_name) = (true, true),
             b'&' | b';' => self.in_name = self.in_query,
             b'=' => self.in_name = false,
-            b'J' if at >= self.looked_to => return self.is_jwt(at),
+            b'J' if at >= self.looked_to => return self.begins_jwt(at),
             b'b' | b'B' => return self.is_within(at, b"bearer", 0),
             b'k' | b'K' => return self.in_name && self.is_within(at, b"token", 2),
             b'z' | b'Z' => return self.in_name && self.is_within(at, b"authorization", 7),
@@ -64,7 +64,7 @@ impl Look<'_> {
         false
     }
 
-    fn is_jwt(&mut self, at: usize) -> bool {
+    fn begins_jwt(&mut self, at: usize) -> bool {
         let from = at.checked_sub(JWT.len() - 1).and_then(|start| self.uri.get(start..));
         from.filter(|text| text.starts_with(JWT)).is_some_and(|text| {
             let word = word(text);

@@ -17,8 +17,9 @@ use crate::words;
 pub(super) const DIR: &str = "partitions";
 /// Begins the name of a partition that is being removed.
 pub(super) const GONE: &str = "gone-";
-/// How many blocks of stored events each segment keeps decompressed; a block has 256 kB.
-const STORE_CACHE_BLOCKS: usize = 4;
+/// How many blocks of stored events each segment keeps decompressed; a block has 256 kB. What is shown together mostly
+/// stands together, and there may be many segments.
+const STORE_CACHE_BLOCKS: usize = 1;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// What the manifest says of a partition.

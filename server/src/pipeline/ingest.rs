@@ -1,6 +1,7 @@
 //! Everything that happens to a request body before it is answered: unpack, decode, quarantine,
 //! deduplicate, append.
 
+mod decoders;
 mod payload;
 mod quarantine;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use watchbell_event::Envelope;
 use watchbell_ingest::decode::logs::{BulkItem, LogLimits};
 use watchbell_ingest::decode::{
@@ -24,6 +25,7 @@ use watchbell_ingest::log::{AppendError, Log};
 use watchbell_ingest::quarantine::{Quarantine, QuarantineConfig, QuarantineEntry};
 use watchbell_ingest::redact::Redactor;
 
+use self::decoders::Decoders;
 use self::payload::{AUDIT, Opened, Unopened};
 use super::index::IndexView;
 use crate::clock;
@@ -46,8 +48,7 @@ pub(crate) struct IngestPort {
     scans: Arc<Mutex<()>>,
     /// Knows older events. Where another process indexes, that one recognises what is sent again late.
     index: Option<Arc<IndexView>>,
-    /// Bodies decoded at one time; more would only take turns on the same cores.
-    decoders: Arc<Semaphore>,
+    decoders: Decoders,
 }
 
 /// Bounds and secrets of decoding, and where goes what cannot be decoded: what the receiver and topics have in common.
@@ -134,14 +135,13 @@ impl IngestPort {
             window_seconds: ingest.dedupe_window.as_secs(),
             window_ids: usize::try_from(ingest.dedupe_max_events).unwrap_or(usize::MAX),
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             intake: Intake::open(log, &intake_config, clock::now())?,
             decoding,
             topic_formats: topic_formats(config),
             scans: Arc::default(),
             index,
-            decoders: Arc::new(Semaphore::new(cores)),
+            decoders: Decoders::start()?,
         })
     }
 
@@ -197,13 +197,9 @@ impl IngestPort {
         request: Request,
         body: Bytes,
     ) -> Result<Opened, IngestError> {
-        let turn = Arc::clone(&self.decoders).acquire_owned().await;
         let port = Arc::clone(self);
-        let decoding = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            port.decode_blocking(&origin, &request, body)
-        });
-        decoding.await.map_err(|error| IngestError::Failed(error.to_string()))?
+        let decoded = self.decoders.run(move || port.decode_blocking(&origin, &request, body));
+        decoded.await.map_err(|error| IngestError::Failed(error.to_string()))?
     }
 
     fn decode_blocking(

@@ -12,7 +12,7 @@ pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) cores: usize,
     pub(crate) event_bytes_mean: f64,
-    /// Measured before and after the whole path, in events per second.
+    /// Measured before the whole path and after its steady rate, in events per second.
     pub(crate) value_parse_per_second: [f64; 2],
     pub(crate) bare_tantivy_per_second: [f64; 2],
     pub(crate) whole_path: Steady,
@@ -42,6 +42,12 @@ pub(crate) struct Goal {
 }
 
 impl Report {
+    /// What was measured before the whole path (0) or after its steady rate (1).
+    pub(crate) fn add_baselines(&mut self, round: usize, [parsed, indexed]: [f64; 2]) {
+        self.value_parse_per_second[round] = parsed;
+        self.bare_tantivy_per_second[round] = indexed;
+    }
+
     pub(crate) fn goals(&self) -> Vec<Goal> {
         let reach =
             |name, measured: f64, wanted: f64| Goal { name, measured, wanted, met: measured >= wanted };
@@ -92,7 +98,7 @@ impl Report {
 
     fn throughput_rows(&self) -> Vec<[String; 3]> {
         let both =
-            |[before, after]: [f64; 2]| format!("{before:.0} before, {after:.0} after its steady rate");
+            |[before, after]: [f64; 2]| format!("{before:.0} before, {after:.0} after the steady rate");
         let path = &self.whole_path;
         vec![
             row(
