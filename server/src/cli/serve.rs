@@ -59,25 +59,10 @@ impl ServeArgs {
         }
         check_plaintext(&config)?;
         telemetry::start_logs(&config.log)?;
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.enable_all().on_thread_start(give_way).build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let served = runtime.block_on(serve(config, self.config, self.demo));
         runtime.shutdown_timeout(Duration::from_secs(5));
         served.map(|()| ExitCode::SUCCESS)
-    }
-}
-
-/// By how much what answers requests steps back behind the stages. With all processors busy, what was taken in is then
-/// detected and indexed before more is taken in, and whoever sends too much waits.
-const REQUEST_NICENESS: i32 = 5;
-
-/// For the threads of the runtime; those of the stages are started by the main thread, and keep its priority.
-fn give_way() {
-    // Elsewhere this would slow down the whole process.
-    if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::nice(REQUEST_NICENESS)
-    {
-        tracing::debug!(%error, "requests run at the priority of everything else");
     }
 }
 
