@@ -48,6 +48,11 @@ impl Report {
         self.bare_tantivy_per_second[round] = indexed;
     }
 
+    /// What was measured before the whole path.
+    pub(crate) fn first_baselines(&self) -> [f64; 2] {
+        [self.value_parse_per_second[0], self.bare_tantivy_per_second[0]]
+    }
+
     pub(crate) fn goals(&self) -> Vec<Goal> {
         let reach =
             |name, measured: f64, wanted: f64| Goal { name, measured, wanted, met: measured >= wanted };
