@@ -58,19 +58,18 @@ fn write(value: Value<'_>, out: &mut Vec<u8>) {
 }
 
 fn text(text: Value<'_>, out: &mut Vec<u8>) {
-    match text.plain_and_rest() {
-        Some((len, rest)) if len <= SHORT => match rest.first_chunk::<SHORT>() {
-            // Most texts are short: to copy a fixed number of bytes, and forget those beyond, takes a few instructions.
-            Some(chunk) => {
-                head(b's', len, out);
-                let end = out.len() + len;
-                out.extend_from_slice(chunk);
-                out.truncate(end);
-            }
-            None => bytes(b's', &rest[..len], out),
-        },
-        Some((len, rest)) => bytes(b's', &rest[..len], out),
-        None => bytes(b's', text.as_text().unwrap_or_default().as_bytes(), out),
+    let Some((len, rest)) = text.plain_and_rest() else {
+        return bytes(b's', text.as_text().unwrap_or_default().as_bytes(), out);
+    };
+    match rest.first_chunk::<SHORT>() {
+        // Most texts are short: to copy a fixed number of bytes, and forget those beyond, takes a few instructions.
+        Some(chunk) if len <= SHORT => {
+            head(b's', len, out);
+            let end = out.len() + len;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => bytes(b's', &rest[..len], out),
     }
 }
 

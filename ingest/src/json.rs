@@ -125,9 +125,8 @@ impl<'a> Value<'a> {
 
     /// The bytes of the content, if this is a string without escapes.
     pub(crate) fn plain(&self) -> Option<&'a [u8]> {
-        let Node { kind, start, end, .. } = self.node();
-        let inner = start as usize + 1..(end as usize).saturating_sub(1);
-        if kind == Kind::Plain { self.text.as_bytes().get(inner) } else { None }
+        let (len, rest) = self.plain_and_rest()?;
+        rest.get(..len)
     }
 
     /// If this is a string without escapes: how many bytes its content has, and the text from its content on, which goes

@@ -118,7 +118,7 @@ pub(crate) enum IngestError {
     /// The log is catching up.
     #[error("the log is catching up")]
     Busy,
-    /// The disk failed.
+    /// The disk failed, or decoding broke down.
     #[error("{0}")]
     Failed(String),
 }

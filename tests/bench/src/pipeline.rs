@@ -132,19 +132,12 @@ impl PipelineArgs {
         // A batch is a frame of its own unless others come in the same moment.
         let frame_bytes = server.disk_bytes("journal") / total.batches.max(1);
         report.frame_bytes = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
-        let is_quiet = quiet(server).await?;
-        let (seed, generator_too, dir) = (self.seed, Arc::clone(generator), dir.to_owned());
-        let again = tokio::task::spawn_blocking(move || {
-            // the disk gets what the whole path has written
-            rustix::fs::sync();
-            let mut generator = generator_too.lock().unwrap_or_else(PoisonError::into_inner);
-            let measured = baselines(seed, window, &mut generator, &dir);
-            generator.restart(seed.wrapping_add(2));
-            measured
-        });
-        let again = again.await??;
-        // Measured beside a busy server it would flatter the whole path.
-        report.add_baselines(1, if is_quiet { again } else { report.first_baselines() });
+        // Measured beside a busy server they would flatter the whole path.
+        let again = match quiet(server).await? {
+            true => self.baselines_again(generator, dir).await?,
+            false => report.first_baselines(),
+        };
+        report.add_baselines(1, again);
 
         report.half_load_per_second = report.whole_path.indexed_per_second / 2.0;
         output::note(&format!(
@@ -170,6 +163,21 @@ impl PipelineArgs {
         report.index_bytes = server.disk_bytes("index");
         report.disk_bytes = server.disk_bytes("");
         Ok(())
+    }
+
+    /// The baselines, while the sink and the watch over the server's memory go on.
+    async fn baselines_again(&self, generator: &Arc<Mutex<Generator>>, dir: &Path) -> Result<[f64; 2]> {
+        let (seed, window) = (self.seed, self.window());
+        let (generator, dir) = (Arc::clone(generator), dir.to_owned());
+        let measuring = tokio::task::spawn_blocking(move || {
+            // the disk gets what the whole path has written
+            rustix::fs::sync();
+            let mut generator = generator.lock().unwrap_or_else(PoisonError::into_inner);
+            let measured = baselines(seed, window, &mut generator, &dir);
+            generator.restart(seed.wrapping_add(2));
+            measured
+        });
+        measuring.await?
     }
 
     fn window(&self) -> Duration {
