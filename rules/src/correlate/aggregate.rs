@@ -34,10 +34,55 @@ pub(crate) enum Aggregate {
 /// How far rules matched one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    /// For each rule, the latest start of a chain that leads to it through all rules before it.
+    /// The rules that must match one after the other.
+    steps: Vec<usize>,
+    /// For each step, the latest start of a chain that leads to it through all steps before it.
     starts: Vec<Option<i64>>,
-    /// How often each rule that must not match did.
-    unwanted: Vec<u32>,
+    /// How often each rule matched, those that must not match among them.
+    counts: Vec<u32>,
+}
+
+impl Chain {
+    fn new(rule: &Correlation) -> Self {
+        let steps = chain(rule);
+        Self { starts: vec![None; steps.len()], steps, counts: vec![0; rule.references.len()] }
+    }
+
+    /// An entry joins that is later than all others.
+    fn add(&mut self, entry: &Entry) {
+        self.count(entry);
+        if let Some((step, began)) = self.leads_to(entry)
+            && let Some(start) = self.starts.get_mut(step)
+        {
+            *start = (*start).max(Some(began));
+        }
+    }
+
+    /// An entry joins among others. False if all of them must be looked at again: a chain through it may have begun later
+    /// than those that are known.
+    fn add_among(&mut self, entry: &Entry) -> bool {
+        self.count(entry);
+        let Some((step, began)) = self.leads_to(entry) else { return true };
+        let (known, further) = self.starts.get(step..).unwrap_or_default().split_at(1);
+        let there = |rule: &usize| self.counts.get(*rule).is_some_and(|count| *count > 0);
+        let reached = self.steps.iter().skip(step + 1).take_while(|rule| there(rule)).count();
+        known.iter().chain(further.iter().take(reached)).all(|start| *start >= Some(began))
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        let count = self.counts.get_mut(usize::from(entry.member));
+        count.into_iter().for_each(|count| *count += 1);
+    }
+
+    /// The step that an entry is, and when the latest chain began that may lead to it.
+    fn leads_to(&self, entry: &Entry) -> Option<(usize, i64)> {
+        let step = self.steps.iter().position(|rule| *rule == usize::from(entry.member))?;
+        let began = match step.checked_sub(1) {
+            None => Some(entry.time),
+            Some(before) => self.starts.get(before).copied().flatten(),
+        };
+        began.map(|began| (step, began))
+    }
 }
 
 /// A sum of values.
@@ -82,10 +127,7 @@ impl Aggregate {
             Kind::EventCount | Kind::NewValue => Self::Count(0),
             Kind::ValueCount => Self::Distinct(FxHashMap::default()),
             Kind::Temporal => Self::Rules(vec![0; rule.references.len()]),
-            Kind::TemporalOrdered => Self::Chain(Box::new(Chain {
-                starts: vec![None; chain(rule).len()],
-                unwanted: vec![0; rule.references.len()],
-            })),
+            Kind::TemporalOrdered => Self::Chain(Box::new(Chain::new(rule))),
             Kind::Sum | Kind::Average => Self::Sum(Sum::default()),
             Kind::Percentile(_) | Kind::Median => Self::Ordered(Vec::new()),
         }
@@ -98,19 +140,7 @@ impl Aggregate {
             Self::Count(count) => *count += 1,
             Self::Distinct(values) => *values.entry(entry.counted()).or_insert(0) += 1,
             Self::Rules(counts) => counts.get_mut(member).into_iter().for_each(|count| *count += 1),
-            Self::Chain(chained) => {
-                let Chain { starts, unwanted } = &mut **chained;
-                unwanted.get_mut(member).into_iter().for_each(|count| *count += 1);
-                if let Some(step) = chain(rule).iter().position(|rule| *rule == member) {
-                    let before = match step.checked_sub(1) {
-                        None => Some(entry.time),
-                        Some(step) => starts.get(step).copied().flatten(),
-                    };
-                    if let (Some(start), Some(before)) = (starts.get_mut(step), before) {
-                        *start = (*start).max(Some(before));
-                    }
-                }
-            }
+            Self::Chain(chain) => chain.add(entry),
             Self::Sum(sum) => sum.add(entry.units()),
             Self::Ordered(values) => {
                 let at = values.partition_point(|value| *value <= entry.units());
@@ -118,6 +148,15 @@ impl Aggregate {
             }
             Self::Quiet(reach) => reach.add(entry, rule.kind),
         }
+    }
+
+    /// An entry joins among others, earlier than some. False if that is not known without looking at all of them again.
+    pub(crate) fn add_among(&mut self, entry: &Entry, rule: &Correlation) -> bool {
+        if let Self::Chain(chain) = self {
+            return chain.add_among(entry);
+        }
+        self.add(entry, rule);
+        true
     }
 
     /// An entry leaves: the earliest one, or one that makes no difference.
@@ -136,7 +175,7 @@ impl Aggregate {
             }
             Self::Rules(counts) => less(counts, member),
             // Chains are known by their starts, which lie within a window or not.
-            Self::Chain(chained) => less(&mut chained.unwanted, member),
+            Self::Chain(chained) => less(&mut chained.counts, member),
             Self::Sum(sum) => sum.remove(entry.units()),
             Self::Ordered(values) => {
                 if let Ok(at) = values.binary_search(&entry.units()) {
@@ -165,7 +204,8 @@ impl Aggregate {
             Self::Distinct(values) => values.capacity() * 48,
             Self::Rules(counts) => counts.capacity() * 4,
             Self::Chain(chained) => {
-                size_of::<Chain>() + chained.starts.capacity() * 16 + chained.unwanted.capacity() * 4
+                let Chain { steps, starts, counts } = &**chained;
+                size_of::<Chain>() + steps.capacity() * 8 + starts.capacity() * 16 + counts.capacity() * 4
             }
             Self::Ordered(values) => values.capacity() * 8,
         }
@@ -189,8 +229,8 @@ impl Aggregate {
         match self {
             Self::Rules(counts) => presence.holds(&|rule| counts.get(rule).is_some_and(|count| *count > 0)),
             Self::Chain(chained) => {
-                let Chain { starts, unwanted } = &**chained;
-                let absent = |rule: &usize| unwanted.get(*rule).is_none_or(|count| *count == 0);
+                let Chain { starts, counts, .. } = &**chained;
+                let absent = |rule: &usize| counts.get(*rule).is_none_or(|count| *count == 0);
                 let excluded = presence.as_lists().map(|(_, unwanted)| unwanted).unwrap_or_default();
                 reached(starts, start) == starts.len() && excluded.iter().all(absent)
             }

@@ -192,10 +192,10 @@ impl Window {
         }
         if time < newest.saturating_sub(rule.span_micros) {
             self.start += 1;
-        } else if matches!(self.aggregate, Aggregate::Chain(_)) {
+        } else if let Some(entry) = self.entries.get(at)
+            && !self.aggregate.add_among(entry, rule)
+        {
             self.rebuild(rule);
-        } else if let Some(entry) = self.entries.get(at) {
-            self.aggregate.add(entry, rule);
         }
         let hit = self.search(at, time, rule);
         let ended = hit.and_then(|hit| self.entries.get(hit.last)).map(|entry| entry.time);
