@@ -17,6 +17,7 @@ mod position;
 pub mod predicate;
 mod record;
 pub mod secrets;
+pub mod stored;
 mod time;
 pub mod yaml;
 

@@ -9,6 +9,7 @@ mod memory;
 
 use std::sync::Arc;
 
+use watchbell_event::stored::Packed;
 use watchbell_event::{Envelope, EventId, Position, Positions, Record, Timestamp};
 
 pub use ahead::ReadAhead;
@@ -116,6 +117,8 @@ pub const MAX_READERS: usize = 32;
 pub struct Batch {
     /// In the order of their partition. Empty if what was there is lost, or a copy, or in quarantine.
     pub records: Vec<Record>,
+    /// The same records as the log keeps them, if they are just what it keeps together.
+    pub packed: Option<Packed>,
     /// Where reading goes on; this is what to give to [`Log::checkpoint`] once they are processed.
     pub next: Positions,
 }

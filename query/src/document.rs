@@ -18,7 +18,7 @@ use self::paths::{Paths, Seen};
 use crate::queue::Room;
 use crate::schema::{Column, Columns};
 
-pub(crate) use stored::StoredEvent;
+pub(crate) use stored::{StoredEvent, event_text};
 
 /// One event to be indexed. It is taken apart by the indexing thread, just before it is indexed: what waits in
 /// the queue is only the event as the log gave it, and what is read next is still in the processor's cache.
@@ -27,6 +27,8 @@ pub struct EventDocument {
     columns: Columns,
     envelope: Envelope,
     seq: u64,
+    /// The event's bytes are kept elsewhere.
+    kept: bool,
     parts: OnceLock<Parts>,
     /// Room in the queue, given back when the event has been indexed.
     _room: Option<Arc<Room>>,
@@ -69,12 +71,19 @@ impl DocumentBuilder {
     /// A document of an event. `seq` is its place in the order of arrival.
     #[must_use]
     pub fn build(&self, envelope: &Envelope, seq: u64) -> EventDocument {
-        self.build_in(envelope, seq, None)
+        self.build_in(envelope, seq, false, None)
     }
 
-    pub(crate) fn build_in(&self, envelope: &Envelope, seq: u64, room: Option<Arc<Room>>) -> EventDocument {
+    /// A document that stores the event unless that is `kept` elsewhere.
+    pub(crate) fn build_in(
+        &self,
+        envelope: &Envelope,
+        seq: u64,
+        kept: bool,
+        room: Option<Arc<Room>>,
+    ) -> EventDocument {
         let (columns, envelope) = (self.columns, envelope.clone());
-        EventDocument { columns, envelope, seq, parts: OnceLock::new(), _room: room }
+        EventDocument { columns, envelope, seq, kept, parts: OnceLock::new(), _room: room }
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/manifest.json                     what is known of each partition; a cache, rebuilt if it is missing
 //! DIR/cursor.key                        signs search cursors
-//! DIR/partitions/NUMBER-YYYY-MM-DD/     one tantivy index
+//! DIR/partitions/NUMBER-YYYY-MM-DD/     one tantivy index, and events that the log packed (`events`)
 //! DIR/partitions/gone-…                 a partition past retention, half deleted
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! documents and position become durable together: after a crash the newest partition says where to go on,
 //! and what was not committed is read from the log again. Files of unfinished segments are removed on open.
 
+mod events;
 mod manifest;
 mod partition;
 mod retention;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use watchbell_event::stored::Packed;
 use watchbell_event::{Positions, Record, Timestamp};
 
 use crate::IndexError;
@@ -162,18 +164,31 @@ impl Index {
     /// # Errors
     /// If tantivy fails; then the index must be opened again.
     pub fn add(&mut self, records: &[Record]) -> Result<(), IndexError> {
+        self.guarded(|index| index.add_runs(records, false))
+    }
+
+    /// The same for records that the log keeps together; this spares compressing them anew.
+    ///
+    /// # Errors
+    /// If tantivy or the disk fails; then the index must be opened again.
+    pub fn add_packed(&mut self, records: &[Record], packed: &Packed) -> Result<(), IndexError> {
         self.guarded(|index| {
-            let mut rest = records;
-            while let Some(first) = rest.first() {
-                let day = first.envelope.received_at.day();
-                if index.writer.as_ref().is_some_and(|writer| writer.is_full(&index.config, day)) {
-                    index.seal()?;
-                }
-                let taken = index.add_run(rest, day)?;
-                rest = &rest[taken..];
-            }
-            Ok(())
+            let kept = index.keep(records, packed)?;
+            index.add_runs(records, kept)
         })
+    }
+
+    /// Adds records. If they are `kept` already, all belong into the open partition.
+    fn add_runs(&mut self, mut records: &[Record], kept: bool) -> Result<(), IndexError> {
+        while let Some(first) = records.first() {
+            let day = first.envelope.received_at.day();
+            if !kept {
+                self.seal_full(day)?;
+            }
+            let taken = self.add_run(records, day, kept)?;
+            records = &records[taken..];
+        }
+        Ok(())
     }
 
     /// Goes on behind records that the log has lost: everything before `next` was added or is gone. True if

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::TempDir;
 use watchbell_event::predicate::Predicate;
+use watchbell_event::stored::{self, Packed};
 use watchbell_event::{Envelope, EventId, Format, Position, Record, Timestamp};
 
 use crate::{Config, Index, SearchRequest, SearchResponse, Searcher, parse};
@@ -33,6 +34,19 @@ pub(crate) fn record(offset: u64, seconds: i64, json: &str) -> Record {
             bytes: Bytes::from(json.to_owned()),
         },
     }
+}
+
+/// Records as the log keeps them together.
+pub(crate) fn packed(records: &[Record]) -> Packed {
+    let mut raw = Vec::new();
+    for record in records {
+        let start = raw.len();
+        raw.extend_from_slice(&[0; 4]);
+        stored::write(&record.envelope, &mut raw);
+        let len = u32::try_from(raw.len() - start - 4).unwrap();
+        raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    }
+    Packed { payload: zstd::bulk::compress(&raw, 1).unwrap().into(), raw_len: raw.len() }
 }
 
 pub(crate) fn small() -> Config {

@@ -42,12 +42,12 @@ impl JoinedReader {
             batch = self.journal.next(max_events, max_bytes) => batch,
             batch = self.topics.next(max_events, max_bytes) => batch,
         };
-        let records = match batch {
+        let batch = match batch {
             // what the journal still holds is read to its end
-            Err(LogError::Closed) => self.journal.next(max_events, max_bytes).await?.records,
-            batch => batch?.records,
+            Err(LogError::Closed) => self.journal.next(max_events, max_bytes).await?,
+            batch => batch?,
         };
-        Ok(Batch { records, next: self.positions() })
+        Ok(Batch { next: self.positions(), ..batch })
     }
 
     pub(super) fn positions(&self) -> Positions {

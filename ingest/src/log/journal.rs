@@ -55,7 +55,6 @@ mod reader;
 mod recent;
 mod retention;
 mod segment;
-pub(in crate::log) mod stored;
 mod verify;
 mod writer;
 
@@ -102,7 +101,7 @@ pub struct JournalConfig {
     pub keep_free_bytes: u64,
     /// How long records are kept at least, in seconds.
     pub retention_seconds: u64,
-    /// Bytes of the newest records, decompressed, kept in memory for readers.
+    /// Bytes of the newest records, decompressed and compressed, kept in memory for readers.
     pub cache_bytes: usize,
     /// Bytes of the roots of deleted segments; beyond twice this the oldest go.
     pub roots_bytes: u64,

@@ -138,7 +138,7 @@ impl MemoryReader {
             let records = self.take(max_events.max(1), max_bytes);
             if !records.is_empty() {
                 records.iter().for_each(|record| self.at.advance_past(record.position));
-                return Ok(Batch { records, next: self.at.clone() });
+                return Ok(Batch { records, packed: None, next: self.at.clone() });
             }
             if closed || self.changed.changed().await.is_err() {
                 return Err(LogError::Closed);

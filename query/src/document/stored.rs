@@ -9,7 +9,7 @@ use std::fmt::Write;
 use watchbell_event::{Envelope, EventId, Timestamp};
 
 /// The event as text. The log keeps only JSON, so anything else is a defect elsewhere and kept readable.
-pub(super) fn event_text(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn event_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),
@@ -47,6 +47,18 @@ pub(crate) struct StoredEvent<'a> {
 }
 
 impl<'a> StoredEvent<'a> {
+    /// What would be kept of an event; `event` is its text.
+    pub(crate) fn of(envelope: &'a Envelope, event: &'a str) -> Self {
+        Self {
+            id: envelope.id,
+            source: envelope.format.name(),
+            received_at: Some(envelope.received_at),
+            history: envelope.history,
+            cluster: &envelope.cluster,
+            event,
+        }
+    }
+
     pub(crate) fn read(text: &'a str) -> Option<Self> {
         let (id, rest) = text.split_once('\t')?;
         let (source, mut rest) = rest.split_once('\t')?;

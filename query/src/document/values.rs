@@ -31,16 +31,23 @@ impl Document for EventDocument {
     type FieldsValuesIter<'a> = Values<'a>;
 
     fn iter_fields_and_values(&self) -> Values<'_> {
-        Values { columns: &self.columns, parts: self.parts(), next: 0 }
+        let parts = self.parts();
+        Values {
+            columns: &self.columns,
+            parts,
+            next: 0,
+            end: parts.values.len() + if self.kept { 1 } else { 2 },
+        }
     }
 }
 
-/// All values of a document: those with a column, then the others as one object, then what is stored.
+/// All values of a document: those with a column, then the others as one object, then what is stored, if anything is.
 #[derive(Debug)]
 pub struct Values<'a> {
     columns: &'a Columns,
     parts: &'a Parts,
     next: usize,
+    end: usize,
 }
 
 impl<'a> Iterator for Values<'a> {
@@ -48,12 +55,14 @@ impl<'a> Iterator for Values<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (parts, at) = (self.parts, self.next);
+        if at == self.end {
+            return None;
+        }
         self.next += 1;
         let (field, part) = match parts.values.get(at) {
             Some((field, value)) => (*field, Part::One(value)),
             None if at == parts.values.len() => (self.columns.rest, Part::Rest),
-            None if at == parts.values.len() + 1 => (self.columns.event, Part::Stored),
-            None => return None,
+            None => (self.columns.event, Part::Stored),
         };
         Some((field, ValueRef { parts, part }))
     }

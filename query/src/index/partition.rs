@@ -9,6 +9,7 @@ use tantivy::columnar::Column;
 use tantivy::{DateTime, IndexReader, ReloadPolicy};
 use watchbell_event::Timestamp;
 
+use super::events::Events;
 use crate::IndexError;
 use crate::schema::{Columns, SEQ, TIMESTAMP};
 use crate::words;
@@ -109,7 +110,7 @@ impl Partition {
 }
 
 fn open(dir: &Path) -> Result<View, IndexError> {
-    View::new(&reader(&open_index(dir)?)?)
+    View::new(&reader(&open_index(dir)?)?, Events::open(dir)?)
 }
 
 /// Opens a partition's tantivy index, if it has today's schema.
@@ -139,6 +140,7 @@ pub(crate) struct View {
     pub(crate) searcher: tantivy::Searcher,
     pub(crate) columns: Columns,
     pub(crate) segments: Vec<Segment>,
+    pub(crate) events: Arc<Events>,
 }
 
 /// What every search needs of a segment.
@@ -174,7 +176,7 @@ impl Span {
 }
 
 impl View {
-    pub(super) fn new(reader: &IndexReader) -> Result<Self, IndexError> {
+    pub(super) fn new(reader: &IndexReader, events: Arc<Events>) -> Result<Self, IndexError> {
         let failed = || IndexError::tantivy("read a segment of the index");
         let searcher = reader.searcher();
         let mut segments = Vec::new();
@@ -193,7 +195,7 @@ impl View {
                 seqs,
             });
         }
-        Ok(Self { searcher, columns: Columns::build().1, segments })
+        Ok(Self { searcher, columns: Columns::build().1, segments, events })
     }
 
     /// What the manifest says of a partition in this state, not sealed.

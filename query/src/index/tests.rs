@@ -5,12 +5,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::{all_events, record, request, small, time};
+use crate::testing::{all_events, packed, record, request, small, time};
 
 const DAY_SECONDS: i64 = 86_400;
 
+/// Fifty of these are worth keeping together.
 fn event(n: u64) -> String {
-    format!(r#"{{"verb":"create","n":{n},"objectRef":{{"name":"pod-{n}"}}}}"#)
+    let padding = "x".repeat(3_000);
+    format!(r#"{{"verb":"create","n":{n},"objectRef":{{"name":"pod-{n}"}},"padding":"{padding}"}}"#)
 }
 
 /// Records that arrive `step` seconds apart.
@@ -150,6 +152,150 @@ fn retention_removes_whole_partitions_and_not_the_position() {
     index.add(&records(0..4, 4 * DAY_SECONDS)).unwrap();
     index.commit().unwrap();
     assert_eq!(all_events(&index.searcher()), [event(3)]);
+}
+
+/// Files of events in the newest partition: what the log packed, and what tantivy stores.
+fn kept_bytes(index: &Index) -> u64 {
+    let dir = index.partition_dir(index.published.keys().next_back().unwrap());
+    fs::metadata(dir.join("events")).unwrap().len()
+}
+
+#[test]
+fn what_the_log_packed_is_kept_as_it_is_and_found_beside_the_rest() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    let all = records(0..260, 1);
+    let mut expected = 0;
+    for (n, part) in all.chunks(52).enumerate() {
+        let together = packed(part);
+        match n {
+            1 => index.add(part).unwrap(),
+            _ => {
+                expected += together.payload.len() as u64;
+                index.add_packed(part, &together).unwrap();
+            }
+        }
+        if n % 2 == 0 {
+            index.commit().unwrap();
+        }
+    }
+    assert_eq!(kept_bytes(&index), expected);
+    check_holds(&index, 260);
+    // Known records are not kept again, nor those that are too few or too many to be worth it.
+    index.add_packed(&all[208..], &packed(&all[208..])).unwrap();
+    let (few, many) = (records(260..270, 1), records(270..1_000, 1));
+    index.add_packed(&few, &packed(&few)).unwrap();
+    index.add_packed(&many, &packed(&many)).unwrap();
+    index.commit().unwrap();
+    assert_eq!(kept_bytes(&index), expected);
+    check_holds(&index, 1_000);
+    drop(index);
+    let index = open(&dir);
+    check_holds(&index, 1_000);
+    let envelope = &all[120].envelope;
+    let hit = index.searcher().by_id(envelope.id).unwrap().unwrap();
+    assert_eq!((hit.timestamp, hit.received_at), (envelope.event_time, Some(envelope.received_at)));
+    assert_eq!((&*hit.cluster, &*hit.source, hit.history), ("prod", "kubernetes_audit", false));
+    let asked = [(envelope.id, None), (record(9_999, 0, "{}").envelope.id, None)];
+    assert_eq!(index.searcher().contains(&asked).unwrap(), [true, false]);
+}
+
+#[test]
+fn records_packed_over_midnight_are_taken_apart() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    let all = records(0..60, DAY_SECONDS / 40);
+    index.add_packed(&all, &packed(&all)).unwrap();
+    let next: Vec<_> = (60..120).map(|n| record(n, 3 * DAY_SECONDS, &event(n))).collect();
+    index.add_packed(&next, &packed(&next)).unwrap();
+    index.commit().unwrap();
+    index.finish_sealing(true).unwrap();
+    assert_eq!(partitions(&dir).len(), 3);
+    assert!(kept_bytes(&index) > 0);
+    check_holds(&index, 120);
+    drop(index);
+    check_holds(&open(&dir), 120);
+}
+
+#[test]
+fn packed_records_that_were_not_committed_are_cut_off() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    let add = |index: &mut Index, range: std::ops::Range<u64>| {
+        let records = records(range, 1);
+        index.add_packed(&records, &packed(&records)).unwrap();
+    };
+    add(&mut index, 0..50);
+    index.commit().unwrap();
+    let committed = kept_bytes(&index);
+    add(&mut index, 50..100);
+    assert!(kept_bytes(&index) > committed);
+    drop(index);
+    let mut index = open(&dir);
+    assert_eq!(kept_bytes(&index), committed);
+    add(&mut index, 50..110);
+    index.commit().unwrap();
+    check_holds(&index, 110);
+}
+
+#[test]
+fn an_index_that_was_made_before_anything_was_kept_packed_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    index.add(&records(0..50, DAY_SECONDS / 25)).unwrap();
+    index.commit().unwrap();
+    index.finish_sealing(true).unwrap();
+    let partitions: Vec<_> = index.published.keys().map(|name| index.partition_dir(name)).collect();
+    drop(index);
+    for partition in &partitions {
+        fs::remove_file(partition.join("events")).unwrap();
+        fs::remove_file(partition.join("blocks")).unwrap();
+        let meta = partition.join("meta.json");
+        let text = fs::read_to_string(&meta).unwrap();
+        fs::write(&meta, text.replace(r#",\"blocks\":0"#, "")).unwrap();
+        assert_ne!(fs::read_to_string(&meta).unwrap(), text);
+    }
+    let mut index = open(&dir);
+    check_holds(&index, 50);
+    let more: Vec<_> = (50..100).map(|n| record(n, 2 * DAY_SECONDS, &event(n))).collect();
+    index.add_packed(&more, &packed(&more)).unwrap();
+    index.commit().unwrap();
+    assert!(kept_bytes(&index) > 0);
+    check_holds(&index, 100);
+}
+
+#[test]
+fn damage_of_what_is_kept_packed_is_told_with_its_place() {
+    let dir = TempDir::new().unwrap();
+    let mut index = open(&dir);
+    let all = records(0..150, 1);
+    for part in all.chunks(50) {
+        index.add_packed(part, &packed(part)).unwrap();
+    }
+    index.commit().unwrap();
+    let partition = index.partition_dir(index.published.keys().next().unwrap());
+    drop(index);
+    let change = |name: &str, at: usize| {
+        let path = partition.join(name);
+        let before = fs::read(&path).unwrap();
+        let mut bytes = before.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        (path, before)
+    };
+    let find = |n: usize| open(&dir).searcher().by_id(all[n].envelope.id);
+    let (path, before) = change("events", 100);
+    let error = find(0).unwrap_err().to_string();
+    assert!(error.contains("block 0, at byte 0: its checksum does not match"), "{error}");
+    assert!(find(60).unwrap().is_some(), "the others are readable");
+    fs::write(&path, &before[..before.len() - 1]).unwrap();
+    assert!(Index::open(small(), dir.path()).is_err(), "it is shorter than was committed");
+    fs::write(&path, before).unwrap();
+    let (path, before) = change("blocks", 30);
+    let error = Index::open(small(), dir.path()).unwrap_err().to_string();
+    assert!(error.contains("row 1 is damaged"), "{error}");
+    fs::write(&path, before).unwrap();
+    check_holds(&open(&dir), 150);
 }
 
 #[test]
@@ -304,7 +450,11 @@ fn child_that_is_killed() {
     let config = Config { partition_documents: 700, ..small() };
     let mut index = Index::open(config, Path::new(&dir)).unwrap();
     for start in (index.positions().next(0)..).step_by(50) {
-        index.add(&records(start..start + 50, 60)).unwrap();
+        let records = records(start..start + 50, 60);
+        match start.is_multiple_of(100) {
+            true => index.add_packed(&records, &packed(&records)).unwrap(),
+            false => index.add(&records).unwrap(),
+        }
         if start.is_multiple_of(200) {
             index.commit().unwrap();
         }

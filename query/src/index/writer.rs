@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tantivy::indexer::UserOperation;
 use tantivy::{IndexReader, IndexWriter};
+use watchbell_event::stored::Packed;
 use watchbell_event::{Positions, Record};
 
+use super::events::{self, Events};
 use super::partition::{self, View};
 use super::{Config, Index, Partition, Sealing};
 use crate::IndexError;
@@ -25,6 +27,7 @@ pub(super) struct Writer {
     day: i64,
     writer: IndexWriter<EventDocument>,
     pub(super) reader: IndexReader,
+    events: Arc<Events>,
     documents: u64,
     bytes: u64,
     pub(super) uncommitted: u64,
@@ -37,6 +40,9 @@ struct Payload {
     next_seq: u64,
     documents: u64,
     bytes: u64,
+    /// Blocks of [`Events`].
+    #[serde(default)]
+    blocks: usize,
 }
 
 impl Writer {
@@ -47,28 +53,44 @@ impl Writer {
 }
 
 impl Index {
-    /// Adds the first records of a run that belong into the open partition, and returns how many.
-    pub(super) fn add_run(&mut self, records: &[Record], day: i64) -> Result<usize, IndexError> {
+    /// Keeps records as the log does, if that is worth it and all of them are new and of one day. They must be added next,
+    /// to the same partition.
+    pub(super) fn keep(&mut self, records: &[Record], packed: &Packed) -> Result<bool, IndexError> {
+        let Some(first) = records.first().filter(|_| events::is_worth_keeping(packed)) else {
+            return Ok(false);
+        };
+        let day = first.envelope.received_at.day();
+        let fits =
+            |record: &Record| record.envelope.received_at.day() == day && !self.added.covers(record.position);
+        if !records.iter().all(fits) {
+            return Ok(false);
+        }
+        self.seal_full(day)?;
+        let seq = self.next_seq;
+        self.open_partition(day)?.events.append(seq, records.len(), packed)?;
+        Ok(true)
+    }
+
+    /// Adds the first records of a run that belong into the open partition, and returns how many. Their bytes may be
+    /// `kept` already.
+    pub(super) fn add_run(&mut self, records: &[Record], day: i64, kept: bool) -> Result<usize, IndexError> {
         let run = run(records, day);
         let new: Vec<&Record> = run.iter().filter(|record| !self.added.covers(record.position)).collect();
         if new.is_empty() {
             return Ok(run.len());
         }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            none => none.insert(begin(&mut self.manifest, &self.dir, &self.config, day)?),
-        };
         let bytes = new.iter().map(|record| record.envelope.bytes.len()).sum();
         let room = Arc::new(self.queue.enter(bytes)?);
         let mut operations = Vec::with_capacity(new.len());
         for record in new {
             let room = Some(Arc::clone(&room));
-            let document = self.documents.build_in(&record.envelope, self.next_seq, room);
+            let document = self.documents.build_in(&record.envelope, self.next_seq, kept, room);
             operations.push(UserOperation::Add(document));
             self.added.advance_past(record.position);
             self.next_seq += 1;
         }
         let added = operations.len() as u64;
+        let writer = self.open_partition(day)?;
         writer.writer.run(operations).map_err(IndexError::tantivy("add events to the index"))?;
         writer.documents += added;
         writer.uncommitted += added;
@@ -76,15 +98,31 @@ impl Index {
         Ok(run.len())
     }
 
+    /// The open partition; begun if there is none.
+    fn open_partition(&mut self, day: i64) -> Result<&mut Writer, IndexError> {
+        match &mut self.writer {
+            Some(writer) => Ok(writer),
+            none => Ok(none.insert(begin(&mut self.manifest, &self.dir, &self.config, day)?)),
+        }
+    }
+
+    /// Ends the open partition if nothing may be added to it on this day.
+    pub(super) fn seal_full(&mut self, day: i64) -> Result<(), IndexError> {
+        let is_full = |writer: &Writer| writer.is_full(&self.config, day);
+        if self.writer.as_ref().is_some_and(is_full) { self.seal() } else { Ok(()) }
+    }
+
     /// Commits the open partition, if there is one.
     pub(super) fn commit_writer(&mut self) -> Result<(), IndexError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let failed = || IndexError::tantivy("commit the index");
+        writer.events.sync()?;
         let payload = Payload {
             positions: self.added.clone(),
             next_seq: self.next_seq,
             documents: writer.documents,
             bytes: writer.bytes,
+            blocks: writer.events.blocks(),
         };
         let payload = serde_json::to_string(&payload).map_err(|error| failed()(error.into()))?;
         let mut commit = writer.writer.prepare_commit().map_err(failed())?;
@@ -108,7 +146,7 @@ impl Index {
     fn reload(&mut self) -> Result<(), IndexError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         writer.reader.reload().map_err(IndexError::tantivy("read the last commit of the index"))?;
-        let view = View::new(&writer.reader)?;
+        let view = View::new(&writer.reader, Arc::clone(&writer.events))?;
         self.manifest.partitions.insert(writer.name.clone(), view.entry());
         let partition = Partition::opened(&writer.name, partition_dir(&self.dir, &writer.name), view);
         self.published.insert(partition.name.clone(), Arc::new(partition));
@@ -171,13 +209,15 @@ impl Index {
         let failed = || IndexError::tantivy("reopen a partition of the index");
         remove_drafts(&path)?;
         let index = partition::open_index(&path)?;
-        let writer = open_writer(&index, name, &self.config, payload.documents, payload.bytes)?;
+        let events = Events::open_to_write(&path, payload.blocks)?;
+        let (documents, bytes) = (payload.documents, payload.bytes);
+        let writer = Writer { documents, bytes, ..open_writer(&index, name, &self.config, events)? };
         writer.writer.garbage_collect_files().wait().map_err(failed())?;
         super::advance(&mut self.positions, &payload.positions);
         self.added = self.positions.clone();
         self.next_seq = self.next_seq.max(payload.next_seq);
         self.committed_seq = self.next_seq;
-        let view = View::new(&writer.reader)?;
+        let view = View::new(&writer.reader, Arc::clone(&writer.events))?;
         self.manifest.partitions.insert(name.to_owned(), view.entry());
         self.published.insert(name.to_owned(), Arc::new(Partition::opened(name, path, view)));
         self.writer = Some(writer);
@@ -228,21 +268,20 @@ fn begin(
     // tantivy syncs what is in the directory, but not that it exists.
     super::sync_dir(&dir.join(partition::DIR))?;
     manifest.next_number += 1;
-    open_writer(&index, &name, config, 0, 0)
+    open_writer(&index, &name, config, Events::open_to_write(&path, 0)?)
 }
 
 fn open_writer(
     index: &tantivy::Index,
     name: &str,
     config: &Config,
-    documents: u64,
-    bytes: u64,
+    events: Arc<Events>,
 ) -> Result<Writer, IndexError> {
     let writer = bare::writer(index, config.heap_bytes)
         .map_err(IndexError::tantivy("open a partition of the index for writing"))?;
     let day = partition::day(name).unwrap_or_default();
     let reader = partition::reader(index)?;
-    Ok(Writer { name: name.to_owned(), day, writer, reader, documents, bytes, uncommitted: 0 })
+    Ok(Writer { name: name.to_owned(), day, writer, reader, events, documents: 0, bytes: 0, uncommitted: 0 })
 }
 
 /// What the last commit said; nothing if there was none.

@@ -10,7 +10,7 @@ use watchbell_event::predicate::indexed_time;
 use watchbell_event::{EventId, Timestamp};
 
 use super::Hit;
-use crate::document::StoredEvent;
+use crate::document::{StoredEvent, event_text};
 use crate::index::{Partition, Segment, Span, Stats, View};
 use crate::{IndexError, SearchError};
 
@@ -194,6 +194,10 @@ fn read<T>(
     doc: DocId,
     take: impl FnOnce(StoredEvent<'_>) -> Result<T, IndexError>,
 ) -> Result<T, IndexError> {
+    let seq = segment.seqs.first(doc).ok_or_else(|| unreadable("it has no number"))?;
+    if let Some(envelope) = view.events.get(seq)? {
+        return take(StoredEvent::of(&envelope, &event_text(&envelope.bytes)));
+    }
     let address = DocAddress::new(segment.ord, doc);
     let document: TantivyDocument = view.searcher.doc(address).map_err(read_failed())?;
     let text = document.get_first(view.columns.event).and_then(|value| value.as_str());

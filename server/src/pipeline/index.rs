@@ -14,7 +14,8 @@ use watchbell_query::{Config, Index, IndexError, Searcher};
 use super::stage::{self, Checkpoints, READER_INDEX};
 use crate::{clock, self_audit};
 
-const MAX_EVENTS: usize = 2_000;
+/// What the log keeps together should come together.
+const MAX_EVENTS: usize = 5_000;
 const MAX_BYTES: usize = 8 << 20;
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// An event that arrives so much later than it happened may have been stored when it came for the first time.
@@ -151,9 +152,12 @@ impl Running<'_> {
     fn add(&mut self, mut batch: Batch) -> Result<bool, IndexError> {
         if self.others_receive {
             self.view.count(&batch.records);
-            self.drop_late_copies(&mut batch.records);
+            self.drop_late_copies(&mut batch);
         }
-        self.index.add(&batch.records)?;
+        match &batch.packed {
+            Some(packed) => self.index.add_packed(&batch.records, packed)?,
+            None => self.index.add(&batch.records)?,
+        }
         metrics::counter!("watchbell_index_events_total").increment(batch.records.len() as u64);
         let passed_over = self.index.pass_over(&batch.next);
         Ok(passed_over || !batch.records.is_empty())
@@ -161,7 +165,8 @@ impl Running<'_> {
 
     /// What comes again soon is recognised by whoever reads the log. What comes late, such as a file that is sent again,
     /// is looked up.
-    fn drop_late_copies(&self, records: &mut Vec<Record>) {
+    fn drop_late_copies(&self, batch: &mut Batch) {
+        let records = &mut batch.records;
         let is_late = |record: &Record| {
             let Record { envelope, .. } = record;
             envelope.received_at.micros_since(envelope.event_time) > LATE_MICROS
@@ -186,7 +191,11 @@ impl Running<'_> {
         let mut stored = stored.into_iter();
         let before = records.len();
         records.retain(|record| !is_late(record) || !stored.next().unwrap_or(false));
-        metrics::counter!("watchbell_index_late_duplicates_total").increment((before - records.len()) as u64);
+        let dropped = before - records.len();
+        if dropped > 0 {
+            batch.packed = None;
+        }
+        metrics::counter!("watchbell_index_late_duplicates_total").increment(dropped as u64);
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {

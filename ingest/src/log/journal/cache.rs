@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use watchbell_event::stored::Packed;
 
-/// The newest frames, decompressed, so that readers at the end touch no disk.
+/// The newest frames, decompressed and as they were written, so that readers at the end touch no disk.
 pub(super) struct Cache {
     frames: VecDeque<Cached>,
     bytes: usize,
@@ -14,6 +15,13 @@ pub(super) struct Cached {
     pub(super) first: u64,
     pub(super) count: u32,
     pub(super) raw: Bytes,
+    pub(super) packed: Packed,
+}
+
+impl Cached {
+    fn bytes(&self) -> usize {
+        self.raw.len() + self.packed.payload.len()
+    }
 }
 
 impl Cache {
@@ -23,12 +31,12 @@ impl Cache {
 
     /// Adds the newest frame. The oldest go until all fit; a frame longer than the cache empties it.
     pub(super) fn push(&mut self, frame: Cached) {
-        self.bytes += frame.raw.len();
+        self.bytes += frame.bytes();
         self.frames.push_back(frame);
         while self.bytes > self.limit_bytes
             && let Some(oldest) = self.frames.pop_front()
         {
-            self.bytes -= oldest.raw.len();
+            self.bytes -= oldest.bytes();
         }
         metrics::gauge!("watchbell_log_cache_bytes").set(self.bytes as f64);
     }

@@ -1,10 +1,10 @@
 //! One frame: the records of one group of appends. The layout stands in [`super`].
 
 use bytes::Bytes;
+use watchbell_event::stored::{self, Packed};
 use watchbell_event::{Envelope, EventId, Position, Record, Timestamp};
 
 use super::merkle::{self, Hash};
-use super::stored;
 
 /// Length of a header.
 pub(crate) const HEADER_BYTES: usize = 128;
@@ -135,6 +135,11 @@ impl Header {
             && crc32c::crc32c(payload) == self.payload_crc
     }
 
+    /// The payload of a body that [`Self::matches`].
+    pub(crate) fn packed(&self, body: &Bytes) -> Packed {
+        Packed { payload: body.slice(self.table_len()..), raw_len: self.raw_len as usize }
+    }
+
     /// The decompressed payload of a body that [`Self::matches`]. None if it does not decompress to what
     /// the header says.
     pub(crate) fn decompress(&self, body: &[u8]) -> Option<Bytes> {
@@ -151,24 +156,12 @@ pub(crate) fn rows(table: &[u8]) -> impl Iterator<Item = (EventId, Timestamp)> +
     })
 }
 
-/// The stored envelopes in a decompressed payload, as far as they can be told apart.
-pub(crate) fn stored_envelopes(raw: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let len = u32::from_le_bytes(field(raw, at)?) as usize;
-        let end = (at + 4).checked_add(len).filter(|end| *end <= raw.len())?;
-        let stored = raw.slice(at + 4..end);
-        at = end;
-        Some(stored)
-    })
-}
-
 /// The records of a decompressed payload whose offsets are at least `from`. None if one cannot be read.
 pub(crate) fn records(first: u64, count: u32, raw: &Bytes, from: u64) -> Option<Vec<Record>> {
     let mut reader = stored::Reader::default();
     let mut records = Vec::new();
     let mut read = 0;
-    for (offset, stored) in (first..).zip(stored_envelopes(raw)) {
+    for (offset, stored) in (first..).zip(stored::envelopes(raw)) {
         read += 1;
         if offset >= from {
             let position = Position { partition: PARTITION, offset };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use watchbell_event::stored::Packed;
 use watchbell_event::{Positions, Record};
 
 use super::damage::CorruptionReport;
@@ -19,6 +20,8 @@ pub struct JournalReader {
     at: u64,
     /// Records from `at` on that are read already.
     pending: VecDeque<Record>,
+    /// All of these as the frame holds them, if it holds no others.
+    packed: Option<Packed>,
     /// Where the last frame that came from disk ended.
     cursor: Option<Cursor>,
     /// The reading from `at` on that was begun. Whoever stops waiting for it finds it done later: begun
@@ -36,7 +39,7 @@ impl std::fmt::Debug for JournalReader {
 impl JournalReader {
     pub(super) fn new(shared: Arc<Shared>, at: u64) -> Self {
         let changed = shared.end.subscribe();
-        Self { shared, at, pending: VecDeque::new(), cursor: None, running: None, changed }
+        Self { shared, at, pending: VecDeque::new(), packed: None, cursor: None, running: None, changed }
     }
 
     pub(crate) fn positions(&self) -> Positions {
@@ -53,7 +56,7 @@ impl JournalReader {
                 let before = self.at;
                 self.fetch(end.next).await?;
                 if self.pending.is_empty() && self.at > before {
-                    return Ok(Batch { records: Vec::new(), next: self.positions() });
+                    return Ok(Batch { next: self.positions(), ..Batch::default() });
                 }
             } else if end.closed || self.changed.changed().await.is_err() {
                 return Err(LogError::Closed);
@@ -70,7 +73,8 @@ impl JournalReader {
             self.at = record.position.offset + 1;
             records.push(record);
         }
-        Batch { records, next: self.positions() }
+        let packed = self.packed.take().filter(|_| self.pending.is_empty());
+        Batch { records, packed, next: self.positions() }
     }
 
     /// Reads the frame that holds the next record. Changes nothing before all is read.
@@ -79,6 +83,7 @@ impl JournalReader {
             && let Some(cached) = self.shared.cache().get(self.at)
             && let Some(records) = frame::records(cached.first, cached.count, &cached.raw, self.at)
         {
+            self.packed = (self.at == cached.first).then_some(cached.packed);
             self.pending = records.into();
             return Ok(());
         }
@@ -92,6 +97,7 @@ impl JournalReader {
         self.at = fetched.at;
         self.cursor = fetched.cursor;
         self.pending = fetched.records.into();
+        self.packed = fetched.packed;
         Ok(())
     }
 }
@@ -105,6 +111,7 @@ struct Cursor {
 
 struct Fetched {
     records: Vec<Record>,
+    packed: Option<Packed>,
     /// Offset of the first record, or where reading goes on if there are none.
     at: u64,
     cursor: Option<Cursor>,
@@ -122,13 +129,13 @@ fn fetch(shared: &Shared, mut at: u64, end: u64, cursor: Option<Cursor>) -> Resu
         walk.extend_to(segment.len);
         at = at.max(segment.first);
         let until = after.unwrap_or(end);
-        if let Some(records) = read_segment(shared, segment, &mut walk, at, until)? {
+        if let Some((records, packed)) = read_segment(shared, segment, &mut walk, at, until)? {
             let at = records.first().map_or(at, |record| record.position.offset);
-            return Ok(Fetched { records, at, cursor: Some(Cursor { segment, walk }) });
+            return Ok(Fetched { records, packed, at, cursor: Some(Cursor { segment, walk }) });
         }
         at = until;
     }
-    Ok(Fetched { records: Vec::new(), at: at.max(end), cursor: None })
+    Ok(Fetched { records: Vec::new(), packed: None, at: at.max(end), cursor: None })
 }
 
 /// The segment that holds the record at `at`, or the oldest one if `at` lies before it; and where the next
@@ -140,14 +147,15 @@ fn segment_at(shared: &Shared, at: u64) -> Option<(Segment, Option<u64>)> {
     Some((*segments.get(index)?, segments.get(index + 1).map(|next| next.first)))
 }
 
-/// The records of the first good frame with any at `at` or later; none if the segment has none.
+/// The records of the first good frame with any at `at` or later, packed if that is all of them; none if the
+/// segment has none.
 fn read_segment(
     shared: &Shared,
     segment: Segment,
     walk: &mut Walk,
     at: u64,
     until: u64,
-) -> Result<Option<Vec<Record>>, LogError> {
+) -> Result<Option<(Vec<Record>, Option<Packed>)>, LogError> {
     let name = segment::name(segment.first);
     let report = |report| shared.damage.report(&*shared.disk, shared.config.damage_copy_bytes, report);
     // every record below this is read, reported as lost, or not wanted
@@ -163,7 +171,10 @@ fn read_segment(
                 accounted = header.end();
                 let raw = header.decompress(&body);
                 match raw.and_then(|raw| frame::records(header.first, header.count, &raw, at)) {
-                    Some(records) => return Ok(Some(records)),
+                    Some(records) => {
+                        let packed = (header.first >= at).then(|| header.packed(&body.into()));
+                        return Ok(Some((records, packed)));
+                    }
                     None => report(CorruptionReport::unreadable(segment.first, byte, &header)),
                 }
             }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use watchbell_event::stored;
 
 use super::disk::{Disk, FileSystem};
-use super::frame::{Header, rows, stored_envelopes};
+use super::frame::{Header, rows};
 use super::merkle::{self, Hash};
 use super::open::{OpenError, read_marker};
 use super::segment::{self, Depth, Step, Walk};
-use super::{io_error, retention, stored};
+use super::{io_error, retention};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +165,7 @@ fn check_records(header: &Header, body: &Bytes) -> Result<(), &'static str> {
     let table = body.get(..header.table_len()).unwrap_or_default();
     let mut leaves = Vec::new();
     let mut reader = stored::Reader::default();
-    for (stored, (id, received_at)) in stored_envelopes(&raw).zip(rows(table)) {
+    for (stored, (id, received_at)) in stored::envelopes(&raw).zip(rows(table)) {
         let envelope = reader.read(&stored).ok_or("a record cannot be read")?;
         if envelope.id != id || envelope.received_at != received_at {
             return Err("the table of ids does not match the records");

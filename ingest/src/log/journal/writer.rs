@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::cache::Cached;
 use super::disk::DiskFile;
-use super::frame::{Compressor, Encoded};
+use super::frame::{Compressor, Encoded, HEADER_BYTES};
 use super::merkle::Hash;
 use super::open::Tail;
 use super::{Reserved, Segment, Shared, segment};
@@ -204,11 +205,12 @@ impl Writer {
         self.publish(&active);
         self.active = Some(Active { new: false, ..active });
         (self.next, self.previous) = (header.end(), header.hash());
+        let packed = header.packed(&Bytes::from(bytes).slice(HEADER_BYTES..));
         let raw = records.raw.into();
-        self.shared.cache().push(Cached { first: header.first, count: header.count, raw });
+        self.shared.cache().push(Cached { first: header.first, count: header.count, raw, packed });
         self.shared.end.send_modify(|end| end.next = header.end());
         metrics::counter!("watchbell_log_appended_records_total").increment(u64::from(header.count));
-        metrics::counter!("watchbell_log_written_bytes_total").increment(bytes.len() as u64);
+        metrics::counter!("watchbell_log_written_bytes_total").increment(header.frame_len());
         Ok(())
     }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
-use watchbell_event::{Envelope, Timestamp};
+use watchbell_event::{Envelope, Timestamp, stored};
 
 use super::config::{Contents, KafkaConfig, TopicConfig, TopicFormat};
 use super::position::MAX_EVENTS;
 use crate::decode::logs::{BodyForm, LogLimits, OtlpForm, Sequence, decode_log_body, decode_otlp};
 use crate::decode::{DecodeError, DecodeLimits, Decoded, Origin, decode_audit};
-use crate::log::journal::stored;
 use crate::quarantine::QuarantineEntry;
 
 /// With which the place of a message of which nothing could be read ends.

@@ -13,12 +13,11 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use watchbell_event::{Envelope, Position, Positions, Timestamp};
+use watchbell_event::{Envelope, Position, Positions, Timestamp, stored};
 
 use super::context::Context;
 use super::status::BrokerState;
 use super::{Topics, describe, error_of, position};
-use crate::log::journal::stored;
 use crate::log::{AppendError, LogError, LogState, LogStatus, RecentIds};
 
 /// The client's queue holds at least this: an append may exceed the bytes in flight if it is the only one.

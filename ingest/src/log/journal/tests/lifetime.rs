@@ -197,3 +197,37 @@ fn on_a_real_disk_it_opens_reads_and_verifies_and_only_one_process_has_it() {
     assert_eq!((report.end, report.broken), (30, None));
     assert!(verify(Path::new("/nonexistent")).is_err());
 }
+
+/// What a batch says it is packed as is the same records, wherever they come from.
+#[test]
+fn whole_frames_come_with_their_packed_form_and_parts_without() {
+    run(async {
+        for cache_bytes in [0, 1 << 20] {
+            let disk = SimDisk::default();
+            let config = JournalConfig { cache_bytes, ..config() };
+            let log = Log::Disk(Journal::open_on(Arc::new(disk.clone()), config).unwrap());
+            for range in [0..5, 5..12, 12..20] {
+                log.append(&numbers(range)).await.unwrap();
+            }
+            let batches = async |from, max_events| {
+                let mut reader = log.reader("test", &position(from)).unwrap();
+                let mut sizes = Vec::new();
+                while log.lag(&reader.positions()) > 0 {
+                    let batch = reader.next(max_events, 1 << 20).await.unwrap();
+                    let offset = batch.records[0].position.offset;
+                    if let Some(packed) = &batch.packed {
+                        let raw = zstd::bulk::decompress(&packed.payload, packed.raw_len).unwrap();
+                        let count = u32::try_from(batch.records.len()).unwrap();
+                        assert_eq!(frame::records(offset, count, &raw.into(), 0).unwrap(), batch.records);
+                    }
+                    sizes.push((batch.records.len(), batch.packed.is_some()));
+                }
+                sizes
+            };
+            assert_eq!(batches(0, 1000).await, [(5, true), (7, true), (8, true)]);
+            assert_eq!(batches(2, 1000).await, [(3, false), (7, true), (8, true)]);
+            assert_eq!(batches(5, 7).await, [(7, true), (7, false), (1, false)]);
+            close(log).await;
+        }
+    });
+}

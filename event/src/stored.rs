@@ -11,22 +11,23 @@
 //! 37  2  length of the cluster's name
 //! 39  …  peer (4 or 16 bytes, if any), source, cluster, and to the end the event's bytes
 //! ```
+//! Where several stand together, the length of each (4 bytes, little-endian) stands before it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::{ENVELOPE_VERSION, Envelope, EventId, Format, Timestamp};
 use bytes::Bytes;
-use watchbell_event::{ENVELOPE_VERSION, Envelope, EventId, Format, Timestamp};
 
 const FIXED_BYTES: usize = 39;
 /// What the stored form of an envelope needs beyond the event and its names, at most.
-pub(crate) const OVERHEAD_BYTES: usize = FIXED_BYTES + 16;
+pub const OVERHEAD_BYTES: usize = FIXED_BYTES + 16;
 const HISTORY: u8 = 1;
 const PEER_V4: u8 = 2;
 const PEER_V6: u8 = 4;
 
 /// Appends the stored form to `out`. Names are cut at 65,535 bytes.
-pub(crate) fn write(envelope: &Envelope, out: &mut Vec<u8>) {
+pub fn write(envelope: &Envelope, out: &mut Vec<u8>) {
     let peer = match envelope.peer {
         None => (0, Vec::new()),
         Some(IpAddr::V4(address)) => (PEER_V4, address.octets().to_vec()),
@@ -37,8 +38,6 @@ pub(crate) fn write(envelope: &Envelope, out: &mut Vec<u8>) {
     let format = match envelope.format {
         Format::KubernetesAudit => 1,
         Format::Log => 2,
-        // a format that this version cannot name must not pass for one it can
-        _ => 0,
     };
     let flags = peer.0 | if envelope.history { HISTORY } else { 0 };
     out.extend_from_slice(&[ENVELOPE_VERSION, format, flags]);
@@ -58,16 +57,38 @@ fn name(name: &str) -> (&[u8], u16) {
     (cut.as_bytes(), u16::try_from(cut.len()).unwrap_or(u16::MAX))
 }
 
+/// Envelopes that the log keeps together, as it keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Their stored forms, each behind its length, compressed with zstd.
+    pub payload: Bytes,
+    /// How long that is when decompressed.
+    pub raw_len: usize,
+}
+
+/// The stored envelopes that stand together in `raw`, as far as they can be told apart.
+pub fn envelopes(raw: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let len = u32::from_le_bytes(array(raw, at)?) as usize;
+        let end = (at + 4).checked_add(len).filter(|end| *end <= raw.len())?;
+        let stored = raw.slice(at + 4..end);
+        at = end;
+        Some(stored)
+    })
+}
+
 /// Reads stored envelopes; names that repeat share their memory.
-#[derive(Default)]
-pub(crate) struct Reader {
+#[derive(Debug, Default)]
+pub struct Reader {
     source: Option<Arc<str>>,
     cluster: Option<Arc<str>>,
 }
 
 impl Reader {
     /// Reads one envelope; its bytes share the memory of `stored`. None if it is not one.
-    pub(crate) fn read(&mut self, stored: &Bytes) -> Option<Envelope> {
+    #[must_use]
+    pub fn read(&mut self, stored: &Bytes) -> Option<Envelope> {
         let [version, format, flags]: [u8; 3] = *stored.first_chunk()?;
         if version != ENVELOPE_VERSION || flags & !(HISTORY | PEER_V4 | PEER_V6) != 0 {
             return None;
