@@ -14,6 +14,7 @@
 //! Where several stand together, the length of each (4 bytes, little-endian) stands before it.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::{ENVELOPE_VERSION, Envelope, EventId, Format, Timestamp};
@@ -52,6 +53,16 @@ pub fn write(envelope: &Envelope, out: &mut Vec<u8>) {
     out.extend_from_slice(&envelope.bytes);
 }
 
+/// Appends the stored form behind its length, and says where it stands. Longer ones than 4 GiB are not to be given.
+pub fn write_with_length(envelope: &Envelope, out: &mut Vec<u8>) -> Range<usize> {
+    let start = out.len() + 4;
+    out.extend_from_slice(&[0; 4]);
+    write(envelope, out);
+    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    out[start - 4..start].copy_from_slice(&length.to_le_bytes());
+    start..out.len()
+}
+
 fn name(name: &str) -> (&[u8], u16) {
     let cut = &name[..name.floor_char_boundary(usize::from(u16::MAX))];
     (cut.as_bytes(), u16::try_from(cut.len()).unwrap_or(u16::MAX))
@@ -68,13 +79,17 @@ pub struct Packed {
 
 /// The stored envelopes that stand together in `raw`, as far as they can be told apart.
 pub fn envelopes(raw: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    places(raw).map(|place| raw.slice(place))
+}
+
+/// Where they stand.
+pub fn places(raw: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         let len = u32::from_le_bytes(array(raw, at)?) as usize;
-        let end = (at + 4).checked_add(len).filter(|end| *end <= raw.len())?;
-        let stored = raw.slice(at + 4..end);
-        at = end;
-        Some(stored)
+        let start = at + 4;
+        at = start.checked_add(len).filter(|end| *end <= raw.len())?;
+        Some(start..at)
     })
 }
 

@@ -3,18 +3,20 @@
 //! ```text
 //! DIR/manifest.json                     what is known of each partition; a cache, rebuilt if it is missing
 //! DIR/cursor.key                        signs search cursors
-//! DIR/partitions/NUMBER-YYYY-MM-DD/     one tantivy index, and events that the log packed (`events`)
+//! DIR/partitions/NUMBER-YYYY-MM-DD/     one tantivy index, and `events` and `blocks`: what the log packed
 //! DIR/partitions/gone-…                 a partition past retention, half deleted
 //! ```
 //!
 //! One partition is open for writing. It is sealed when a record of a later day arrives or when it is full.
-//! Every commit carries, in tantivy's own commit record, how far the log is indexed and the next `seq`, so
-//! documents and position become durable together: after a crash the newest partition says where to go on,
-//! and what was not committed is read from the log again. Files of unfinished segments are removed on open.
+//! Every commit carries, in tantivy's own commit record, how far the log is indexed, the next `seq` and how many blocks
+//! of packed events there are, so all of it becomes durable together: after a crash the newest partition says where to
+//! go on, and what was not committed is read from the log again. Files of unfinished segments are removed on open, and
+//! blocks that were not committed are cut off.
 
 mod events;
 mod manifest;
 mod partition;
+mod payload;
 mod retention;
 mod writer;
 

@@ -3,7 +3,7 @@
 //! | column | from | indexed | column store |
 //! |---|---|---|---|
 //! | timestamp | the envelope's event time | | microseconds |
-//! | seq | a counter of this index: stable order, unique | | yes |
+//! | seq | a counter of this index: stable order, unique; finds the bytes of events that are kept packed | | yes |
 //! | id | first 64 bits of the event's identity | yes | |
 //! | received, stage_time | `requestReceivedTimestamp`, `stageTimestamp` | | microseconds |
 //! | code | `responseStatus.code`, if a whole number | yes | yes |
@@ -14,7 +14,7 @@
 //! | the columns of [`KEYWORDS`] | text at their path, whole | yes | some |
 //! | rest | every other value, by path | yes, whole | |
 //! | present | the paths that have a value | yes | |
-//! | event | identity, source, cluster and the event's bytes | | stored |
+//! | event | identity, source, cluster and the event's bytes, unless they are kept packed | | stored |
 //!
 //! A value that does not fit its column (a number as verb) is in `rest`, so nothing is lost to a search.
 //! Text is cut as [`watchbell_event::predicate::indexed_text`] says.
@@ -30,8 +30,11 @@ use tantivy::schema::{
 
 use crate::words;
 
-/// Changes whenever the meaning of what is indexed changes. An index of another version must be rebuilt.
-pub(crate) const VERSION: u32 = 2;
+/// Changes whenever the meaning of what is indexed changes. An index of an older version than [`OLDEST_VERSION`] must be
+/// rebuilt.
+pub(crate) const VERSION: u32 = 3;
+/// Before version 3, no events were kept packed.
+pub(crate) const OLDEST_VERSION: u32 = 2;
 /// How long one text of `present` may grow before the next begins, in bytes.
 pub(crate) const PRESENT_CHUNK_BYTES: usize = 512;
 

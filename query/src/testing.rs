@@ -40,11 +40,7 @@ pub(crate) fn record(offset: u64, seconds: i64, json: &str) -> Record {
 pub(crate) fn packed(records: &[Record]) -> Packed {
     let mut raw = Vec::new();
     for record in records {
-        let start = raw.len();
-        raw.extend_from_slice(&[0; 4]);
-        stored::write(&record.envelope, &mut raw);
-        let len = u32::try_from(raw.len() - start - 4).unwrap();
-        raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        stored::write_with_length(&record.envelope, &mut raw);
     }
     Packed { payload: zstd::bulk::compress(&raw, 1).unwrap().into(), raw_len: raw.len() }
 }

@@ -1,4 +1,4 @@
-//! What the index keeps of an event: `ID TAB SOURCE TAB ARRIVAL TAB CLUSTER-LENGTH TAB CLUSTER EVENT`, as one text.
+//! What tantivy stores of an event that is not kept as the log packed it: `ID TAB SOURCE TAB ARRIVAL TAB CLUSTER-LENGTH TAB CLUSTER EVENT`, as one text.
 //!
 //! `ARRIVAL` is `@` and the microseconds since 1970, with `h` behind them if the event is imported history. Indexes made
 //! before arrivals were kept have no such part.

@@ -7,17 +7,16 @@
 //!  0  8  `seq` of the first event; those of the others follow
 //!  8  4  number of events
 //! 12  4  length of the payload
-//! 16  4  length of the payload when decompressed
+//! 16  4  length of the payload when decompressed, at most 64 MiB
 //! 20  4  CRC-32C of the payload
 //! 24  4  CRC-32C of bytes 0 to 24
 //! ```
-//! Both are synced before tantivy commits, and the commit says how many rows there are; what a crash left behind them
-//! is cut off.
+//! Both are synced before tantivy commits, and the commit says how many rows there are. What a crash left behind them is
+//! not read, and cut off before more is written.
 
-use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -31,26 +30,26 @@ use crate::IndexError;
 const EVENTS: &str = "events";
 const BLOCKS: &str = "blocks";
 const ROW_BYTES: usize = 28;
+/// Longest block that is read, in bytes before compression.
+const MAX_BYTES: u32 = 64 << 20;
 /// Bytes, before compression, that are worth keeping together: less compresses badly, and to show one event, all that
 /// is kept with it is decompressed.
-const BLOCK_BYTES: RangeInclusive<usize> = 128 << 10..=2 << 20;
-/// How many blocks stay decompressed. What is shown together mostly stands together.
-const CACHED_BLOCKS: usize = 2;
+const WORTH_BYTES: RangeInclusive<usize> = 128 << 10..=2 << 20;
 
-/// The events of one partition. Whoever reads them may do so while more are added.
+/// True if it is better kept as it is than taken apart.
+pub(super) fn is_worth_keeping(packed: &Packed) -> bool {
+    WORTH_BYTES.contains(&packed.raw_len) && packed.payload.len() <= packed.raw_len
+}
+
+/// What is kept of one partition. It may be read while more is added.
 #[derive(Debug)]
 pub(crate) struct Events {
     path: PathBuf,
-    files: Option<Files>,
+    /// None if there are no blocks.
+    file: Option<File>,
     blocks: RwLock<Vec<Block>>,
-    /// Decompressed, by their place among the blocks; the one used last is the last.
-    cache: Mutex<VecDeque<(usize, Bytes)>>,
-}
-
-#[derive(Debug)]
-struct Files {
-    events: File,
-    blocks: File,
+    /// The block that was read last, and its place among them: what is shown together mostly stands together.
+    last: Mutex<Option<(usize, Arc<Opened>)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,84 +63,36 @@ struct Block {
     crc: u32,
 }
 
-/// True if it is better kept as it is than taken apart.
-pub(super) fn is_worth_keeping(packed: &Packed) -> bool {
-    BLOCK_BYTES.contains(&packed.raw_len)
+/// A block, decompressed.
+#[derive(Debug)]
+struct Opened {
+    raw: Bytes,
+    /// Where the stored form of each event is.
+    places: Vec<Range<usize>>,
 }
 
 impl Events {
-    /// Opens what a partition has. One that was made before there were blocks has none.
-    pub(super) fn open(dir: &Path) -> Result<Arc<Self>, IndexError> {
-        let open = |name| File::open(dir.join(name));
-        match open(BLOCKS) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::new(dir, None, Vec::new())),
-            blocks => {
-                let failed = || IndexError::io("open", dir);
-                let files =
-                    Files { events: open(EVENTS).map_err(failed())?, blocks: blocks.map_err(failed())? };
-                let blocks = read_blocks(&dir.join(BLOCKS), None)?;
-                Ok(Self::new(dir, Some(files), blocks))
+    /// Opens the blocks that were committed.
+    pub(super) fn open(dir: &Path, committed: usize) -> Result<Arc<Self>, IndexError> {
+        let path = dir.join(EVENTS);
+        let file = match committed {
+            0 => None,
+            _ => Some(File::open(&path).map_err(IndexError::io("open", &path))?),
+        };
+        Self::new(dir, file, committed)
+    }
+
+    fn new(dir: &Path, file: Option<File>, committed: usize) -> Result<Arc<Self>, IndexError> {
+        let path = dir.join(EVENTS);
+        let blocks = read_blocks(&dir.join(BLOCKS), committed)?;
+        if let Some(file) = &file {
+            let len = file.metadata().map_err(IndexError::io("read", &path))?.len();
+            if len < end(&blocks) {
+                let reason = format!("it has {len} bytes, {} were committed", end(&blocks));
+                return Err(IndexError::Corrupt { path, reason });
             }
         }
-    }
-
-    /// Opens them for writing; what stands behind the first `committed` blocks is cut off.
-    pub(super) fn open_to_write(dir: &Path, committed: usize) -> Result<Arc<Self>, IndexError> {
-        let failed = || IndexError::io("open", dir);
-        let open = |name| {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(name))
-        };
-        let files =
-            Files { events: open(EVENTS).map_err(failed())?, blocks: open(BLOCKS).map_err(failed())? };
-        let blocks = read_blocks(&dir.join(BLOCKS), Some(committed))?;
-        files.cut(&blocks).map_err(IndexError::io("cut off what is not committed of", dir))?;
-        super::sync_dir(dir)?;
-        Ok(Self::new(dir, Some(files), blocks))
-    }
-
-    fn new(dir: &Path, files: Option<Files>, blocks: Vec<Block>) -> Arc<Self> {
-        Arc::new(Self { path: dir.join(EVENTS), files, blocks: RwLock::new(blocks), cache: Mutex::default() })
-    }
-
-    /// How many blocks there are.
-    pub(super) fn blocks(&self) -> usize {
-        self.blocks.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Adds the events that have the numbers from `first_seq` on. They are not durable before [`Self::sync`].
-    pub(super) fn append(&self, first_seq: u64, count: usize, packed: &Packed) -> Result<(), IndexError> {
-        let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
-        self.write(&mut blocks, first_seq, count, packed).map_err(IndexError::io("write", &self.path))
-    }
-
-    fn write(
-        &self,
-        blocks: &mut Vec<Block>,
-        first_seq: u64,
-        count: usize,
-        packed: &Packed,
-    ) -> io::Result<()> {
-        let Some(files) = &self.files else { return Err(io::ErrorKind::ReadOnlyFilesystem.into()) };
-        let number = |n: usize| u32::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
-        let block = Block {
-            first_seq,
-            count: number(count)?,
-            at: blocks.last().map_or(0, |last| last.at + u64::from(last.len)),
-            len: number(packed.payload.len())?,
-            raw_len: number(packed.raw_len)?,
-            crc: crc32c::crc32c(&packed.payload),
-        };
-        files.events.write_all_at(&packed.payload, block.at)?;
-        files.blocks.write_all_at(&block.row(), (blocks.len() * ROW_BYTES) as u64)?;
-        blocks.push(block);
-        Ok(())
-    }
-
-    /// Makes durable what was added.
-    pub(super) fn sync(&self) -> Result<(), IndexError> {
-        let Some(files) = &self.files else { return Ok(()) };
-        let synced = files.events.sync_data().and_then(|()| files.blocks.sync_data());
-        synced.map_err(IndexError::io("sync", &self.path))
+        Ok(Arc::new(Self { path, file, blocks: RwLock::new(blocks), last: Mutex::default() }))
     }
 
     /// The event with this number, if it is kept here.
@@ -151,16 +102,17 @@ impl Events {
             path: self.path.clone(),
             reason: format!("block {n}, at byte {}: {reason}", block.at),
         };
-        let raw = match self.cached(n) {
-            Some(raw) => raw,
-            None => self
-                .read(block)
-                .map_err(IndexError::io("read", &self.path))?
-                .ok_or_else(|| corrupt("its checksum does not match"))?,
+        let opened = match self.last_read(n) {
+            Some(opened) => opened,
+            None => {
+                let read = self.read(block).map_err(IndexError::io("read", &self.path))?;
+                let read = Arc::new(read.ok_or_else(|| corrupt("its checksum does not match"))?);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((n, Arc::clone(&read)));
+                read
+            }
         };
-        self.cache(n, raw.clone());
-        let place = usize::try_from(seq - block.first_seq).unwrap_or(usize::MAX);
-        let stored = stored::envelopes(&raw).nth(place);
+        let place = usize::try_from(seq - block.first_seq).ok().and_then(|nth| opened.places.get(nth));
+        let stored = place.map(|place| opened.raw.slice(place.clone()));
         let envelope = stored.and_then(|stored| stored::Reader::default().read(&stored));
         envelope.map(Some).ok_or_else(|| corrupt("an event in it cannot be read"))
     }
@@ -169,48 +121,107 @@ impl Events {
         let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
         let n = blocks.partition_point(|block| block.first_seq <= seq).checked_sub(1)?;
         let block = *blocks.get(n)?;
-        (seq < block.first_seq + u64::from(block.count)).then_some((n, block))
+        (seq < block.end_seq()).then_some((n, block))
     }
 
-    /// The decompressed payload of a block; none if it is damaged.
-    fn read(&self, block: Block) -> io::Result<Option<Bytes>> {
-        let Some(files) = &self.files else { return Ok(None) };
+    fn last_read(&self, n: usize) -> Option<Arc<Opened>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(block, _)| *block == n).map(|(_, opened)| Arc::clone(opened))
+    }
+
+    /// Decompresses a block; none if it is damaged.
+    fn read(&self, block: Block) -> io::Result<Option<Opened>> {
+        let Some(file) = &self.file else { return Ok(None) };
         let mut payload = vec![0; block.len as usize];
-        files.events.read_exact_at(&mut payload, block.at)?;
+        file.read_exact_at(&mut payload, block.at)?;
         if crc32c::crc32c(&payload) != block.crc {
             return Ok(None);
         }
         let raw = zstd::bulk::decompress(&payload, block.raw_len as usize)?;
-        Ok((raw.len() == block.raw_len as usize).then(|| raw.into()))
-    }
-
-    fn cached(&self, n: usize) -> Option<Bytes> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = cache.iter().position(|(block, _)| *block == n)?;
-        cache.remove(place).map(|(_, raw)| raw)
-    }
-
-    fn cache(&self, n: usize, raw: Bytes) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.push_back((n, raw));
-        if cache.len() > CACHED_BLOCKS {
-            cache.pop_front();
-        }
+        let places = stored::places(&raw).collect();
+        Ok((raw.len() == block.raw_len as usize).then(|| Opened { raw: raw.into(), places }))
     }
 }
 
-impl Files {
-    fn cut(&self, blocks: &[Block]) -> io::Result<()> {
-        let end = blocks.last().map_or(0, |last| last.at + u64::from(last.len));
-        if self.events.metadata()?.len() < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+/// Adds blocks to a partition. There is one at a time.
+#[derive(Debug)]
+pub(super) struct EventsWriter {
+    events: Arc<Events>,
+    payloads: File,
+    rows: File,
+    is_synced: bool,
+}
+
+impl EventsWriter {
+    /// Goes on behind the blocks that were committed, and cuts off what stands there.
+    pub(super) fn open(dir: &Path, committed: usize) -> Result<Self, IndexError> {
+        let open = |name: &str| {
+            let path = dir.join(name);
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            file.map_err(IndexError::io("open", &path))
+        };
+        let (payloads, rows) = (open(EVENTS)?, open(BLOCKS)?);
+        let events = Events::new(dir, Some(open(EVENTS)?), committed)?;
+        let end = end(&events.blocks.read().unwrap_or_else(PoisonError::into_inner));
+        let cut = payloads.set_len(end).and_then(|()| rows.set_len((committed * ROW_BYTES) as u64));
+        cut.map_err(IndexError::io("cut off what is not committed of", &events.path))?;
+        super::sync_dir(dir)?;
+        Ok(Self { events, payloads, rows, is_synced: false })
+    }
+
+    /// For searches.
+    pub(super) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> usize {
+        self.events.blocks.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Keeps the events that have the numbers from `first_seq` on. They are not durable before [`Self::sync`].
+    pub(super) fn add(&mut self, first_seq: u64, count: usize, packed: &Packed) -> Result<(), IndexError> {
+        self.write(first_seq, count, packed).map_err(IndexError::io("write", &self.events.path))
+    }
+
+    fn write(&mut self, first_seq: u64, count: usize, packed: &Packed) -> io::Result<()> {
+        // not held while the disk is waited for: searches need it
+        let (n, at) = {
+            let blocks = self.events.blocks.read().unwrap_or_else(PoisonError::into_inner);
+            (blocks.len(), end(&blocks))
+        };
+        let number = |n: usize| u32::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+        let block = Block {
+            first_seq,
+            count: number(count)?,
+            at,
+            len: number(packed.payload.len())?,
+            raw_len: number(packed.raw_len)?,
+            crc: crc32c::crc32c(&packed.payload),
+        };
+        self.is_synced = false;
+        self.payloads.write_all_at(&packed.payload, at)?;
+        self.rows.write_all_at(&block.row(), (n * ROW_BYTES) as u64)?;
+        self.events.blocks.write().unwrap_or_else(PoisonError::into_inner).push(block);
+        Ok(())
+    }
+
+    /// Makes durable what was added.
+    pub(super) fn sync(&mut self) -> Result<(), IndexError> {
+        if !self.is_synced {
+            let synced = self.payloads.sync_data().and_then(|()| self.rows.sync_data());
+            synced.map_err(IndexError::io("sync", &self.events.path))?;
+            self.is_synced = true;
         }
-        self.events.set_len(end)?;
-        self.blocks.set_len((blocks.len() * ROW_BYTES) as u64)
+        Ok(())
     }
 }
 
 impl Block {
+    fn end_seq(self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.count))
+    }
+
     fn row(self) -> [u8; ROW_BYTES] {
         let mut row = [0; ROW_BYTES];
         row[..8].copy_from_slice(&self.first_seq.to_le_bytes());
@@ -222,37 +233,51 @@ impl Block {
         row
     }
 
-    /// None if it is damaged.
-    fn parse(row: &[u8; ROW_BYTES], at: u64) -> Option<Self> {
+    /// The block that follows on `before`. None if the row is damaged.
+    fn parse(row: &[u8; ROW_BYTES], before: Option<Self>) -> Option<Self> {
         let u32_at = |at: usize| row.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         let block = Self {
             first_seq: row.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))?,
             count: u32_at(8)?,
-            at,
+            at: before.map_or(0, Self::end),
             len: u32_at(12)?,
             raw_len: u32_at(16)?,
             crc: u32_at(20)?,
         };
         // writing it again checks the checksum, too
-        (block.row() == *row && BLOCK_BYTES.contains(&(block.raw_len as usize))).then_some(block)
+        let is_sound = block.row() == *row
+            && block.len <= block.raw_len
+            && block.raw_len <= MAX_BYTES
+            && block.first_seq >= before.map_or(0, Self::end_seq);
+        is_sound.then_some(block)
+    }
+
+    /// Where the payload ends.
+    fn end(self) -> u64 {
+        self.at + u64::from(self.len)
     }
 }
 
-/// The blocks of a partition: all, or the first `count`.
-fn read_blocks(path: &Path, count: Option<usize>) -> Result<Vec<Block>, IndexError> {
+/// Where the last payload ends.
+fn end(blocks: &[Block]) -> u64 {
+    blocks.last().map_or(0, |last| last.end())
+}
+
+/// The first `count` rows of a partition.
+fn read_blocks(path: &Path, count: usize) -> Result<Vec<Block>, IndexError> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let corrupt = |reason: String| IndexError::Corrupt { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(IndexError::io("read", path))?;
-    let (rows, rest) = bytes.as_chunks::<ROW_BYTES>();
-    let rows = match count {
-        None if !rest.is_empty() => return Err(corrupt("its last row is incomplete".to_owned())),
-        None => rows,
-        Some(count) => rows.get(..count).ok_or_else(|| corrupt(format!("it has less than {count} rows")))?,
-    };
-    let (mut blocks, mut at) = (Vec::with_capacity(rows.len()), 0);
+    let (rows, _) = bytes.as_chunks::<ROW_BYTES>();
+    let rows = rows.get(..count);
+    let rows =
+        rows.ok_or_else(|| corrupt(format!("it has less than the {count} rows that were committed")))?;
+    let mut blocks: Vec<Block> = Vec::with_capacity(rows.len());
     for (n, row) in rows.iter().enumerate() {
-        let block = Block::parse(row, at).ok_or_else(|| corrupt(format!("row {n} is damaged")))?;
-        at += u64::from(block.len);
-        blocks.push(block);
+        let block = Block::parse(row, blocks.last().copied());
+        blocks.push(block.ok_or_else(|| corrupt(format!("row {n} is damaged")))?);
     }
     Ok(blocks)
 }

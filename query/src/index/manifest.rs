@@ -10,7 +10,7 @@ use watchbell_event::Positions;
 
 use super::partition::{self, Entry};
 use crate::IndexError;
-use crate::schema::VERSION;
+use crate::schema::{OLDEST_VERSION, VERSION};
 
 const FILE: &str = "manifest.json";
 /// Longest manifest that is read, in bytes: room for some hundred thousand partitions.
@@ -77,10 +77,11 @@ fn read(dir: &Path) -> Result<Manifest, IndexError> {
     };
     let read = |error: serde_json::Error| corrupt(error.to_string());
     let Version { version } = serde_json::from_slice(&bytes).map_err(read)?;
-    if version != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(corrupt(format!("it has version {version}, this program writes {VERSION}")));
     }
-    serde_json::from_slice(&bytes).map_err(read)
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(read)?;
+    Ok(Manifest { version: VERSION, ..manifest })
 }
 
 impl Manifest {

@@ -10,6 +10,7 @@ use tantivy::{DateTime, IndexReader, ReloadPolicy};
 use watchbell_event::Timestamp;
 
 use super::events::Events;
+use super::payload;
 use crate::IndexError;
 use crate::schema::{Columns, SEQ, TIMESTAMP};
 use crate::words;
@@ -103,14 +104,16 @@ impl Partition {
         self.view.lock().unwrap().is_some()
     }
 
-    /// Says that the files are about to go. What is open stays readable: its files are mapped.
+    /// Says that the files are about to go. What is open stays readable: its files are mapped or held open.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
 }
 
 fn open(dir: &Path) -> Result<View, IndexError> {
-    View::new(&reader(&open_index(dir)?)?, Events::open(dir)?)
+    let index = open_index(dir)?;
+    let blocks = payload::read(&index, dir)?.unwrap_or_default().blocks;
+    View::new(&reader(&index)?, Events::open(dir, blocks)?)
 }
 
 /// Opens a partition's tantivy index, if it has today's schema.

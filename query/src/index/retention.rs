@@ -9,7 +9,7 @@ use crate::IndexError;
 
 impl Index {
     /// Removes whole partitions. The manifest keeps how far the log was indexed, so that what is removed is
-    /// not read from the log again. Searches under way finish on the files they have mapped.
+    /// not read from the log again. Searches under way finish on the files they have mapped or hold open.
     pub(super) fn retire(&mut self, now: Timestamp) -> Result<(), IndexError> {
         self.finish_sealing(false)?;
         self.show_merged()?;

@@ -154,7 +154,7 @@ fn retention_removes_whole_partitions_and_not_the_position() {
     assert_eq!(all_events(&index.searcher()), [event(3)]);
 }
 
-/// Files of events in the newest partition: what the log packed, and what tantivy stores.
+/// Bytes of the events in the newest partition that are kept as the log packed them.
 fn kept_bytes(index: &Index) -> u64 {
     let dir = index.partition_dir(index.published.keys().next_back().unwrap());
     fs::metadata(dir.join("events")).unwrap().len()
@@ -255,7 +255,11 @@ fn an_index_that_was_made_before_anything_was_kept_packed_goes_on() {
         fs::write(&meta, text.replace(r#",\"blocks\":0"#, "")).unwrap();
         assert_ne!(fs::read_to_string(&meta).unwrap(), text);
     }
+    let manifest = dir.path().join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"version\": 3", "\"version\": 2")).unwrap();
     let mut index = open(&dir);
+    assert_eq!(fs::read_to_string(&manifest).unwrap().matches("\"version\": 3").count(), 1);
     check_holds(&index, 50);
     let more: Vec<_> = (50..100).map(|n| record(n, 2 * DAY_SECONDS, &event(n))).collect();
     index.add_packed(&more, &packed(&more)).unwrap();
@@ -426,9 +430,14 @@ fn two_cannot_write_at_once() {
     let mut index = open(&dir);
     index.add(&records(0..1, 1)).unwrap();
     index.commit().unwrap();
+    let together = records(1..51, 1);
+    index.add_packed(&together, &packed(&together)).unwrap();
+    let kept = kept_bytes(&index);
     assert!(Index::open(small(), dir.path()).is_err());
+    assert_eq!(kept_bytes(&index), kept, "whoever comes too late cuts nothing off");
+    index.commit().unwrap();
     drop(index);
-    check_holds(&open(&dir), 1);
+    check_holds(&open(&dir), 51);
 }
 
 #[test]

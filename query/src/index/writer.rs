@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tantivy::indexer::UserOperation;
 use tantivy::{IndexReader, IndexWriter};
+use watchbell_event::Record;
 use watchbell_event::stored::Packed;
-use watchbell_event::{Positions, Record};
 
-use super::events::{self, Events};
+use super::events::{self, EventsWriter};
 use super::partition::{self, View};
+use super::payload::{self, Payload};
 use super::{Config, Index, Partition, Sealing};
 use crate::IndexError;
 use crate::bare::{self, EventDocument};
@@ -27,22 +27,10 @@ pub(super) struct Writer {
     day: i64,
     writer: IndexWriter<EventDocument>,
     pub(super) reader: IndexReader,
-    events: Arc<Events>,
+    events: EventsWriter,
     documents: u64,
     bytes: u64,
     pub(super) uncommitted: u64,
-}
-
-/// What a commit says beside its documents.
-#[derive(Debug, Serialize, Deserialize)]
-struct Payload {
-    positions: Positions,
-    next_seq: u64,
-    documents: u64,
-    bytes: u64,
-    /// Blocks of [`Events`].
-    #[serde(default)]
-    blocks: usize,
 }
 
 impl Writer {
@@ -53,8 +41,8 @@ impl Writer {
 }
 
 impl Index {
-    /// Keeps records as the log does, if that is worth it and all of them are new and of one day. They must be added next,
-    /// to the same partition.
+    /// Keeps records as the log does, if that is worth it and all of them are new, in order and of one day. They must be
+    /// added next, to the same partition.
     pub(super) fn keep(&mut self, records: &[Record], packed: &Packed) -> Result<bool, IndexError> {
         let Some(first) = records.first().filter(|_| events::is_worth_keeping(packed)) else {
             return Ok(false);
@@ -62,12 +50,19 @@ impl Index {
         let day = first.envelope.received_at.day();
         let fits =
             |record: &Record| record.envelope.received_at.day() == day && !self.added.covers(record.position);
-        if !records.iter().all(fits) {
+        let follows = |pair: &[Record]| match pair {
+            [one, next] => {
+                one.position.partition == next.position.partition
+                    && one.position.offset < next.position.offset
+            }
+            _ => true,
+        };
+        if !records.iter().all(fits) || !records.windows(2).all(follows) {
             return Ok(false);
         }
         self.seal_full(day)?;
         let seq = self.next_seq;
-        self.open_partition(day)?.events.append(seq, records.len(), packed)?;
+        self.open_partition(day)?.events.add(seq, records.len(), packed)?;
         Ok(true)
     }
 
@@ -146,7 +141,7 @@ impl Index {
     fn reload(&mut self) -> Result<(), IndexError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         writer.reader.reload().map_err(IndexError::tantivy("read the last commit of the index"))?;
-        let view = View::new(&writer.reader, Arc::clone(&writer.events))?;
+        let view = View::new(&writer.reader, Arc::clone(writer.events.events()))?;
         self.manifest.partitions.insert(writer.name.clone(), view.entry());
         let partition = Partition::opened(&writer.name, partition_dir(&self.dir, &writer.name), view);
         self.published.insert(partition.name.clone(), Arc::new(partition));
@@ -200,24 +195,21 @@ impl Index {
     /// Finds an unsealed partition again. The files of unfinished segments are removed.
     pub(super) fn reopen(&mut self, name: &str, newest: bool) -> Result<(), IndexError> {
         let path = self.partition_dir(name);
-        let Some(payload) = read_payload(&path)? else {
+        if !has_commit(&path)? {
             // It was begun, but nothing was ever committed to it.
             self.manifest.partitions.remove(name);
             self.published.remove(name);
             return fs::remove_dir_all(&path).map_err(IndexError::io("remove", &path));
-        };
+        }
         let failed = || IndexError::tantivy("reopen a partition of the index");
+        let (writer, payload) = open_writer(&partition::open_index(&path)?, &path, name, &self.config)?;
         remove_drafts(&path)?;
-        let index = partition::open_index(&path)?;
-        let events = Events::open_to_write(&path, payload.blocks)?;
-        let (documents, bytes) = (payload.documents, payload.bytes);
-        let writer = Writer { documents, bytes, ..open_writer(&index, name, &self.config, events)? };
         writer.writer.garbage_collect_files().wait().map_err(failed())?;
         super::advance(&mut self.positions, &payload.positions);
         self.added = self.positions.clone();
         self.next_seq = self.next_seq.max(payload.next_seq);
         self.committed_seq = self.next_seq;
-        let view = View::new(&writer.reader, Arc::clone(&writer.events))?;
+        let view = View::new(&writer.reader, Arc::clone(writer.events.events()))?;
         self.manifest.partitions.insert(name.to_owned(), view.entry());
         self.published.insert(name.to_owned(), Arc::new(Partition::opened(name, path, view)));
         self.writer = Some(writer);
@@ -268,35 +260,36 @@ fn begin(
     // tantivy syncs what is in the directory, but not that it exists.
     super::sync_dir(&dir.join(partition::DIR))?;
     manifest.next_number += 1;
-    open_writer(&index, &name, config, Events::open_to_write(&path, 0)?)
+    open_writer(&index, &path, &name, config).map(|(writer, _)| writer)
 }
 
+/// Opens a partition for writing, and says what its last commit said.
 fn open_writer(
     index: &tantivy::Index,
+    path: &Path,
     name: &str,
     config: &Config,
-    events: Arc<Events>,
-) -> Result<Writer, IndexError> {
+) -> Result<(Writer, Payload), IndexError> {
+    // First, for this shuts out everybody else.
     let writer = bare::writer(index, config.heap_bytes)
         .map_err(IndexError::tantivy("open a partition of the index for writing"))?;
-    let day = partition::day(name).unwrap_or_default();
-    let reader = partition::reader(index)?;
-    Ok(Writer { name: name.to_owned(), day, writer, reader, events, documents: 0, bytes: 0, uncommitted: 0 })
+    let payload = payload::read(index, path)?.unwrap_or_default();
+    let writer = Writer {
+        name: name.to_owned(),
+        day: partition::day(name).unwrap_or_default(),
+        writer,
+        reader: partition::reader(index)?,
+        events: EventsWriter::open(path, payload.blocks)?,
+        documents: payload.documents,
+        bytes: payload.bytes,
+        uncommitted: 0,
+    };
+    Ok((writer, payload))
 }
 
-/// What the last commit said; nothing if there was none.
-fn read_payload(path: &Path) -> Result<Option<Payload>, IndexError> {
-    if !path.join("meta.json").exists() {
-        return Ok(None);
-    }
-    let failed = || IndexError::tantivy("read the last commit of the index");
-    let index = partition::open_index(path)?;
-    let Some(payload) = index.load_metas().map_err(failed())?.payload else { return Ok(None) };
-    let corrupt = |error: serde_json::Error| IndexError::Corrupt {
-        path: path.join("meta.json"),
-        reason: error.to_string(),
-    };
-    serde_json::from_str(&payload).map(Some).map_err(corrupt)
+/// False if the partition was only begun.
+fn has_commit(path: &Path) -> Result<bool, IndexError> {
+    Ok(path.join("meta.json").exists() && payload::read(&partition::open_index(path)?, path)?.is_some())
 }
 
 /// Removes what a crash left of files that were being replaced.

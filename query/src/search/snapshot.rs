@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::value::RawValue;
 use tantivy::schema::{IndexRecordOption, Value};
-use tantivy::{DocAddress, DocId, DocSet, TERMINATED, TantivyDocument};
+use tantivy::{DateTime, DocAddress, DocId, DocSet, TERMINATED, TantivyDocument};
 use watchbell_event::predicate::indexed_time;
 use watchbell_event::{EventId, Timestamp};
 
@@ -196,6 +196,10 @@ fn read<T>(
 ) -> Result<T, IndexError> {
     let seq = segment.seqs.first(doc).ok_or_else(|| unreadable("it has no number"))?;
     if let Some(envelope) = view.events.get(seq)? {
+        let time = segment.times.first(doc).map(DateTime::into_timestamp_micros);
+        if time != Some(indexed_time(envelope.event_time)) {
+            return Err(unreadable("what is kept under its number is another event"));
+        }
         return take(StoredEvent::of(&envelope, &event_text(&envelope.bytes)));
     }
     let address = DocAddress::new(segment.ord, doc);

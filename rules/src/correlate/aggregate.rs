@@ -63,10 +63,9 @@ impl Chain {
     fn add_among(&mut self, entry: &Entry) -> bool {
         self.count(entry);
         let Some((step, began)) = self.leads_to(entry) else { return true };
-        let (known, further) = self.starts.get(step..).unwrap_or_default().split_at(1);
         let there = |rule: &usize| self.counts.get(*rule).is_some_and(|count| *count > 0);
         let reached = self.steps.iter().skip(step + 1).take_while(|rule| there(rule)).count();
-        known.iter().chain(further.iter().take(reached)).all(|start| *start >= Some(began))
+        self.starts.iter().skip(step).take(1 + reached).all(|start| *start >= Some(began))
     }
 
     fn count(&mut self, entry: &Entry) {

@@ -3,6 +3,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use watchbell_event::stored::Packed;
 
+use super::frame::ROW_BYTES;
+
 /// The newest frames, decompressed and as they were written, so that readers at the end touch no disk.
 pub(super) struct Cache {
     frames: VecDeque<Cached>,
@@ -19,8 +21,9 @@ pub(super) struct Cached {
 }
 
 impl Cached {
+    /// The packed form is a part of the whole frame, whose table has a row for each record.
     fn bytes(&self) -> usize {
-        self.raw.len() + self.packed.payload.len()
+        self.raw.len() + self.packed.payload.len() + self.count as usize * ROW_BYTES
     }
 }
 

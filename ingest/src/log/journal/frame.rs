@@ -198,12 +198,8 @@ impl Encoded {
         let mut encoded = Self { newest: earliest, latest_event: earliest, ..Self::default() };
         encoded.raw.reserve(envelopes.iter().map(|envelope| size(envelope) + 4).sum());
         for envelope in envelopes {
-            let start = encoded.raw.len();
-            encoded.raw.extend_from_slice(&[0; 4]);
-            stored::write(envelope, &mut encoded.raw);
-            let len = u32::try_from(encoded.raw.len() - start - 4).unwrap_or(u32::MAX);
-            encoded.raw[start..start + 4].copy_from_slice(&len.to_le_bytes());
-            encoded.leaves.push(merkle::leaf(&encoded.raw[start + 4..]));
+            let place = stored::write_with_length(envelope, &mut encoded.raw);
+            encoded.leaves.push(merkle::leaf(&encoded.raw[place]));
             encoded.table.extend_from_slice(&envelope.id.0);
             encoded.table.extend_from_slice(&envelope.received_at.as_micros().to_le_bytes());
             encoded.newest = encoded.newest.max(envelope.received_at);
