@@ -14,8 +14,8 @@
 //! Both are synced before tantivy commits, and the commit says how many rows there are. What a crash left behind them is
 //! not read, and cut off before more is written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -269,7 +269,10 @@ fn read_blocks(path: &Path, count: usize) -> Result<Vec<Block>, IndexError> {
         return Ok(Vec::new());
     }
     let corrupt = |reason: String| IndexError::Corrupt { path: path.to_owned(), reason };
-    let bytes = fs::read(path).map_err(IndexError::io("read", path))?;
+    let file = File::open(path).map_err(IndexError::io("open", path))?;
+    let mut bytes = Vec::new();
+    let read = file.take((count as u64).saturating_mul(ROW_BYTES as u64)).read_to_end(&mut bytes);
+    read.map_err(IndexError::io("read", path))?;
     let (rows, _) = bytes.as_chunks::<ROW_BYTES>();
     let rows = rows.get(..count);
     let rows =

@@ -154,6 +154,10 @@ fn retention_removes_whole_partitions_and_not_the_position() {
     assert_eq!(all_events(&index.searcher()), [event(3)]);
 }
 
+fn text_of(path: &Path) -> String {
+    String::from_utf8(fs::read(path).unwrap()).unwrap()
+}
+
 /// Bytes of the events in the newest partition that are kept as the log packed them.
 fn kept_bytes(index: &Index) -> u64 {
     let dir = index.partition_dir(index.published.keys().next_back().unwrap());
@@ -251,15 +255,15 @@ fn an_index_that_was_made_before_anything_was_kept_packed_goes_on() {
         fs::remove_file(partition.join("events")).unwrap();
         fs::remove_file(partition.join("blocks")).unwrap();
         let meta = partition.join("meta.json");
-        let text = fs::read_to_string(&meta).unwrap();
+        let text = text_of(&meta);
         fs::write(&meta, text.replace(r#",\"blocks\":0"#, "")).unwrap();
-        assert_ne!(fs::read_to_string(&meta).unwrap(), text);
+        assert_ne!(text_of(&meta), text);
     }
     let manifest = dir.path().join("manifest.json");
-    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text_of(&manifest);
     fs::write(&manifest, text.replace("\"version\": 3", "\"version\": 2")).unwrap();
     let mut index = open(&dir);
-    assert_eq!(fs::read_to_string(&manifest).unwrap().matches("\"version\": 3").count(), 1);
+    assert_eq!(text_of(&manifest).matches("\"version\": 3").count(), 1);
     check_holds(&index, 50);
     let more: Vec<_> = (50..100).map(|n| record(n, 2 * DAY_SECONDS, &event(n))).collect();
     index.add_packed(&more, &packed(&more)).unwrap();

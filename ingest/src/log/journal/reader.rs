@@ -117,6 +117,12 @@ struct Fetched {
     cursor: Option<Cursor>,
 }
 
+/// Records of a frame; packed if they are all of its records.
+struct Found {
+    records: Vec<Record>,
+    packed: Option<Packed>,
+}
+
 /// Reads the first good frame with records at `at` or later, and reports what is damaged before it.
 fn fetch(shared: &Shared, mut at: u64, end: u64, cursor: Option<Cursor>) -> Result<Fetched, LogError> {
     let mut cursor = cursor.filter(|cursor| cursor.walk.expect() <= at);
@@ -129,7 +135,7 @@ fn fetch(shared: &Shared, mut at: u64, end: u64, cursor: Option<Cursor>) -> Resu
         walk.extend_to(segment.len);
         at = at.max(segment.first);
         let until = after.unwrap_or(end);
-        if let Some((records, packed)) = read_segment(shared, segment, &mut walk, at, until)? {
+        if let Some(Found { records, packed }) = read_segment(shared, segment, &mut walk, at, until)? {
             let at = records.first().map_or(at, |record| record.position.offset);
             return Ok(Fetched { records, packed, at, cursor: Some(Cursor { segment, walk }) });
         }
@@ -147,15 +153,14 @@ fn segment_at(shared: &Shared, at: u64) -> Option<(Segment, Option<u64>)> {
     Some((*segments.get(index)?, segments.get(index + 1).map(|next| next.first)))
 }
 
-/// The records of the first good frame with any at `at` or later, packed if that is all of them; none if the
-/// segment has none.
+/// The records of the first good frame with any at `at` or later; none if the segment has none.
 fn read_segment(
     shared: &Shared,
     segment: Segment,
     walk: &mut Walk,
     at: u64,
     until: u64,
-) -> Result<Option<(Vec<Record>, Option<Packed>)>, LogError> {
+) -> Result<Option<Found>, LogError> {
     let name = segment::name(segment.first);
     let report = |report| shared.damage.report(&*shared.disk, shared.config.damage_copy_bytes, report);
     // every record below this is read, reported as lost, or not wanted
@@ -173,7 +178,7 @@ fn read_segment(
                 match raw.and_then(|raw| frame::records(header.first, header.count, &raw, at)) {
                     Some(records) => {
                         let packed = (header.first >= at).then(|| header.packed(&body.into()));
-                        return Ok(Some((records, packed)));
+                        return Ok(Some(Found { records, packed }));
                     }
                     None => report(CorruptionReport::unreadable(segment.first, byte, &header)),
                 }
