@@ -25,7 +25,9 @@ pub enum IndexError {
         source: TantivyError,
     },
     /// A file does not say what it must.
-    #[error("failed to understand {path:?}: {reason}; the index can be deleted, it is rebuilt from the log")]
+    #[error(
+        "failed to understand {path:?}: {reason}; the index can be deleted, it is rebuilt from what the log still has"
+    )]
     Corrupt {
         /// Which file.
         path: PathBuf,

@@ -64,6 +64,7 @@ async fn fifty_kills_under_load_lose_nothing_and_double_nothing() {
     let doubled: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
     assert!(doubled.is_empty(), "found more than once: {doubled:?}");
     assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), answered);
+    assert!(kept_packed_bytes(&server) > 0);
 
     let alerts = all_alerts(&server, attackers.len()).await;
     assert_eq!(alerts.len(), attackers.len(), "one alert for each attacker");
@@ -105,9 +106,16 @@ async fn send_until_dead(
     None
 }
 
-/// Ordinary events and one that must raise an alert of its own.
+/// Ordinary events and one that must raise an alert of its own. Every other batch is long, so that the index keeps it as
+/// the journal has compressed it.
 fn batch(number: u64) -> Vec<Value> {
-    let ordinary = (1..EVENTS_PER_BATCH).map(|n| event(&format!("{number}-{n}")));
+    let ordinary = (1..EVENTS_PER_BATCH).map(|n| {
+        let mut event = event(&format!("{number}-{n}"));
+        if number.is_multiple_of(2) {
+            event["annotations"]["padding"] = format!("{number}-{n} ").repeat(8_000 / 8).into();
+        }
+        event
+    });
     let attack = cluster_admin_binding(&format!("{number}-attack"), &format!("attacker-{number}"));
     ordinary.chain([attack]).collect()
 }
@@ -121,6 +129,13 @@ fn note_answered(ledger: &Mutex<Ledger>, batch: &[Value]) {
             ledger.attackers.insert(event["user"]["username"].as_str().unwrap().to_owned());
         }
     }
+}
+
+/// Bytes of what the index keeps as the journal has compressed it.
+fn kept_packed_bytes(server: &Server) -> u64 {
+    let partitions = std::fs::read_dir(server.data_dir().join("index/partitions")).unwrap();
+    let kept = partitions.map(|partition| partition.unwrap().path().join("events").metadata().unwrap().len());
+    kept.sum()
 }
 
 /// How often each audit id is found, over all pages.

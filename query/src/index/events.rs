@@ -77,7 +77,7 @@ impl Events {
         let path = dir.join(EVENTS);
         let file = match committed {
             0 => None,
-            _ => Some(File::open(&path).map_err(IndexError::io("open", &path))?),
+            _ => Some(File::open(&path).map_err(not_opened(&path))?),
         };
         Self::new(dir, file, committed)
     }
@@ -157,8 +157,9 @@ impl EventsWriter {
     pub(super) fn open(dir: &Path, committed: usize) -> Result<Self, IndexError> {
         let open = |name: &str| {
             let path = dir.join(name);
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-            file.map_err(IndexError::io("open", &path))
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(committed == 0).truncate(false);
+            options.open(&path).map_err(not_opened(&path))
         };
         let (payloads, rows) = (open(EVENTS)?, open(BLOCKS)?);
         let events = Events::new(dir, Some(open(EVENTS)?), committed)?;
@@ -258,6 +259,15 @@ impl Block {
     }
 }
 
+/// Why a file could not be opened that was there when something was committed to it.
+fn not_opened(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = path.to_owned();
+    move |error| match error.kind() {
+        io::ErrorKind::NotFound => IndexError::Corrupt { path, reason: "it is missing".to_owned() },
+        _ => IndexError::io("open", &path)(error),
+    }
+}
+
 /// Where the last payload ends.
 fn end(blocks: &[Block]) -> u64 {
     blocks.last().map_or(0, |last| last.end())
@@ -269,7 +279,7 @@ fn read_blocks(path: &Path, count: usize) -> Result<Vec<Block>, IndexError> {
         return Ok(Vec::new());
     }
     let corrupt = |reason: String| IndexError::Corrupt { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(IndexError::io("open", path))?;
+    let file = File::open(path).map_err(not_opened(path))?;
     let mut bytes = Vec::new();
     let read = file.take((count as u64).saturating_mul(ROW_BYTES as u64)).read_to_end(&mut bytes);
     read.map_err(IndexError::io("read", path))?;

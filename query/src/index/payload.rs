@@ -12,7 +12,9 @@ pub(super) struct Payload {
     /// How far the log is indexed.
     pub(super) positions: Positions,
     pub(super) next_seq: u64,
-    /// Of the partition.
+    /// Of the partition. Programs that know nothing of blocks ask for it under its former name and so refuse what they
+    /// would destroy.
+    #[serde(rename = "partition_documents", alias = "documents")]
     pub(super) documents: u64,
     pub(super) bytes: u64,
     /// How many blocks of events are kept as the log packed them; before that was done, the number was not said.

@@ -256,8 +256,9 @@ fn an_index_that_was_made_before_anything_was_kept_packed_goes_on() {
         fs::remove_file(partition.join("blocks")).unwrap();
         let meta = partition.join("meta.json");
         let text = text_of(&meta);
-        fs::write(&meta, text.replace(r#",\"blocks\":0"#, "")).unwrap();
-        assert_ne!(text_of(&meta), text);
+        let before = text.replace(r#",\"blocks\":0"#, "").replace("partition_documents", "documents");
+        fs::write(&meta, &before).unwrap();
+        assert_eq!(text.len() - before.len(), r#",\"blocks\":0partition_"#.len());
     }
     let manifest = dir.path().join("manifest.json");
     let text = text_of(&manifest);
@@ -299,6 +300,13 @@ fn damage_of_what_is_kept_packed_is_told_with_its_place() {
     fs::write(&path, &before[..before.len() - 1]).unwrap();
     assert!(Index::open(small(), dir.path()).is_err(), "it is shorter than was committed");
     fs::write(&path, before).unwrap();
+    for name in ["events", "blocks"] {
+        let (path, aside) = (partition.join(name), dir.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        let error = Index::open(small(), dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name}\": it is missing")) && !path.exists(), "{error}");
+        fs::rename(&aside, &path).unwrap();
+    }
     let (path, before) = change("blocks", 30);
     let error = Index::open(small(), dir.path()).unwrap_err().to_string();
     assert!(error.contains("row 1 is damaged"), "{error}");
