@@ -294,3 +294,55 @@ fn read_blocks(path: &Path, count: usize) -> Result<Vec<Block>, IndexError> {
     }
     Ok(blocks)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::testing::{packed, record};
+
+    const BLOCKS_OF: u64 = 40;
+
+    fn events(block: u64) -> Vec<watchbell_event::Record> {
+        let padding = "x".repeat(4_000);
+        let event = |n: u64| record(n, 0, &format!(r#"{{"n":{n},"padding":"{padding}"}}"#));
+        (block * BLOCKS_OF..(block + 1) * BLOCKS_OF).map(event).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Whatever happens to a byte of the files, an event is read as it was, or not at all.
+        #[test]
+        fn damage_makes_no_event_another(of_rows: bool, at: prop::sample::Index, bits in 1_u8..) {
+            let dir = TempDir::new().unwrap();
+            let mut writer = EventsWriter::open(dir.path(), 0).unwrap();
+            for block in 0..3 {
+                let records = events(block);
+                prop_assert!(is_worth_keeping(&packed(&records)));
+                // numbers that are not used lie between the blocks
+                writer.add(block * 100, records.len(), &packed(&records)).unwrap();
+            }
+            writer.sync().unwrap();
+            let path = dir.path().join(if of_rows { BLOCKS } else { EVENTS });
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            std::fs::write(&path, bytes).unwrap();
+            let Ok(opened) = Events::open(dir.path(), 3) else {
+                prop_assert!(of_rows);
+                return Ok(());
+            };
+            let mut unreadable = 0;
+            for block in 0..3 {
+                prop_assert!(opened.get(block * 100 + BLOCKS_OF).unwrap().is_none());
+                match opened.get(block * 100 + 7) {
+                    Ok(event) => prop_assert_eq!(event.as_ref(), Some(&events(block)[7].envelope)),
+                    Err(_) => unreadable += 1,
+                }
+            }
+            prop_assert_eq!(unreadable, 1);
+        }
+    }
+}
