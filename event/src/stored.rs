@@ -17,8 +17,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{ENVELOPE_VERSION, Envelope, EventId, Format, Timestamp};
 use bytes::Bytes;
+
+use crate::{ENVELOPE_VERSION, Envelope, EventId, Format, Timestamp};
 
 const FIXED_BYTES: usize = 39;
 /// What the stored form of an envelope needs beyond the event and its names, at most.

@@ -195,14 +195,13 @@ impl Index {
     /// Finds an unsealed partition again. The files of unfinished segments are removed.
     pub(super) fn reopen(&mut self, name: &str, newest: bool) -> Result<(), IndexError> {
         let path = self.partition_dir(name);
-        if !has_commit(&path)? {
-            // It was begun, but nothing was ever committed to it.
+        let Some(index) = open_committed(&path)? else {
             self.manifest.partitions.remove(name);
             self.published.remove(name);
             return fs::remove_dir_all(&path).map_err(IndexError::io("remove", &path));
-        }
+        };
         let failed = || IndexError::tantivy("reopen a partition of the index");
-        let (writer, payload) = open_writer(&partition::open_index(&path)?, &path, name, &self.config)?;
+        let (writer, payload) = open_writer(&index, &path, name, &self.config)?;
         remove_drafts(&path)?;
         writer.writer.garbage_collect_files().wait().map_err(failed())?;
         super::advance(&mut self.positions, &payload.positions);
@@ -287,9 +286,13 @@ fn open_writer(
     Ok((writer, payload))
 }
 
-/// False if the partition was only begun.
-fn has_commit(path: &Path) -> Result<bool, IndexError> {
-    Ok(path.join("meta.json").exists() && payload::read(&partition::open_index(path)?, path)?.is_some())
+/// A partition's tantivy index; none if it was begun, but nothing was ever committed to it.
+fn open_committed(path: &Path) -> Result<Option<tantivy::Index>, IndexError> {
+    if !path.join("meta.json").exists() {
+        return Ok(None);
+    }
+    let index = partition::open_index(path)?;
+    Ok(payload::read(&index, path)?.map(|_| index))
 }
 
 /// Removes what a crash left of files that were being replaced.

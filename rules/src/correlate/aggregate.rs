@@ -50,7 +50,7 @@ impl Chain {
 
     /// An entry joins that is later than all others.
     fn add(&mut self, entry: &Entry) {
-        self.count(entry);
+        more(&mut self.counts, usize::from(entry.member));
         if let Some((step, began)) = self.leads_to(entry)
             && let Some(start) = self.starts.get_mut(step)
         {
@@ -61,16 +61,11 @@ impl Chain {
     /// An entry joins among others. False if all of them must be looked at again: a chain through it may have begun later
     /// than those that are known.
     fn add_among(&mut self, entry: &Entry) -> bool {
-        self.count(entry);
+        more(&mut self.counts, usize::from(entry.member));
         let Some((step, began)) = self.leads_to(entry) else { return true };
         let there = |rule: &usize| self.counts.get(*rule).is_some_and(|count| *count > 0);
         let reached = self.steps.iter().skip(step + 1).take_while(|rule| there(rule)).count();
         self.starts.iter().skip(step).take(1 + reached).all(|start| *start >= Some(began))
-    }
-
-    fn count(&mut self, entry: &Entry) {
-        let count = self.counts.get_mut(usize::from(entry.member));
-        count.into_iter().for_each(|count| *count += 1);
     }
 
     /// The step that an entry is, and when the latest chain began that may lead to it.
@@ -138,7 +133,7 @@ impl Aggregate {
         match self {
             Self::Count(count) => *count += 1,
             Self::Distinct(values) => *values.entry(entry.counted()).or_insert(0) += 1,
-            Self::Rules(counts) => counts.get_mut(member).into_iter().for_each(|count| *count += 1),
+            Self::Rules(counts) => more(counts, member),
             Self::Chain(chain) => chain.add(entry),
             Self::Sum(sum) => sum.add(entry.units()),
             Self::Ordered(values) => {
@@ -272,6 +267,10 @@ fn rank(percent: f64, count: usize) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below what a float holds exactly")]
 pub(super) fn count_number(count: usize) -> f64 {
     count as f64
+}
+
+fn more(counts: &mut [u32], member: usize) {
+    counts.get_mut(member).into_iter().for_each(|count| *count += 1);
 }
 
 fn less(counts: &mut [u32], member: usize) {
