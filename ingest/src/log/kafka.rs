@@ -34,6 +34,7 @@ mod replicas;
 mod share;
 mod state;
 mod status;
+mod verdict;
 mod watch;
 
 use std::path::Path;

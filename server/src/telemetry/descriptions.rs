@@ -95,6 +95,10 @@ pub(super) const DESCRIPTIONS: &[(&str, &str)] = &[
     ("watchbell_kafka_rebalances_total", "Changes of this process's share of the partitions."),
     ("watchbell_kafka_rejected_events_total", "Events of topics that could not be read."),
     ("watchbell_kafka_replaced_partitions_total", "Partitions of topics that were made anew."),
+    (
+        "watchbell_kafka_reused_messages_total",
+        "Messages that a reader did not decode, because another one had done so.",
+    ),
     ("watchbell_log_appended_records_total", "Records that were appended to the journal."),
     ("watchbell_log_backpressure_total", "Appends that were refused because too much waits to be written."),
     ("watchbell_log_bytes", "Bytes of the journal's segments."),

@@ -26,7 +26,7 @@ pub struct Message {
     /// The same as the message has it, in milliseconds.
     written: Option<i64>,
     /// Its value, or the beginning of one that is too long.
-    payload: Bytes,
+    pub(super) payload: Bytes,
     /// The length of the whole value.
     pub(super) bytes: usize,
 }

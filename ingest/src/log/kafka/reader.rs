@@ -240,8 +240,9 @@ impl TopicReader {
         let Some(message) = cursor.head.take() else { return };
         cursor.last_time = cursor.last_time.max(Some(message.time));
         let end = position::at(message.offset + 1);
-        let opened = message.open(&cursor.topic, cursor.entry.partition, &self.reading.shared.config);
-        let partition = cursor.entry.number;
+        let (partition, Reading { reader, shared, .. }) = (cursor.entry.number, &self.reading);
+        let decode = || message.open(&cursor.topic, cursor.entry.partition, &shared.config);
+        let (opened, reused) = shared.verdicts.open(reader, partition, &message, &cursor.topic, decode);
         let needed = end > cursor.next;
         let (mut duplicates, before) = (0, self.ready.len());
         for (number, envelope) in opened.events {
@@ -266,6 +267,7 @@ impl TopicReader {
             bytes: message.bytes as u64,
             events: (self.ready.len() - before) as u64,
             duplicates,
+            reused: u64::from(reused),
             rejected: opened.rejected.iter().filter(|rejected| !rejected.repaired).count() as u64,
         };
         self.rejected.extend(opened.rejected);

@@ -378,6 +378,7 @@ impl Share {
             bytes: message.bytes as u64,
             events: opened.events.len() as u64,
             duplicates: 0,
+            reused: 0,
             rejected: opened.rejected.iter().filter(|rejected| !rejected.repaired).count() as u64,
         };
         tally.count(READER, &topic.topic);

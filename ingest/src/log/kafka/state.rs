@@ -13,13 +13,18 @@ use super::config::{KafkaConfig, TopicConfig};
 use super::context::Errors;
 use super::registry::{Entry, Registry};
 use super::status::{BrokerState, Tally};
+use super::verdict::Verdicts;
 use crate::log::LogError;
 use crate::quarantine::Quarantine;
+
+/// Messages that one reader may have decoded and another not, about; 32 MB if they are so far apart.
+const VERDICTS: usize = 500_000;
 
 pub(super) struct Shared {
     pub(super) config: KafkaConfig,
     pub(super) quarantine: Arc<Quarantine>,
     pub(super) errors: Arc<Errors>,
+    pub(super) verdicts: Verdicts,
     /// How often the watch has looked, the look in progress included.
     pub(super) looks: AtomicU64,
     state: Mutex<State>,
@@ -99,6 +104,7 @@ impl Shared {
             config,
             quarantine,
             errors: Arc::default(),
+            verdicts: Verdicts::new(VERDICTS),
             looks: AtomicU64::new(0),
             state: Mutex::new(state),
             changed: watch::Sender::new(()),

@@ -80,6 +80,8 @@ pub struct Tally {
     pub duplicates: u64,
     /// What could not be read.
     pub rejected: u64,
+    /// Messages that another reader had decoded.
+    pub reused: u64,
 }
 
 impl Tally {
@@ -89,6 +91,7 @@ impl Tally {
         self.events += other.events;
         self.duplicates += other.duplicates;
         self.rejected += other.rejected;
+        self.reused += other.reused;
     }
 }
 
@@ -100,6 +103,7 @@ impl Tally {
         metrics::counter!("watchbell_kafka_events_total", &labels).increment(self.events);
         metrics::counter!("watchbell_kafka_duplicate_events_total", &labels).increment(self.duplicates);
         metrics::counter!("watchbell_kafka_rejected_events_total", &labels).increment(self.rejected);
+        metrics::counter!("watchbell_kafka_reused_messages_total", &labels).increment(self.reused);
     }
 }
 
