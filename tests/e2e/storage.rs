@@ -99,7 +99,7 @@ async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
     let verify = ["verify", "--format", "json"];
     let whole = server.run(&verify);
     assert_eq!(whole.status.code(), Some(0), "{whole:?}");
-    flip_a_byte_in_the_middle(&server);
+    flip_a_byte_in_the_middle(longest_segment(&server));
     let broken = server.run(&verify);
     assert_eq!(broken.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&broken.stdout).unwrap();
@@ -117,6 +117,33 @@ async fn damage_in_the_journal_is_reported_and_costs_only_what_is_damaged() {
     assert!((1..=20).contains(&lost), "{damage:?}");
     assert_eq!(server.count("cluster:prod").await, 201 - lost);
     assert!(server.log().contains("ERROR"), "damage must be loud");
+}
+
+/// Events that the index keeps as the journal has packed them.
+#[tokio::test]
+async fn who_searches_what_is_damaged_in_the_index_is_told_so_and_what_to_do() {
+    let mut server = Server::start("").await;
+    server.ingest("prod", &bulky(0, 100)).await;
+    server.ingest("other", &[event("elsewhere")]).await;
+    server.wait_for_count("cluster:prod", 100).await;
+    server.stop();
+    let partitions = std::fs::read_dir(server.data_dir().join("index/partitions")).unwrap();
+    let packed = partitions.map(|entry| entry.unwrap().path().join("events")).find(|path| path.exists());
+    flip_a_byte_in_the_middle(File::options().read(true).write(true).open(packed.unwrap()).unwrap());
+    server.restart().await;
+    assert_eq!(server.json("/api/v1/search?q=cluster:other").await["hits"].as_array().unwrap().len(), 1);
+    for path in ["/api/v1/search?q=cluster:prod", "/api/v1/export?q=cluster:prod"] {
+        let refused = server.get(path).send().await.unwrap();
+        assert_eq!(refused.status(), 500, "{path}");
+        let error = refused.json::<Value>().await.unwrap()["error"].clone();
+        assert_eq!(error["code"], "index_unreadable", "{path}");
+        assert!(error["message"].as_str().unwrap().contains("can be deleted"), "{error}");
+    }
+    assert!(server.log().contains("checksum"), "the log says what is damaged");
+    server.stop();
+    std::fs::remove_dir_all(server.data_dir().join("index")).unwrap();
+    server.restart().await;
+    server.wait_for_count("cluster:prod", 100).await;
 }
 
 /// The end of a journal is lost, or the whole journal, after others have read it. A third of it is lost, since
@@ -163,8 +190,7 @@ fn longest_segment(server: &Server) -> File {
     File::options().read(true).write(true).open(&segment).unwrap()
 }
 
-fn flip_a_byte_in_the_middle(server: &Server) {
-    let mut file = longest_segment(server);
+fn flip_a_byte_in_the_middle(mut file: File) {
     let place = SeekFrom::Start(file.metadata().unwrap().len() / 2);
     let mut byte = [0];
     file.seek(place).unwrap();

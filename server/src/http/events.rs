@@ -22,6 +22,9 @@ use crate::tokens::{Caller, Scope};
 
 const DEFAULT_LIMIT: usize = 50;
 const DEFAULT_EXPORTED: usize = 1_000;
+const INDEX_UNREADABLE: &str = "a part of the index cannot be read; the server's log says which, and why. A time range \
+     that leaves it out still works. The index can be deleted while the server is stopped: it is rebuilt from what the log \
+     still has";
 
 pub(super) async fn search(
     State(app): State<Arc<App>>,
@@ -155,6 +158,9 @@ fn search_error(error: SearchError) -> ApiError {
         }
         SearchError::TooManyValues(_) => ApiError::bad_request("too_many_values", error.to_string()),
         SearchError::Cursor => ApiError::bad_request("bad_cursor", error.to_string()),
-        other => ApiError::internal(&other),
+        other => {
+            tracing::error!(error = &other as &dyn std::error::Error, "failed to read the index");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "index_unreadable", INDEX_UNREADABLE)
+        }
     }
 }
