@@ -47,7 +47,7 @@ pub fn decode_syslog(
 
 fn log_record(message: &SyslogMessage, received_at: Timestamp, identity: EventId) -> LogRecord<'_> {
     let SyslogMessage { peer, frame } = message;
-    let bytes = frame.bytes.trim_ascii_end();
+    let bytes = without_end(&frame.bytes);
     // headers are ASCII; what is not comes after them
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
@@ -80,6 +80,12 @@ fn log_record(message: &SyslogMessage, received_at: Timestamp, identity: EventId
     // a clock that is ahead would make everything else late
     record.time = record.time.map(|time| time.min(received_at));
     record
+}
+
+/// The message without what ends it on a stream, as some senders write that into datagrams, too.
+fn without_end(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace());
+    &bytes[..last.map_or(0, |last| last + 1)]
 }
 
 /// `<PRIORITY>1 TIME HOST APP PROCID MSGID [ID NAME="VALUE"]… MESSAGE`, with `-` for what is not known.

@@ -136,6 +136,14 @@ fn messages_of_rfc_3164_and_what_resembles_them() {
 }
 
 #[test]
+fn what_ends_a_message_does_not_belong_to_it() {
+    // Python's SysLogHandler ends each with a NUL, also in a datagram
+    for end in ["", "\0", "\n", "\r\n", "\n\0", "\0\n"] {
+        check(&format!("<13>backup: a\0b{end}"), &[("message", "a\0b".into())]);
+    }
+}
+
+#[test]
 fn a_message_may_name_no_host() {
     const FAILED: &str = "Failed password for root from 203.0.113.9 port 4 ssh2";
     for (header, time) in [
