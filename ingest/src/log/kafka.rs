@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! brokers ──messages──► reader detect: decode, redact, identify, drop copies ──► records
-//!         ──messages──► reader index:  the same                              ──► records
+//!         ──messages──► reader index:  the same, or what the other found     ──► records
 //!    └─topics, ends───► watch: gives partitions their numbers, notes what is wrong, shows how far readers are
 //! ```
 //!
@@ -19,7 +19,7 @@
 //! which a reader that starts fills from the messages before its position.
 //!
 //! # Limits
-//! 64 topics, 4,095 partitions; the rest is in [`KafkaConfig`].
+//! 64 topics, 4,095 partitions; verdicts on half a million messages (see `verdict`); the rest is in [`KafkaConfig`].
 
 mod config;
 mod context;

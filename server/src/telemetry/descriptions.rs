@@ -99,6 +99,10 @@ pub(super) const DESCRIPTIONS: &[(&str, &str)] = &[
         "watchbell_kafka_reused_messages_total",
         "Messages that a reader did not decode, because another one had done so.",
     ),
+    (
+        "watchbell_kafka_unshared_messages_total",
+        "Messages that each reader decodes for itself, because readers are too far apart.",
+    ),
     ("watchbell_log_appended_records_total", "Records that were appended to the journal."),
     ("watchbell_log_backpressure_total", "Appends that were refused because too much waits to be written."),
     ("watchbell_log_bytes", "Bytes of the journal's segments."),

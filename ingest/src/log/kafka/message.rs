@@ -70,20 +70,24 @@ impl Message {
         }
     }
 
+    /// Where its events come from; envelopes say that themselves.
+    pub(super) fn origin(&self, topic: &TopicConfig) -> Origin {
+        let cluster = match &topic.contents {
+            Contents::Events { cluster, .. } => Arc::clone(cluster),
+            Contents::Envelopes | Contents::Matches => Arc::from(""),
+        };
+        let source = topic.source().into();
+        Origin { source, cluster, peer: None, received_at: self.time, history: false }
+    }
+
     /// Reads the events. The result depends on nothing but the message and the configuration.
     #[must_use]
     pub fn open(&self, topic: &TopicConfig, partition: i32, config: &KafkaConfig) -> Opened {
-        let (format, cluster) = match &topic.contents {
-            Contents::Events { format, cluster } => (Some(*format), cluster.clone()),
-            Contents::Envelopes | Contents::Matches => (None, Arc::from("")),
+        let format = match topic.contents {
+            Contents::Events { format, .. } => Some(format),
+            Contents::Envelopes | Contents::Matches => None,
         };
-        let origin = Origin {
-            source: topic.source().into(),
-            cluster,
-            peer: None,
-            received_at: self.time,
-            history: false,
-        };
+        let origin = self.origin(topic);
         let whole = |reason: String| Opened {
             events: Vec::new(),
             rejected: vec![self.reject(&origin, partition, WHOLE_MESSAGE, reason, self.payload.clone())],

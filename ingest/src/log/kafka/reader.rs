@@ -158,6 +158,9 @@ impl TopicReader {
         self.count();
         for cursor in self.cursors.drain(..) {
             begun.set_next(cursor.entry.number, cursor.next);
+            if !stays(&cursor) {
+                self.reading.shared.verdicts.forget(cursor.entry.number);
+            }
         }
         self.reading.client = Arc::new(client);
         Ok(begun)

@@ -17,7 +17,7 @@ use super::verdict::Verdicts;
 use crate::log::LogError;
 use crate::quarantine::Quarantine;
 
-/// Messages that one reader may have decoded and another not, about; 32 MB if they are so far apart.
+/// How far readers may be apart and still decode a message once between them, in messages of all partitions; 28 MB then.
 const VERDICTS: usize = 500_000;
 
 pub(super) struct Shared {

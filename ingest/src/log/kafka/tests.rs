@@ -81,6 +81,34 @@ fn all_partitions_are_read_by_time_and_alike_by_all_readers() {
 }
 
 #[test]
+fn readers_at_one_place_decode_a_message_once() {
+    run(async {
+        let cluster = Cluster::with_topics(&["a", "b"]);
+        let produce = |numbers: std::ops::Range<i32>| {
+            for number in numbers {
+                let topic = if number % 2 == 0 { "a" } else { "b" };
+                let payload = event(&number.to_string());
+                cluster.produce(topic, number / 2 % 2, i64::from(1_000 - number), payload.as_bytes());
+            }
+        };
+        produce(0..8);
+        let topics = cluster.open(&["a", "b"]);
+        let [mut detect, mut index] =
+            ["detect", "index"].map(|name| topics.reader(name, &Positions::default()).unwrap());
+        let (first, second) = (read(&mut detect, 8).await, read(&mut index, 8).await);
+        assert_eq!(first, second);
+        // now it is known of each partition that two read it
+        produce(8..40);
+        let (first, second) = (read(&mut detect, 32).await, read(&mut index, 32).await);
+        assert_eq!(first, second);
+        let reused = |reader: &str| {
+            topics.take_tallies(reader).iter().map(|(_, tally)| tally.reused).collect::<Vec<u64>>()
+        };
+        assert_eq!(reused("index"), [16, 16]);
+    });
+}
+
+#[test]
 fn a_reader_goes_on_exactly_where_it_was_also_within_a_message() {
     run(async {
         let cluster = Cluster::with_topics(&["a", "b"]);

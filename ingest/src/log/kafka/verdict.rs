@@ -7,31 +7,38 @@
 //! nothing more, and the other one decodes for itself what it does not find.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use watchbell_event::{Envelope, EventId, Format, Timestamp};
 
 use super::config::{Contents, TopicConfig, TopicFormat};
 use super::message::{Message, Opened};
+use crate::decode::Origin;
+
+/// A queue that had room for more gives it back when it is empty.
+const ROOMY: usize = 1_024;
 
 /// The only event of a message, whose bytes are part of the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Verdict {
     id: EventId,
     event_time: Timestamp,
     /// Where in the message's value the event begins, and how long it is.
     start: u32,
     length: u32,
-    /// Of the message: an event's time depends on it, and a topic made anew has another message at that offset.
-    time: Timestamp,
-    bytes: u32,
+    /// Of the message: the event's time depends on it.
+    received_at: Timestamp,
+    /// CRC-32C of the message's value: a topic made anew can have another message at that offset.
+    crc: u32,
 }
 
 /// Verdicts on messages of all partitions that one reader has decoded and another has not.
-#[derive(Debug)]
+///
+/// Metrics: `watchbell_kafka_unshared_messages_total` (there was no room for a verdict).
 pub(super) struct Verdicts {
     queues: Mutex<Queues>,
     capacity: usize,
+    unshared: metrics::Counter,
 }
 
 #[derive(Debug, Default)]
@@ -53,9 +60,10 @@ struct Queue {
 }
 
 impl Verdicts {
-    /// Keeps so many at most, of 64 bytes each.
+    /// Keeps so many at most, of 56 bytes each.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { queues: Mutex::default(), capacity }
+        let unshared = metrics::counter!("watchbell_kafka_unshared_messages_total");
+        Self { queues: Mutex::default(), capacity, unshared }
     }
 
     /// Decodes a message, or takes over what another reader found in it. The second is true of the latter.
@@ -67,13 +75,11 @@ impl Verdicts {
         topic: &TopicConfig,
         decode: impl FnOnce() -> Opened,
     ) -> (Opened, bool) {
-        let Contents::Events { format: TopicFormat::Audit, cluster } = &topic.contents else {
+        if !matches!(topic.contents, Contents::Events { format: TopicFormat::Audit, .. }) {
             return (decode(), false);
-        };
-        let envelope = self
-            .take(reader, partition, message)
-            .and_then(|verdict| verdict.envelope(message, topic, cluster));
-        if let Some(envelope) = envelope {
+        }
+        let verdict = self.take(reader, partition, message.offset);
+        if let Some(envelope) = verdict.and_then(|verdict| verdict.envelope(message, topic)) {
             return (Opened { events: vec![(0, envelope)], rejected: Vec::new() }, true);
         }
         let opened = decode();
@@ -84,27 +90,27 @@ impl Verdicts {
     }
 
     /// What another reader found, if it was here. What it kept of older messages is of no use any more.
-    fn take(&self, reader: &Arc<str>, partition: u32, message: &Message) -> Option<Verdict> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, reader: &Arc<str>, partition: u32, offset: i64) -> Option<Verdict> {
+        let mut queues = self.lock();
         let Queues { partitions, kept } = &mut *queues;
         let queue = partitions.get_mut(&partition)?;
         if queue.ahead.as_ref() == Some(reader) {
             return None;
         }
         queue.has_followers = true;
-        while let Some((offset, _)) = queue.verdicts.front().filter(|(offset, _)| *offset <= message.offset) {
-            let is_this = *offset == message.offset;
-            let verdict = queue.verdicts.pop_front();
-            *kept -= 1;
-            if is_this {
-                return verdict.map(|(_, verdict)| verdict);
-            }
+        let older = queue.verdicts.partition_point(|(kept, _)| *kept < offset);
+        queue.verdicts.drain(..older);
+        *kept -= older;
+        let verdict = queue.verdicts.pop_front_if(|(kept, _)| *kept == offset);
+        *kept -= usize::from(verdict.is_some());
+        if queue.verdicts.is_empty() && queue.verdicts.capacity() > ROOMY {
+            queue.verdicts = VecDeque::new();
         }
-        None
+        verdict.map(|(_, verdict)| verdict)
     }
 
     fn keep(&self, reader: &Arc<str>, partition: u32, offset: i64, verdict: Verdict) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.lock();
         let Queues { partitions, kept } = &mut *queues;
         let queue = partitions.entry(partition).or_default();
         if queue.verdicts.is_empty() && queue.ahead.as_ref() != Some(reader) {
@@ -112,10 +118,26 @@ impl Verdicts {
         }
         let is_ahead = queue.ahead.as_ref() == Some(reader)
             && queue.verdicts.back().is_none_or(|(newest, _)| *newest < offset);
-        if is_ahead && queue.has_followers && *kept < self.capacity {
-            queue.verdicts.push_back((offset, verdict));
-            *kept += 1;
+        match is_ahead && queue.has_followers {
+            true if *kept < self.capacity => {
+                queue.verdicts.push_back((offset, verdict));
+                *kept += 1;
+            }
+            true => self.unshared.increment(1),
+            false => {}
         }
+    }
+
+    /// Forgets a partition that ended.
+    pub(super) fn forget(&self, partition: u32) {
+        let mut queues = self.lock();
+        if let Some(queue) = queues.partitions.remove(&partition) {
+            queues.kept -= queue.verdicts.len();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,25 +152,26 @@ impl Verdict {
             event_time: envelope.event_time,
             start: u32::try_from(start).ok()?,
             length: u32::try_from(envelope.bytes.len()).ok()?,
-            time: message.time,
-            bytes: u32::try_from(message.bytes).ok()?,
+            received_at: envelope.received_at,
+            crc: crc32c::crc32c(&message.payload),
         })
     }
 
     /// None if it was about another message.
-    fn envelope(&self, message: &Message, topic: &TopicConfig, cluster: &Arc<str>) -> Option<Envelope> {
-        let (start, end) = (self.start as usize, self.start as usize + self.length as usize);
-        let is_same = self.time == message.time && self.bytes as usize == message.bytes;
-        (is_same && end <= message.payload.len()).then(|| Envelope {
+    fn envelope(&self, message: &Message, topic: &TopicConfig) -> Option<Envelope> {
+        let Origin { source, cluster, peer, received_at, history } = message.origin(topic);
+        let place = self.start as usize..self.start as usize + self.length as usize;
+        let is_same = self.received_at == received_at && self.crc == crc32c::crc32c(&message.payload);
+        (is_same && place.end <= message.payload.len()).then(|| Envelope {
             id: self.id,
-            received_at: message.time,
+            received_at,
             event_time: self.event_time,
-            source: topic.source().into(),
-            cluster: Arc::clone(cluster),
+            source,
+            cluster,
             format: Format::KubernetesAudit,
-            peer: None,
-            history: false,
-            bytes: message.payload.slice(start..end),
+            peer,
+            history,
+            bytes: message.payload.slice(place),
         })
     }
 }
