@@ -32,14 +32,14 @@ def _die_with_parent():
 
 class Server:
     """One child process, its output in a file. It ends with this one; `guarded` is for one that changes its user, and
-    thereby loses the signal that tells of its parent's end."""
+    thereby loses the signal that tells of its parent's end. `stdin` is as for subprocess.Popen."""
 
-    def __init__(self, name, argv, log_path, env=None, cwd=None, guarded=False):
+    def __init__(self, name, argv, log_path, env=None, cwd=None, guarded=False, stdin=subprocess.DEVNULL):
         self.name, self.log_path = name, log_path
         with open(log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in argv],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd,
+                stdin=stdin, stdout=log, stderr=log, cwd=cwd,
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True, preexec_fn=_die_with_parent,
             )

@@ -1,4 +1,5 @@
-"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [roles] [rsyslog] [collector] [audit]`.
+"""Runs everything, or the parts that are named: `tests/real/run [kubernetes] [kafka] [roles] [rsyslog] [collector] [audit]
+[clients]`.
 Environment: WATCHBELL_BIN, WATCHBELL_REAL_CACHE, WATCHBELL_REAL_KEEP."""
 
 import os
@@ -9,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import audit_topics
+import client_checks
 import full_disk
 import kafka_log
 import kafka_roles
@@ -24,12 +26,13 @@ from report import Report
 from scenario import Scenario
 from sink import Sink
 from smtp import MailServer
-from tools import ROOT, collector_binary, exim_binary, kafka_libraries, kube_binary, note, openssl, rsyslog_binary, watchbell_binary
+from tools import (ROOT, client_packages, collector_binary, exim_binary, forward_binary, kafka_libraries, kube_binary, logger_binary, note,
+                   openssl, rsyslog_binary, watchbell_binary)
 from watchbell import CLIENT, Watchbell, collector, notifications
 
 DEADLINE_S = 480
 AUDIT_POLICY = ROOT / "deploy" / "audit-policy.yaml"
-PARTS = ("kubernetes", "kafka", "roles", "rsyslog", "collector", "audit")
+PARTS = ("kubernetes", "kafka", "roles", "rsyslog", "collector", "audit", "clients")
 
 
 def main():
@@ -142,6 +145,17 @@ def run_audit(report, directory, found, binary):
     kafka.stop()
 
 
+def run_clients(report, directory, found, binary):
+    packages, go_program, logger = found
+    directory, ports = directory / "with-clients", client_checks.Ports()
+    directory.mkdir()
+    authority, hook = Authority(directory / "pki"), Sink()
+    watchbell = Watchbell(binary, directory / "watchbell", authority, collector(hook) + client_checks.settings(ports))
+    watchbell.start()
+    run = client_checks.Run(watchbell, ports, directory / "clients", packages, go_program, logger)
+    report.check_all(client_checks.checks(run))
+
+
 def run_kubernetes(report, directory, kube, binary):
     authority = Authority(directory / "pki")
     mail = MailServer(directory / "mail", authority)
@@ -187,6 +201,7 @@ PREPARE = {
     "rsyslog": lambda: (kafka_libraries(), rsyslog_binary()),
     "collector": lambda: (kafka_libraries(), collector_binary()),
     "audit": lambda: (kafka_libraries(), kube_binary(), {"collector": collector_binary(), "rsyslog": rsyslog_binary()}),
+    "clients": lambda: (client_packages(), forward_binary(), logger_binary()),
 }
 RUN = {
     "kubernetes": run_kubernetes,
@@ -195,6 +210,7 @@ RUN = {
     "rsyslog": run_rsyslog,
     "collector": run_collector,
     "audit": run_audit,
+    "clients": run_clients,
 }
 
 if __name__ == "__main__":

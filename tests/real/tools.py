@@ -121,6 +121,60 @@ def _build_collector(manifest, binary):
     _keep_newest("otelcol-*", binary)
 
 
+def client_packages():
+    """The directory with the Python packages of ./clients/requirements.txt, for this Python, by the ordinary pip."""
+    requirements = HERE / "clients" / "requirements.txt"
+    key = requirements.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {os.uname().machine}".encode()
+    packages = CACHE / f"clients-{hashlib.sha256(key).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "clients.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not packages.exists():
+            _fetch_packages(requirements, packages)
+    return packages
+
+
+def _fetch_packages(requirements, packages):
+    note("fetching the clients' libraries")
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        _install("python3-pip")
+    partial = packages.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _download([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--root-user-action=ignore",
+               "--target", partial, "--requirement", requirements])
+    partial.rename(packages)
+
+
+def forward_binary():
+    """The Go program of ./clients, built when its sources are not the ones of the cached build."""
+    module = HERE / "clients"
+    sources = [module / "main.go", module / "go.mod", module / "go.sum"]
+    binary = CACHE / f"forward-{hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:16]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "build.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            _build_forward(module, binary)
+    return binary
+
+
+def _build_forward(module, binary):
+    note("building the client of Fluentd's forward protocol")
+    if not shutil.which("go"):
+        _install("golang-go")
+    partial = binary.with_suffix(".partial")
+    _download(["nice", "go", "build", "-trimpath", "-o", partial, "."], cwd=module)
+    partial.rename(binary)
+    _keep_newest("forward-*", binary)
+
+
+def logger_binary():
+    """The logger of util-linux, which Debian has in a package of its own."""
+    if not shutil.which("logger"):
+        _install("bsdutils")
+    return shutil.which("logger")
+
+
 def _download(command, **how):
     """Runs what fetches modules: a download may fail for a moment."""
     for _ in range(2):
