@@ -105,7 +105,7 @@ pub struct TailSource {
 
 impl TailSource {
     fn origin(&self, received_at: Timestamp) -> Origin {
-        let (source, cluster) = (Arc::clone(&self.source), Arc::clone(&self.cluster));
+        let (source, cluster) = (Arc::from(&*self.source), Arc::from(&*self.cluster));
         Origin { source, cluster, peer: None, received_at, history: false }
     }
 }

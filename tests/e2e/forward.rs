@@ -110,3 +110,52 @@ async fn who_does_not_know_the_shared_key_sends_nothing() {
     server.wait_for_count("source:log", 3).await;
     assert!(!server.log().contains("s3cret"));
 }
+
+/// `[tag, time, record]`, to which nobody wants an answer.
+fn unanswered(message: &str) -> Vec<u8> {
+    let length = u8::try_from(message.len()).unwrap();
+    [&b"\x93\xa1t\xce\x65\xa0\xb0\xc0\x81\xa7message\xd9"[..], &[length], message.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_stop_loses_nothing_of_a_sender_that_looks_whether_the_connection_has_ended() {
+    let mut server = Server::start("forward: {listen: '127.0.0.1:0', cluster: prod}").await;
+    let (mut sender, mut asking) = (Sender::connect(&server).await, Sender::connect(&server).await);
+    sender.send(&unanswered("the first one")).await;
+    asking.send(PACKED).await;
+    assert_eq!(asking.answer().await.unwrap(), ack(CHUNK));
+    server.wait_for_count("message:\"the first one\"", 1).await;
+
+    let stopped = tokio::task::spawn_blocking(move || (server.stop(), server));
+    assert_eq!(asking.answer().await, None);
+    assert_eq!(sender.stream.peek(&mut [0; 1]).await.unwrap(), 0);
+    // what was on its way when the end came
+    sender.send(&unanswered("the last one")).await;
+    let (code, mut server) = stopped.await.unwrap();
+    assert_eq!(code, Some(0));
+    server.restart().await;
+    server.wait_for_count("message:\"the last one\"", 1).await;
+}
+
+#[tokio::test]
+async fn single_messages_that_come_together_are_stored_together_and_each_once() {
+    let server = Server::start("forward: {listen: '127.0.0.1:0', cluster: prod}").await;
+    let mut sender = Sender::connect(&server).await;
+    let mut stream: Vec<u8> = (0..3_000).flat_map(|n| unanswered(&format!("single {n}"))).collect();
+    // what wants an answer, and what cannot be read, end what goes together
+    stream.extend_from_slice(MESSAGE);
+    stream.extend((3_000..4_000).flat_map(|n| unanswered(&format!("single {n}"))));
+    stream.extend_from_slice(b"\x93\xa1t\xce\x65\xa0\xb0\xc0\xa5wrong");
+    stream.extend(unanswered("single 4000"));
+    sender.send(&stream).await;
+    assert_eq!(sender.answer().await.unwrap(), ack(CHUNK));
+    server.wait_for_count("tag:t AND message:single", 4_001).await;
+    for n in [0, 2_999, 3_000, 3_999, 4_000] {
+        assert_eq!(server.count(&format!("message:\"single {n}\"")).await, 1, "{n}");
+    }
+    assert!(server.json("/api/v1/quarantine").await.to_string().contains("not an entry"));
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    let commits = metrics.lines().find_map(|line| line.strip_prefix("watchbell_log_commit_seconds_count "));
+    let commits: u64 = commits.unwrap().parse().unwrap();
+    assert!(commits < 1_000, "{commits} commits of the journal for 4,002 messages");
+}

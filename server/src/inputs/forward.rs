@@ -1,5 +1,6 @@
 //! The forward protocol of Fluentd and Fluent Bit. A chunk is acknowledged once it is on disk; what is not
-//! acknowledged is sent again, and known again by its chunk id.
+//! acknowledged is sent again, and known again by its chunk id. Who wants no acknowledgement is told of a stop by the end
+//! of the connection, and what it had sent by then is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use watchbell_ingest::decode::logs::{ForwardFrames, ForwardMessage, Ping, ack, helo, pong};
 
 use super::sender::{Access, Sender};
 use super::stream::{Stream, StreamListener};
-use super::{deliver, wait_for_room};
+use super::{FAREWELL, FAREWELL_SILENCE, deliver, wait_for_room};
 use crate::config::{ForwardConfig, SharedKey};
 use crate::http::{App, Share};
 use crate::pipeline::{Payload, Request, stopped};
@@ -23,6 +25,9 @@ use crate::sources::Source;
 use crate::tls::Tls;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Single entries that are stored together, at most.
+const GATHERED_BYTES: usize = 256 << 10;
+const GATHERED_MESSAGES: usize = 4_096;
 /// Room for one read.
 const READ_BYTES: usize = 64 << 10;
 const MAX_HANDSHAKE_BYTES: usize = 4 << 10;
@@ -61,7 +66,16 @@ impl Listener {
         let (app, settings, until) = (Arc::clone(app), self.settings, stopping.clone());
         let serve = move |stream, sender| {
             let (app, settings, stopping) = (Arc::clone(&app), Arc::clone(&settings), until.clone());
-            let connection = Connection { app, settings, stopping, stream, sender };
+            let connection = Connection {
+                app,
+                settings,
+                stopping,
+                stream,
+                sender,
+                pending: None,
+                is_answered: false,
+                farewell: None,
+            };
             async move { connection.run().await }
         };
         tokio::spawn(self.listener.run(stopping.clone(), serve))
@@ -74,10 +88,25 @@ struct Connection {
     stopping: watch::Receiver<bool>,
     stream: Box<dyn Stream>,
     sender: Sender,
+    /// A message that was taken out of the stream and waits for its turn.
+    pending: Option<Bytes>,
+    /// The last message was acknowledged.
+    is_answered: bool,
+    /// The server stops: until then is read what was on its way.
+    farewell: Option<Instant>,
 }
 
 /// Why a connection was ended from this side.
 type Ended = String;
+
+/// What came of waiting for bytes.
+enum Read {
+    More,
+    End,
+    Late,
+    /// The server stops, and nothing more is read.
+    Stopped,
+}
 
 impl Connection {
     async fn run(mut self) {
@@ -103,6 +132,7 @@ impl Connection {
             let mut share = self.app.budget.share(&self.source()?);
             let message = self.message(&mut frames, &mut buffer, &mut share).await?;
             let Some(message) = message else { return Ok(()) };
+            let message = self.gather(&message, &mut frames, &mut buffer)?;
             self.take(message, share).await?;
             if buffer.is_empty() {
                 // an idle connection keeps little memory
@@ -123,6 +153,9 @@ impl Connection {
         buffer: &mut BytesMut,
         share: &mut Share,
     ) -> Result<Option<Bytes>, Ended> {
+        if let Some(message) = self.pending.take() {
+            return Ok(Some(message));
+        }
         loop {
             if let Some(message) = frames.next(buffer).map_err(|error| error.to_string())? {
                 return Ok(Some(message));
@@ -131,23 +164,80 @@ impl Connection {
                 .await
                 .map_err(|error| error.message)?;
             buffer.reserve(READ_BYTES);
-            let patience = if buffer.is_empty() { Duration::MAX } else { MESSAGE_TIMEOUT };
-            let read = tokio::select! {
-                read = tokio::time::timeout(patience, self.stream.read_buf(buffer)) => read,
-                () = stopped(self.stopping.clone()) => return Ok(None),
-            };
-            match read {
-                Ok(Ok(1..)) => {}
-                Ok(_) if buffer.is_empty() => return Ok(None),
-                Ok(_) => return Err("it ended within a message".to_owned()),
-                Err(_) => return Err("a message did not arrive in time".to_owned()),
+            match self.read(buffer).await {
+                Read::More => {}
+                Read::Stopped => return Ok(None),
+                Read::End if buffer.is_empty() => return Ok(None),
+                Read::End => return Err("it ended within a message".to_owned()),
+                Read::Late => return Err("a message did not arrive in time".to_owned()),
             }
         }
     }
 
+    async fn read(&mut self, buffer: &mut BytesMut) -> Read {
+        let silence = if buffer.is_empty() { Duration::MAX } else { MESSAGE_TIMEOUT };
+        if self.farewell.is_none() {
+            tokio::select! {
+                read = tokio::time::timeout(silence, self.stream.read_buf(buffer)) => {
+                    return match read {
+                        Ok(Ok(1..)) => Read::More,
+                        Ok(_) => Read::End,
+                        Err(_) => Read::Late,
+                    };
+                }
+                () = stopped(self.stopping.clone()) => {}
+            }
+            if self.is_answered {
+                return Read::Stopped;
+            }
+            self.stream.end_own_side();
+        }
+        let until = *self.farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
+        if until <= Instant::now() {
+            return Read::Stopped;
+        }
+        match tokio::time::timeout(FAREWELL_SILENCE, self.stream.read_buf(buffer)).await {
+            Ok(Ok(1..)) => Read::More,
+            _ => Read::Stopped,
+        }
+    }
+
+    /// A message with those that are there already and go with it: each for itself would wait for the disk.
+    fn gather(
+        &mut self,
+        first: &Bytes,
+        frames: &mut ForwardFrames,
+        buffer: &mut BytesMut,
+    ) -> Result<ForwardMessage, Ended> {
+        let mut message = ForwardMessage::parse(first).map_err(|error| error.to_string())?;
+        let mut gathered = BytesMut::new();
+        for _ in 1..GATHERED_MESSAGES {
+            if gathered.len() >= GATHERED_BYTES {
+                break;
+            }
+            // what is wrong with it is told when it is its turn
+            let Ok(Some(next)) = frames.next(buffer) else { break };
+            match ForwardMessage::parse(&next) {
+                Ok(next) if message.goes_with(&next) => {
+                    if gathered.is_empty() {
+                        gathered.extend_from_slice(&message.entries);
+                    }
+                    gathered.extend_from_slice(&next.entries);
+                }
+                _ => {
+                    self.pending = Some(next);
+                    break;
+                }
+            }
+        }
+        if !gathered.is_empty() {
+            message.entries = gathered.freeze();
+        }
+        Ok(message)
+    }
+
     /// Stores a message and acknowledges it if that is wanted.
-    async fn take(&mut self, message: Bytes, mut share: Share) -> Result<(), Ended> {
-        let message = ForwardMessage::parse(&message).map_err(|error| error.to_string())?;
+    async fn take(&mut self, message: ForwardMessage, mut share: Share) -> Result<(), Ended> {
         let ForwardMessage { tag, entries, form, compression, chunk } = message;
         let (source, peer) = (self.source()?, self.sender.peer);
         let cluster = source.cluster.clone();
@@ -163,6 +253,7 @@ impl Connection {
             }
             Err(error) => return Err(error.message),
         }
+        self.is_answered = chunk.is_some();
         match chunk {
             Some(chunk) => self.write(&ack(&chunk)).await,
             None => Ok(()),

@@ -15,7 +15,7 @@ use watchbell_ingest::decode::logs::{SyslogFrame, SyslogFrames, SyslogMessage};
 
 use super::sender::{Access, Sender};
 use super::stream::{Stream, StreamListener};
-use super::{deliver, wait_for_room};
+use super::{FAREWELL, FAREWELL_SILENCE, deliver, wait_for_room};
 use crate::config::SyslogConfig;
 use crate::http::App;
 use crate::pipeline::{Payload, Request, stopped};
@@ -32,9 +32,6 @@ const READ_BYTES: usize = 64 << 10;
 /// How long a batch waits for more of a sender that is sending.
 const GATHER: Duration = Duration::from_millis(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// When the server stops, how long a connection is read on, and after what silence no longer.
-const FAREWELL: Duration = Duration::from_secs(2);
-const FAREWELL_SILENCE: Duration = Duration::from_millis(250);
 const MAX_DATAGRAM_BYTES: usize = 64 << 10;
 /// Datagrams that wait to be stored.
 const QUEUE_DATAGRAMS: usize = 16_384;

@@ -95,7 +95,7 @@ pub struct ForwardMessage {
 pub enum EntriesForm {
     /// Arrays of two, one after another.
     Arrays,
-    /// A time and a record, once.
+    /// Times and records by turns.
     Bare,
 }
 
@@ -106,6 +106,16 @@ impl ForwardMessage {
     /// If it is none, or compressed in an unknown way.
     pub fn parse(message: &Bytes) -> Result<Self, ForwardError> {
         Self::read(message).map_err(|_| ForwardError::Malformed)?
+    }
+
+    /// Whether `next` can be stored together with this, its entries behind these: single ones under one tag, of which
+    /// nobody wants to know when they are stored.
+    #[must_use]
+    pub fn goes_with(&self, next: &Self) -> bool {
+        let is_single = |message: &Self| {
+            message.form == EntriesForm::Bare && message.compression.is_none() && message.chunk.is_none()
+        };
+        is_single(self) && is_single(next) && self.tag == next.tag
     }
 
     fn read(message: &Bytes) -> Result<Result<Self, ForwardError>, Stop> {
@@ -242,6 +252,7 @@ fn event_time(reader: &mut Reader<'_>) -> Result<Option<Timestamp>, Stop> {
     let start = reader.pos;
     Ok(match reader.head()? {
         Head::Unsigned(seconds) => i64::try_from(seconds).ok().and_then(of_seconds),
+        Head::Signed(seconds) => of_seconds(seconds),
         Head::Float(seconds) => time::epoch(seconds),
         Head::Extension(0, 8) => {
             let time = reader.take(8)?;

@@ -60,6 +60,21 @@ fn all_modes_hold_the_same() {
 }
 
 #[test]
+fn seconds_may_be_any_integer_or_a_float() {
+    // the client for Go writes signed ones
+    for time in [
+        &b"\xce\x65\xa0\xb0\xc0"[..],
+        b"\xd2\x65\xa0\xb0\xc0",
+        b"\xcf\0\0\0\0\x65\xa0\xb0\xc0",
+        b"\xd3\0\0\0\0\x65\xa0\xb0\xc0",
+        b"\xcb\x41\xd9\x68\x2c\x30\0\0\0",
+    ] {
+        let message = [&b"\x93\xa1t"[..], time, b"\x81\xa7message\xa1x"].concat();
+        assert_eq!(documents(&message)[0]["@timestamp"], "2024-01-12T03:23:44.000000Z", "{time:x?}");
+    }
+}
+
+#[test]
 fn messages_are_found_in_a_stream_however_it_arrives() {
     let stream = [MESSAGE, FORWARD, COMPRESSED, MESSAGE].concat();
     for piece in [1, 2, 7, 100, stream.len()] {
