@@ -23,9 +23,6 @@ use crate::tls::Tls;
 
 /// Longest time between two attempts to deliver.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// When the server stops, how long a connection on which nothing is answered is read on, and after what silence no longer.
-const FAREWELL: Duration = Duration::from_secs(2);
-const FAREWELL_SILENCE: Duration = Duration::from_millis(250);
 
 /// Everything that listens, before it is served.
 pub(crate) struct Inputs {

@@ -158,9 +158,10 @@ fn search_error(error: SearchError) -> ApiError {
         }
         SearchError::TooManyValues(_) => ApiError::bad_request("too_many_values", error.to_string()),
         SearchError::Cursor => ApiError::bad_request("bad_cursor", error.to_string()),
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "failed to read the index");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "index_unreadable", INDEX_UNREADABLE)
-        }
+        other => ApiError {
+            code: "index_unreadable",
+            message: INDEX_UNREADABLE.to_owned(),
+            ..ApiError::internal(&other)
+        },
     }
 }

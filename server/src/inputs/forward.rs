@@ -9,15 +9,15 @@ use anyhow::Result;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use watchbell_ingest::decode::logs::{ForwardFrames, ForwardMessage, Ping, ack, helo, pong};
 
 use super::sender::{Access, Sender};
-use super::stream::{Stream, StreamListener};
-use super::{FAREWELL, FAREWELL_SILENCE, deliver, wait_for_room};
+use super::stream::{Stream, StreamListener, read_on};
+use super::{deliver, wait_for_room};
 use crate::config::{ForwardConfig, SharedKey};
 use crate::http::{App, Share};
 use crate::pipeline::{Payload, Request, stopped};
@@ -176,29 +176,18 @@ impl Connection {
 
     async fn read(&mut self, buffer: &mut BytesMut) -> Read {
         let silence = if buffer.is_empty() { Duration::MAX } else { MESSAGE_TIMEOUT };
-        if self.farewell.is_none() {
-            tokio::select! {
-                read = tokio::time::timeout(silence, self.stream.read_buf(buffer)) => {
-                    return match read {
-                        Ok(Ok(1..)) => Read::More,
-                        Ok(_) => Read::End,
-                        Err(_) => Read::Late,
-                    };
-                }
-                () = stopped(self.stopping.clone()) => {}
-            }
-            if self.is_answered {
-                return Read::Stopped;
-            }
-            self.stream.end_own_side();
-        }
-        let until = *self.farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
-        if until <= Instant::now() {
-            return Read::Stopped;
-        }
-        match tokio::time::timeout(FAREWELL_SILENCE, self.stream.read_buf(buffer)).await {
+        let reading = read_on(&mut self.stream, buffer, &self.stopping, &mut self.farewell);
+        let read = tokio::select! {
+            biased;
+            // what is not acknowledged now is sent again
+            () = stopped(self.stopping.clone()), if self.is_answered => return Read::Stopped,
+            read = tokio::time::timeout(silence, reading) => read,
+        };
+        match read {
             Ok(Ok(1..)) => Read::More,
-            _ => Read::Stopped,
+            Ok(_) if self.farewell.is_some() => Read::Stopped,
+            Ok(_) => Read::End,
+            Err(_) => Read::Late,
         }
     }
 

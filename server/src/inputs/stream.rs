@@ -1,15 +1,18 @@
 //! Accepts connections of one protocol, with TLS or without, from those who may connect.
 
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::BytesMut;
 use rustix::net::Shutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::sender::{Access, Sender};
@@ -17,6 +20,9 @@ use crate::pipeline::stopped;
 use crate::tls::{self, ClientCertificate, Tls};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// When the server stops, how long a connection on which nothing is answered is read on, and after what silence no longer.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_SILENCE: Duration = Duration::from_millis(250);
 
 /// What a connection is made of, with TLS or without.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
@@ -36,6 +42,27 @@ impl Stream for TlsStream<TcpStream> {
     fn end_own_side(&self) {
         self.get_ref().0.end_own_side();
     }
+}
+
+/// Reads more of a connection on which nothing is answered; zero if that was the end. When the server stops, the sender is
+/// told, and what is on its way is read until `farewell`.
+pub(super) async fn read_on(
+    stream: &mut Box<dyn Stream>,
+    buffer: &mut BytesMut,
+    stopping: &watch::Receiver<bool>,
+    farewell: &mut Option<Instant>,
+) -> io::Result<usize> {
+    if farewell.is_none() {
+        tokio::select! {
+            read = stream.read_buf(buffer) => return read,
+            () = stopped(stopping.clone()) => stream.end_own_side(),
+        }
+    }
+    let until = *farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
+    if until <= Instant::now() {
+        return Ok(0);
+    }
+    tokio::time::timeout(FAREWELL_SILENCE, stream.read_buf(buffer)).await.unwrap_or(Ok(0))
 }
 
 /// A bound address and who may connect to it.

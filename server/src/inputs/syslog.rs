@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use watchbell_ingest::decode::logs::{SyslogFrame, SyslogFrames, SyslogMessage};
 
 use super::sender::{Access, Sender};
-use super::stream::{Stream, StreamListener};
-use super::{FAREWELL, FAREWELL_SILENCE, deliver, wait_for_room};
+use super::stream::{Stream, StreamListener, read_on};
+use super::{deliver, wait_for_room};
 use crate::config::SyslogConfig;
 use crate::http::App;
 use crate::pipeline::{Payload, Request, stopped};
@@ -160,8 +160,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Reads what a sender has to send now; true if that was the last. When the server stops, the sender is told, and what
-    /// is on its way is read until `farewell`.
+    /// Reads what a sender has to send now; true if that was the last. For `farewell` see [`read_on`].
     async fn gather(
         &self,
         stream: &mut Box<dyn Stream>,
@@ -169,21 +168,7 @@ impl Receiver {
         farewell: &mut Option<Instant>,
     ) -> bool {
         buffer.reserve(READ_BYTES);
-        let first = if let Some(until) = *farewell {
-            if until <= Instant::now() {
-                return true;
-            }
-            tokio::time::timeout(FAREWELL_SILENCE, stream.read_buf(buffer)).await.unwrap_or(Ok(0))
-        } else {
-            tokio::select! {
-                read = stream.read_buf(buffer) => read,
-                () = stopped(self.stopping.clone()) => {
-                    stream.end_own_side();
-                    *farewell = Some(Instant::now() + FAREWELL);
-                    return false;
-                }
-            }
-        };
+        let first = read_on(stream, buffer, &self.stopping, farewell).await;
         if !matches!(first, Ok(1..)) {
             return true;
         }
