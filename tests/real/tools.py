@@ -30,14 +30,20 @@ def kube_binary():
     module = HERE / "kube"
     flags = _linker_flags(module)
     sources = sorted(module.glob("*.go")) + [module / "go.mod", module / "go.sum"]
-    digest = hashlib.sha256(b"".join([flags.encode(), *(path.read_bytes() for path in sources)])).hexdigest()[:16]
-    binary = CACHE / f"kube-{digest}"
+    content = b"".join([flags.encode(), *(path.read_bytes() for path in sources)])
+    return _cached("kube", content, lambda binary: _build_kube(module, flags, binary))
+
+
+def _cached(name, content, make, lock="build"):
+    """What `make` makes at the path that it is given, unless it was made of the same content before. Whoever takes the same lock
+    makes one thing at a time."""
+    made = CACHE / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "build.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build_kube(module, flags, binary)
-    return binary
+    with open(CACHE / f"{lock}.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not made.exists():
+            make(made)
+    return made
 
 
 def _linker_flags(module):
@@ -52,8 +58,7 @@ def _linker_flags(module):
 
 def _build_kube(module, flags, binary):
     note("building Kubernetes (about ten minutes on two cores when nothing is cached)")
-    if not shutil.which("go"):
-        _install("golang-go")
+    _need("go", "golang-go")
     _download(["go", "list", "-deps", "."], cwd=module, stdout=subprocess.DEVNULL)
     partial = binary.with_suffix(".partial")
     subprocess.run(["nice", "go", "build", "-trimpath", "-ldflags", flags, "-o", partial, "."], cwd=module, check=True)
@@ -75,40 +80,30 @@ def watchbell_binary():
 def kafka_libraries():
     """Kafka's own libraries, as ./kafka/pom.xml names them, by the ordinary Maven client."""
     for program, package in (("java", "default-jre-headless"), ("mvn", "maven"), ("kcat", "kcat")):
-        if not shutil.which(program):
-            _install(package)
+        _need(program, package)
     pom = HERE / "kafka" / "pom.xml"
-    libraries = CACHE / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "kafka.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not libraries.exists():
-            note("fetching Kafka")
-            partial = libraries.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-            _download(command, stdout=subprocess.DEVNULL)
-            partial.rename(libraries)
-    return libraries
+    return _cached("kafka", pom.read_bytes(), lambda libraries: _fetch_kafka(pom, libraries), lock="kafka")
+
+
+def _fetch_kafka(pom, libraries):
+    note("fetching Kafka")
+    partial = libraries.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+    _download(command, stdout=subprocess.DEVNULL)
+    partial.rename(libraries)
 
 
 def collector_binary():
     """The OpenTelemetry Collector of ./collector, built by its own builder when its sources are not the ones of the
     cached build."""
     manifest = HERE / "collector" / "builder.yaml"
-    binary = CACHE / f"otelcol-{hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "build.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build_collector(manifest.read_text(), binary)
-    return binary
+    return _cached("otelcol", manifest.read_bytes(), lambda binary: _build_collector(manifest.read_text(), binary))
 
 
 def _build_collector(manifest, binary):
     note("building the OpenTelemetry Collector (about five minutes on two cores when nothing is cached)")
-    if not shutil.which("go"):
-        _install("golang-go")
+    _need("go", "golang-go")
     version = re.search(r"^  version: (\S+)$", manifest, re.MULTILINE).group(1)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         builder = ["go", "install", f"go.opentelemetry.io/collector/cmd/builder@v{version}"]
@@ -125,13 +120,7 @@ def client_packages():
     """The directory with the Python packages of ./clients/requirements.txt, for this Python, by the ordinary pip."""
     requirements = HERE / "clients" / "requirements.txt"
     key = requirements.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {os.uname().machine}".encode()
-    packages = CACHE / f"clients-{hashlib.sha256(key).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "clients.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not packages.exists():
-            _fetch_packages(requirements, packages)
-    return packages
+    return _cached("clients", key, lambda packages: _fetch_packages(requirements, packages), lock="clients")
 
 
 def _fetch_packages(requirements, packages):
@@ -148,20 +137,13 @@ def _fetch_packages(requirements, packages):
 def forward_binary():
     """The Go program of ./clients, built when its sources are not the ones of the cached build."""
     module = HERE / "clients"
-    sources = [module / "main.go", module / "go.mod", module / "go.sum"]
-    binary = CACHE / f"forward-{hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "build.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build_forward(module, binary)
-    return binary
+    content = b"".join((module / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    return _cached("forward", content, lambda binary: _build_forward(module, binary))
 
 
 def _build_forward(module, binary):
     note("building the client of Fluentd's forward protocol")
-    if not shutil.which("go"):
-        _install("golang-go")
+    _need("go", "golang-go")
     partial = binary.with_suffix(".partial")
     _download(["nice", "go", "build", "-trimpath", "-o", partial, "."], cwd=module)
     partial.rename(binary)
@@ -170,8 +152,7 @@ def _build_forward(module, binary):
 
 def logger_binary():
     """The logger of util-linux, which Debian has in a package of its own."""
-    if not shutil.which("logger"):
-        _install("bsdutils")
+    _need("logger", "bsdutils")
     return shutil.which("logger")
 
 
@@ -210,8 +191,12 @@ def rsyslog_binary():
 
 
 def openssl():
-    if not shutil.which("openssl"):
-        _install("openssl")
+    _need("openssl", "openssl")
+
+
+def _need(program, package):
+    if not shutil.which(program):
+        _install(package)
 
 
 def _install(package):
