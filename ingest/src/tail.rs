@@ -171,6 +171,8 @@ pub struct Tail {
     /// Whose turn it is.
     next: usize,
     buffer: Vec<u8>,
+    /// As many as the last batch had are made room for.
+    records: usize,
 }
 
 impl Tail {
@@ -186,6 +188,7 @@ impl Tail {
             unreadable: Unreadable::default(),
             next: 0,
             buffer: vec![0; TURN_BYTES],
+            records: 0,
         }
     }
 
@@ -198,10 +201,12 @@ impl Tail {
             self.discovered_at = Some(now);
         }
         let origins: Vec<Origin> = self.config.sources.iter().map(|source| source.origin(now)).collect();
-        let mut round = Round::new(&self.config, &origins, &mut self.buffer, redactor, now);
+        let batch = TailBatch { envelopes: Vec::with_capacity(self.records), ..TailBatch::default() };
+        let mut round = Round::new(&self.config, &origins, &mut self.buffer, redactor, now, batch);
         self.next = round.take_turns(&mut self.files, self.next, &mut self.unreadable);
         round.end_waiting(&mut self.files, &mut self.unreadable);
         let mut batch = round.batch;
+        self.records = batch.envelopes.len();
         for file in &self.files {
             let progress = file.progress();
             if progress != file.durable || file.is_finished() {

@@ -58,11 +58,16 @@ use super::Origin;
 use crate::json::{self, Tape};
 use crate::redact::Redactor;
 
+/// Seldom is more known and said of a record, so that [`LogRecord::known`] made for so many need not grow.
+pub(crate) const MOST_FACTS: usize = 16;
+
 const TRUNCATED: &str = "truncated";
 const NOT_UTF8: &str = "not_utf8";
 const MEMBERS_CUT: &str = "members_cut";
 /// How much memory documents share; a document keeps all of it.
 const SHARED_BYTES: usize = 64 << 10;
+/// A document is seldom longer than its line by more than this; one that is moves to other memory.
+const ADDED_BYTES: usize = 2 << 10;
 
 /// Bounds of log records.
 #[derive(Clone, Debug)]
@@ -186,9 +191,8 @@ pub struct LogDecoder<'o> {
     redactor: &'o Redactor,
     /// Reused from line to line.
     tape: Tape,
-    document: Vec<u8>,
-    /// Where documents are put one after another.
-    shared: BytesMut,
+    /// The document that is being written, and room for those that follow it.
+    document: BytesMut,
     counts: Counts,
 }
 
@@ -201,8 +205,7 @@ impl<'o> LogDecoder<'o> {
             limits,
             redactor,
             tape: Tape::default(),
-            document: Vec::new(),
-            shared: BytesMut::new(),
+            document: BytesMut::new(),
             counts: Counts::default(),
         }
     }
@@ -215,6 +218,8 @@ impl<'o> LogDecoder<'o> {
         let is_cut = cut || kept < line.len();
         let text = text_of(&line[..kept], is_cut);
         let mut draft = Draft::new(common, known, self.origin.received_at);
+        // so that what the line says of it need not be read
+        draft.time = time;
         if is_cut {
             draft.flags.push(TRUNCATED);
         }
@@ -233,7 +238,10 @@ impl<'o> LogDecoder<'o> {
         self.counts.count(&draft);
         // what a line says comes from whoever wrote it: the future would make everything else late
         let claimed = time.or(draft.time.map(|time| time.min(self.origin.received_at)));
-        self.document.clear();
+        let room = text.len() + ADDED_BYTES;
+        if self.document.capacity() < room {
+            self.document.reserve(room.max(SHARED_BYTES));
+        }
         draft.write(claimed.unwrap_or(self.origin.received_at), &text, &mut self.document);
         drop(draft);
         self.envelope(claimed, identity)
@@ -242,12 +250,9 @@ impl<'o> LogDecoder<'o> {
     fn envelope(&mut self, claimed: Option<Timestamp>, identity: EventId) -> Envelope {
         let origin = self.origin;
         if let Some(redacted) = self.redacted() {
-            self.document = redacted.into_bytes();
+            self.document.clear();
+            self.document.extend_from_slice(redacted.as_bytes());
         }
-        if self.shared.capacity() < self.document.len() {
-            self.shared.reserve(self.document.len().max(SHARED_BYTES));
-        }
-        self.shared.extend_from_slice(&self.document);
         Envelope {
             id: identity,
             received_at: origin.received_at,
@@ -257,7 +262,7 @@ impl<'o> LogDecoder<'o> {
             format: Format::Log,
             peer: origin.peer,
             history: origin.history,
-            bytes: self.shared.split().freeze(),
+            bytes: self.document.split().freeze(),
         }
     }
 

@@ -1,10 +1,12 @@
+use bytes::{BufMut as _, BytesMut};
+
 use super::scan::plain_len;
 
 /// Appends `text` as a JSON string.
-pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_text(text: &str, out: &mut BytesMut) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.reserve(text.len() + 2);
-    out.push(b'"');
+    out.put_u8(b'"');
     let mut rest = text.as_bytes();
     loop {
         let (plain, special) = rest.split_at(plain_len(rest));
@@ -17,12 +19,12 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
             b'\t' => out.extend_from_slice(b"\\t"),
             control => {
                 out.extend_from_slice(b"\\u00");
-                out.extend([control >> 4, control & 15].map(|digit| HEX[usize::from(digit)]));
+                out.extend_from_slice(&[control >> 4, control & 15].map(|digit| HEX[usize::from(digit)]));
             }
         }
         rest = after;
     }
-    out.push(b'"');
+    out.put_u8(b'"');
 }
 
 /// Resolves the escapes of a string that the scanner has accepted; half characters become U+FFFD.

@@ -11,7 +11,7 @@ use super::file::{About, Followed, TURN_LINES};
 use super::lines::Joined;
 use super::{TailBatch, TailConfig};
 use crate::decode::Origin;
-use crate::decode::logs::{Field, LogDecoder, LogRecord, Sequence};
+use crate::decode::logs::{Field, LogDecoder, LogRecord, MOST_FACTS, Sequence};
 use crate::redact::Redactor;
 
 /// What reading one batch takes.
@@ -32,9 +32,10 @@ impl<'a> Round<'a> {
         buffer: &'a mut [u8],
         redactor: &'a Redactor,
         now: Timestamp,
+        batch: TailBatch,
     ) -> Self {
         let decoders = origins.iter().map(|origin| LogDecoder::new(origin, &config.logs, redactor)).collect();
-        Self { config, origins, decoders, buffer, now, batch: TailBatch::default() }
+        Self { config, origins, decoders, buffer, now, batch }
     }
 
     /// Every file in its turn, until the batch is full or nothing is left. Returns whose turn is next.
@@ -146,7 +147,7 @@ impl<'w, 'a> Writer<'w, 'a> {
     fn write(&mut self, joined: &Joined<'_>) {
         // a file has an identity before it has lines
         let Some(sequence) = &self.sequence else { return };
-        let mut known = Vec::with_capacity(2);
+        let mut known = Vec::with_capacity(MOST_FACTS);
         known.push((Field::LogOffset, joined.offset.into()));
         known.extend(joined.stream.map(|stream| (Field::LogIostream, stream.into())));
         let record = LogRecord {

@@ -1,4 +1,6 @@
-use super::draft::{normal, write_fact, write_path};
+use bytes::BytesMut;
+
+use super::draft::{bit, normalize, write_fact, write_path};
 use super::{Fact, Field};
 
 /// What a transport knows of all records of one place, such as the lines of a file. As members of documents it is
@@ -9,7 +11,7 @@ pub struct CommonFacts {
     /// A bit for each field among them.
     pub(super) filled: u64,
     /// Members of a document, each behind a comma.
-    pub(super) members: Vec<u8>,
+    pub(super) members: BytesMut,
 }
 
 impl CommonFacts {
@@ -17,12 +19,12 @@ impl CommonFacts {
     pub fn new<'a>(facts: impl IntoIterator<Item = (Field, Fact<'a>)>) -> Self {
         let mut common = Self::default();
         for (field, fact) in facts {
-            let bit = 1 << field as u8;
-            if common.filled & bit != 0 {
+            if common.filled & bit(field) != 0 {
                 continue;
             }
-            common.filled |= bit;
-            let fact = normal(field, fact).into_owned();
+            common.filled |= bit(field);
+            let mut fact = fact.into_owned();
+            normalize(field, &mut fact);
             // a document's dataset depends on what its line is
             if field != Field::EventDataset {
                 write_path(field, &mut common.members);

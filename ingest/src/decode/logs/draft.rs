@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 
+use bytes::{BufMut as _, BytesMut};
 use serde_json::{Map, Value};
 use watchbell_event::Timestamp;
 
-use super::{CommonFacts, Fact, Field, level, time};
+use super::{CommonFacts, Fact, Field, MOST_FACTS, level, time};
 use crate::json::write_text;
 
 /// A log document in the making. What is said first stays.
@@ -44,15 +45,24 @@ pub(super) enum MemberValue<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// Of two facts of the transport about one field the first counts.
     pub(super) fn new(
         common: Option<&'a CommonFacts>,
-        known: Vec<(Field, Fact<'a>)>,
+        mut known: Vec<(Field, Fact<'a>)>,
         received_at: Timestamp,
     ) -> Self {
-        let mut draft = Self {
+        let mut filled = common.map_or(0, |common| common.filled);
+        known.retain_mut(|(field, fact)| {
+            let is_new = filled & bit(*field) == 0;
+            filled |= bit(*field);
+            normalize(*field, fact);
+            is_new
+        });
+        known.reserve(MOST_FACTS.saturating_sub(known.len()));
+        Self {
             common,
-            facts: Vec::with_capacity(known.len() + 16),
-            filled: common.map_or(0, |common| common.filled),
+            facts: known,
+            filled,
             contradicted: Vec::new(),
             attributes: Map::new(),
             members: Vec::new(),
@@ -61,23 +71,13 @@ impl<'a> Draft<'a> {
             message: None,
             dataset: "text",
             flags: Vec::new(),
-        };
-        for (field, fact) in known {
-            draft.know(field, fact);
-        }
-        draft
-    }
-
-    /// A fact of the transport; of two about one field the first counts.
-    pub(super) fn know(&mut self, field: Field, fact: impl Into<Fact<'a>>) {
-        if self.fill(field) {
-            self.facts.push((field, normal(field, fact.into())));
         }
     }
 
     /// What an agent says. What contradicts the transport stands below `agent`.
     pub(super) fn report(&mut self, field: Field, fact: impl Into<Fact<'a>>) {
-        let fact = normal(field, fact.into());
+        let mut fact = fact.into();
+        normalize(field, &mut fact);
         if self.fill(field) {
             self.facts.push((field, fact));
         } else if self.fact(field) != Some(&fact) {
@@ -152,28 +152,26 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn fact(&self, field: Field) -> Option<&Fact<'a>> {
-        let bit = 1 << field as u8;
-        if self.filled & bit == 0 {
+        if self.filled & bit(field) == 0 {
             return None;
         }
-        match self.common.filter(|common| common.filled & bit != 0) {
+        match self.common.filter(|common| common.filled & bit(field) != 0) {
             Some(common) => common.fact(field),
             None => self.facts.iter().find(|(filled, _)| *filled == field).map(|(_, fact)| fact),
         }
     }
 
     fn fill(&mut self, field: Field) -> bool {
-        let bit = 1 << field as u8;
-        let is_new = self.filled & bit == 0;
-        self.filled |= bit;
+        let is_new = self.filled & bit(field) == 0;
+        self.filled |= bit(field);
         is_new
     }
 
     /// Appends the document. `time` is when the line was written.
-    pub(super) fn write(&self, time: Timestamp, line: &str, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, time: Timestamp, line: &str, out: &mut BytesMut) {
         out.extend_from_slice(b"{\"@timestamp\":\"");
         time::write(time, out);
-        out.push(b'"');
+        out.put_u8(b'"');
         let message = self.message.as_deref().unwrap_or(line);
         if !message.is_empty() {
             out.extend_from_slice(b",\"message\":");
@@ -189,17 +187,17 @@ impl<'a> Draft<'a> {
         for (key, value) in &self.attributes {
             write_key(key, out);
             // writing to memory does not fail, and nor does JSON without maps of other keys than text
-            let _ = serde_json::to_writer(&mut *out, value);
+            let _ = serde_json::to_writer((&mut *out).writer(), value);
         }
         for member in self.members.iter().filter(|member| !member.below_line) {
             write_member(b',', member, out);
         }
         self.write_line(out);
-        out.push(b'}');
+        out.put_u8(b'}');
     }
 
     /// What format was recognised; what an agent says about it counts where nothing was.
-    fn write_dataset(&self, out: &mut Vec<u8>) {
+    fn write_dataset(&self, out: &mut BytesMut) {
         write_path(Field::EventDataset, out);
         match self.fact(Field::EventDataset) {
             Some(fact) if self.dataset == "text" => write_fact(fact, out),
@@ -207,20 +205,20 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn write_flags(&self, out: &mut Vec<u8>) {
+    fn write_flags(&self, out: &mut BytesMut) {
         if self.flags.is_empty() {
             return;
         }
         write_key("log.flags", out);
         for (n, flag) in self.flags.iter().enumerate() {
-            out.push(if n == 0 { b'[' } else { b',' });
+            out.put_u8(if n == 0 { b'[' } else { b',' });
             write_text(flag, out);
         }
-        out.push(b']');
+        out.put_u8(b']');
     }
 
     /// What the line says of things that it is not believed, or that others have said already.
-    fn write_line(&self, out: &mut Vec<u8>) {
+    fn write_line(&self, out: &mut BytesMut) {
         let mut members = self.members.iter().filter(|member| member.below_line).peekable();
         if members.peek().is_none() && self.contradicted.is_empty() {
             return;
@@ -241,9 +239,9 @@ impl<'a> Draft<'a> {
             before = b',';
         }
         if before == b'{' {
-            out.push(b'{');
+            out.put_u8(b'{');
         }
-        out.push(b'}');
+        out.put_u8(b'}');
     }
 
     /// Whether a member whose first key is none of a field is not to be taken for what an agent says.
@@ -279,37 +277,44 @@ fn is_reserved(first: &str) -> bool {
     )
 }
 
+/// The bit of a field in a set of fields.
+pub(super) fn bit(field: Field) -> u64 {
+    1 << field as u8
+}
+
 /// Levels in one spelling, whoever names them.
-pub(super) fn normal(field: Field, fact: Fact<'_>) -> Fact<'_> {
-    match fact {
-        Fact::Text(word) if field == Field::LogLevel => Fact::Text(level::normal(&word).unwrap_or(word)),
-        fact => fact,
+pub(super) fn normalize(field: Field, fact: &mut Fact<'_>) {
+    if let Fact::Text(word) = fact
+        && field == Field::LogLevel
+        && let Some(level) = level::normal(word)
+    {
+        *word = level;
     }
 }
 
 /// Paths of fields need no escapes.
-pub(super) fn write_path(field: Field, out: &mut Vec<u8>) {
+pub(super) fn write_path(field: Field, out: &mut BytesMut) {
     out.extend_from_slice(field.head().as_bytes());
 }
 
-fn write_key(key: &str, out: &mut Vec<u8>) {
+fn write_key(key: &str, out: &mut BytesMut) {
     write_key_after(b',', key, out);
 }
 
-fn write_key_after(before: u8, key: &str, out: &mut Vec<u8>) {
-    out.push(before);
+fn write_key_after(before: u8, key: &str, out: &mut BytesMut) {
+    out.put_u8(before);
     write_text(key, out);
-    out.push(b':');
+    out.put_u8(b':');
 }
 
-pub(super) fn write_fact(fact: &Fact<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_fact(fact: &Fact<'_>, out: &mut BytesMut) {
     match fact {
         Fact::Text(text) => write_text(text, out),
         Fact::Number(number) => write_number(*number, out),
     }
 }
 
-fn write_number(mut number: u64, out: &mut Vec<u8>) {
+fn write_number(mut number: u64, out: &mut BytesMut) {
     let mut digits = [0; 20];
     let mut begin = digits.len();
     loop {
@@ -323,10 +328,10 @@ fn write_number(mut number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[begin..]);
 }
 
-fn write_member(before: u8, Member { key, value, .. }: &Member<'_>, out: &mut Vec<u8>) {
+fn write_member(before: u8, Member { key, value, .. }: &Member<'_>, out: &mut BytesMut) {
     match value {
         MemberValue::Whole(member) => {
-            out.push(before);
+            out.put_u8(before);
             out.extend_from_slice(member.as_bytes());
         }
         MemberValue::Json(json) => {

@@ -1,6 +1,7 @@
 //! Times as they stand in log lines. What names no zone is taken as UTC, what names no year as in the year
 //! that brings it closest to its arrival.
 
+use bytes::BytesMut;
 use watchbell_event::Timestamp;
 
 const SECOND: i64 = 1_000_000;
@@ -71,7 +72,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// Appends a time as RFC 3339 with microseconds.
-pub(super) fn write(time: Timestamp, out: &mut Vec<u8>) {
+pub(super) fn write(time: Timestamp, out: &mut BytesMut) {
     let micros = time.as_micros();
     let (year, month, day) = civil(micros.div_euclid(DAY));
     let of_day = micros.rem_euclid(DAY);
@@ -138,11 +139,12 @@ impl Reader<'_> {
         }
         let mut fraction = 0;
         if let [b'.' | b',', rest @ ..] = self.0 {
-            let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let mut unit = SECOND / 10;
-            for digit in &rest[..count.min(6)] {
-                fraction += i64::from(*digit - b'0') * unit;
+            let mut unit = SECOND;
+            let mut count = 0;
+            while let Some(digit @ b'0'..=b'9') = rest.get(count) {
                 unit /= 10;
+                fraction += i64::from(*digit - b'0') * unit;
+                count += 1;
             }
             self.0 = if count > 0 { &rest[count..] } else { self.0 };
         }
@@ -281,9 +283,9 @@ mod tests {
             (whole("1769847300.25"), "2026-01-31T08:15:00.250000Z"),
             (epoch(1_769_847_300_000.0), "2026-01-31T08:15:00.000000Z"),
         ] {
-            let mut written = Vec::new();
+            let mut written = BytesMut::new();
             write(read.unwrap(), &mut written);
-            assert_eq!(String::from_utf8(written).unwrap(), expect);
+            assert_eq!(str::from_utf8(&written).unwrap(), expect);
         }
     }
 
@@ -314,12 +316,12 @@ mod tests {
         #[test]
         fn what_is_written_is_what_the_calendar_says(micros in -62_000_000_000_000_000i64..250_000_000_000_000_000) {
             let time = Timestamp::from_micros(micros);
-            let mut written = Vec::new();
+            let mut written = BytesMut::new();
             write(time, &mut written);
-            let written = String::from_utf8(written).unwrap();
+            let written = str::from_utf8(&written).unwrap();
             proptest::prop_assert_eq!(written.parse::<Timestamp>().unwrap(), time);
             if micros > 0 {
-                proptest::prop_assert_eq!(leading(&written), Some((time, "")));
+                proptest::prop_assert_eq!(leading(written), Some((time, "")));
             }
         }
     }
