@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The identity of an event: 128 bits of a BLAKE3 hash.
 ///
 /// What is hashed depends on where the event comes from and is decided at decode (`ingest`); records that are numbered
-/// share a hash, in which some bits tell them apart. Two records
-/// with the same id are the same event, and the second one is dropped.
+/// share a hash, in which some bits tell them apart. Two records with the same id are the same event, and the second
+/// one is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(pub [u8; 16]);
 

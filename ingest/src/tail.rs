@@ -201,8 +201,8 @@ impl Tail {
             self.discovered_at = Some(now);
         }
         let origins: Vec<Origin> = self.config.sources.iter().map(|source| source.origin(now)).collect();
-        let batch = TailBatch { envelopes: Vec::with_capacity(self.records), ..TailBatch::default() };
-        let mut round = Round::new(&self.config, &origins, &mut self.buffer, redactor, now, batch);
+        let mut round = Round::new(&self.config, &origins, &mut self.buffer, redactor, now);
+        round.batch.envelopes.reserve(self.records);
         self.next = round.take_turns(&mut self.files, self.next, &mut self.unreadable);
         round.end_waiting(&mut self.files, &mut self.unreadable);
         let mut batch = round.batch;

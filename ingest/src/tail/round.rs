@@ -32,10 +32,9 @@ impl<'a> Round<'a> {
         buffer: &'a mut [u8],
         redactor: &'a Redactor,
         now: Timestamp,
-        batch: TailBatch,
     ) -> Self {
         let decoders = origins.iter().map(|origin| LogDecoder::new(origin, &config.logs, redactor)).collect();
-        Self { config, origins, decoders, buffer, now, batch }
+        Self { config, origins, decoders, buffer, now, batch: TailBatch::default() }
     }
 
     /// Every file in its turn, until the batch is full or nothing is left. Returns whose turn is next.

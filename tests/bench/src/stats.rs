@@ -43,6 +43,13 @@ pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { (part / whole * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
+/// A value below which so many percent of the others lie.
+pub(crate) fn quantile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (values.len().saturating_sub(1) * percent + 50) / 100;
+    values.get(rank).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 use bytes::BytesMut;
 
-use super::draft::{bit, normalize, write_fact, write_path};
+use super::draft::{fill, normalize, write_fact, write_path};
 use super::{Fact, Field};
 
 /// What a transport knows of all records of one place, such as the lines of a file. As members of documents it is
@@ -19,10 +19,9 @@ impl CommonFacts {
     pub fn new<'a>(facts: impl IntoIterator<Item = (Field, Fact<'a>)>) -> Self {
         let mut common = Self::default();
         for (field, fact) in facts {
-            if common.filled & bit(field) != 0 {
+            if !fill(&mut common.filled, field) {
                 continue;
             }
-            common.filled |= bit(field);
             let mut fact = fact.into_owned();
             normalize(field, &mut fact);
             // a document's dataset depends on what its line is

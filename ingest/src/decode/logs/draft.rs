@@ -53,10 +53,8 @@ impl<'a> Draft<'a> {
     ) -> Self {
         let mut filled = common.map_or(0, |common| common.filled);
         known.retain_mut(|(field, fact)| {
-            let is_new = filled & bit(*field) == 0;
-            filled |= bit(*field);
             normalize(*field, fact);
-            is_new
+            fill(&mut filled, *field)
         });
         known.reserve(MOST_FACTS.saturating_sub(known.len()));
         Self {
@@ -162,9 +160,7 @@ impl<'a> Draft<'a> {
     }
 
     fn fill(&mut self, field: Field) -> bool {
-        let is_new = self.filled & bit(field) == 0;
-        self.filled |= bit(field);
-        is_new
+        fill(&mut self.filled, field)
     }
 
     /// Appends the document. `time` is when the line was written.
@@ -278,8 +274,15 @@ fn is_reserved(first: &str) -> bool {
 }
 
 /// The bit of a field in a set of fields.
-pub(super) fn bit(field: Field) -> u64 {
+fn bit(field: Field) -> u64 {
     1 << field as u8
+}
+
+/// Puts a field into a set of fields; true if it was not in it.
+pub(super) fn fill(filled: &mut u64, field: Field) -> bool {
+    let is_new = *filled & bit(field) == 0;
+    *filled |= bit(field);
+    is_new
 }
 
 /// Levels in one spelling, whoever names them.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::contest::{Contender, Round};
 use super::sets::SIZES;
-use crate::stats::ratio;
+use crate::stats::{quantile, ratio};
 
 /// Everything that one run measured.
 #[derive(Debug, Serialize)]
@@ -202,13 +202,6 @@ impl Measured {
             format!("{:.2} s", self.load_seconds),
         ]
     }
-}
-
-/// A value below which so many percent of the others lie.
-fn quantile(mut values: Vec<f64>, percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let rank = (values.len().saturating_sub(1) * percent + 50) / 100;
-    values.get(rank).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

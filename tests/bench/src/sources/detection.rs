@@ -20,7 +20,7 @@ use watchbell_rules::{CorrelationConfig, Detector, Lists, RuleSet, load};
 use super::broker::{Broker, Topic};
 use crate::clock;
 use crate::rules::{library, watchbell};
-use crate::stats::per_second;
+use crate::stats::{per_second, quantile};
 
 /// As the server reads.
 const MAX_EVENTS: usize = 1_000;
@@ -84,8 +84,7 @@ fn rules_alone(rules: &str, sample: &[bytes::Bytes]) -> Result<f64> {
         }
         *pass = per_second(events.len() as u64, begun.elapsed());
     }
-    passes.sort_by(f64::total_cmp);
-    Ok(passes[PASSES / 2])
+    Ok(quantile(passes.to_vec(), 50))
 }
 
 fn config(broker: &Broker, topic: &Topic) -> KafkaConfig {

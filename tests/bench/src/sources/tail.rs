@@ -17,6 +17,7 @@ use watchbell_ingest::tail::{PathPattern, Tail, TailConfig, TailSource};
 use super::lines::line;
 use crate::pipeline::process::cpu_seconds;
 use crate::random::Random;
+use crate::stats::quantile;
 use crate::{clock, output};
 
 const MB: f64 = 1e6;
@@ -73,7 +74,6 @@ pub(super) fn run(dir: &Path, megabytes: u64, files: u64) -> Result<Measured> {
     for pass in &mut reading {
         *pass = read_up_to_the_log(dir, bytes, lines - files)?;
     }
-    reading.sort_by(f64::total_cmp);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let followed = runtime.block_on(follow(dir, bytes))?;
     let appended = followed.appended;
@@ -82,7 +82,7 @@ pub(super) fn run(dir: &Path, megabytes: u64, files: u64) -> Result<Measured> {
         bytes: bytes as f64,
         lines,
         counting_seconds,
-        reading_cpu_seconds: reading[PASSES / 2],
+        reading_cpu_seconds: quantile(reading.to_vec(), 50),
         seconds: followed.seconds,
         cpu_seconds: followed.cpu_seconds,
     })
